@@ -1,0 +1,4 @@
+//! Manifests: canonical descriptions of whole trees.
+
+pub mod entry;
+pub mod path;

@@ -1,0 +1,1 @@
+//! Trust, manifests in motion, applying.

@@ -6,6 +6,7 @@ pub mod content;
 pub mod id;
 pub mod manifest;
 pub mod object;
+pub mod pack;
 pub mod recipe;
 #[cfg(test)]
 mod test_data;

@@ -13,3 +13,15 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes.truncate(len);
     bytes
 }
+
+/// Bytes that compress well: lines of text that differ a little.
+pub(crate) fn text(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 64);
+    let mut line = 0u64;
+    while bytes.len() < len {
+        bytes.extend_from_slice(format!("setting.{seed}.{line} = the value of line {line}\n").as_bytes());
+        line += 1;
+    }
+    bytes.truncate(len);
+    bytes
+}

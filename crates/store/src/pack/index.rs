@@ -21,6 +21,25 @@ pub enum Codec {
     Zstd,
 }
 
+impl Codec {
+    /// The number that stands for this codec.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Raw => 0,
+            Self::Zstd => 1,
+        }
+    }
+
+    /// The codec that this number stands for.
+    pub fn from_code(code: u8) -> Result<Self, DecodeError> {
+        match code {
+            0 => Ok(Self::Raw),
+            1 => Ok(Self::Zstd),
+            other => Err(DecodeError::invalid(format!("{other} is not the codec of a frame"))),
+        }
+    }
+}
+
 /// An object's place in its frame is after those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FrameObject {
@@ -175,11 +194,7 @@ fn get_frame(
     offset: u32,
     seen: &mut HashSet<ObjectKey>,
 ) -> Result<Frame, DecodeError> {
-    let codec = match reader.byte("the codec of a frame")? {
-        0 => Codec::Raw,
-        1 => Codec::Zstd,
-        other => return Err(DecodeError::invalid(format!("{other} is not the codec of a frame"))),
-    };
+    let codec = Codec::from_code(reader.byte("the codec of a frame")?)?;
     let stored = get_u32(reader, "the stored length of a frame", FRAME_RAW_MAX)?;
     let raw = get_u32(reader, "the decoded length of a frame", FRAME_RAW_MAX)?;
     if codec == Codec::Raw && stored != raw {
@@ -219,10 +234,7 @@ fn get_u32(reader: &mut Reader<'_>, field: &'static str, limit: usize) -> Result
 }
 
 fn put_frame(out: &mut Vec<u8>, frame: &Frame) {
-    out.push(match frame.codec {
-        Codec::Raw => 0,
-        Codec::Zstd => 1,
-    });
+    out.push(frame.codec.code());
     put_number(out, u64::from(frame.stored));
     put_number(out, u64::from(frame.raw));
     put_number(out, frame.objects.len() as u64);

@@ -1,5 +1,12 @@
 //! Content-addressed storage: ids, chunking, packs, manifests, the catalogue, garbage collection and `check`.
 
+pub mod chunk;
 pub mod codec;
+pub mod content;
 pub mod id;
 pub mod manifest;
+pub mod object;
+pub mod pack;
+pub mod recipe;
+#[cfg(test)]
+mod test_data;

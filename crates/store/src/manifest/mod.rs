@@ -6,6 +6,7 @@
 
 pub mod build;
 mod diff;
+mod edit;
 pub mod entry;
 mod fields;
 mod git_tree;
@@ -14,10 +15,12 @@ mod order;
 pub mod page;
 pub mod path;
 mod read;
+mod shorten;
 mod walk;
 
 pub use build::{BuildError, ManifestBuilder, ManifestSummary};
 pub use diff::{Change, Diff, diff};
+pub use edit::{Edit, edited, put_edits, read_edits};
 pub use entry::{
     Attributes, Content, DeviceKind, Entry, Fidelity, FileTime, GitMode, Node, SystemMetadata, Xattr,
 };

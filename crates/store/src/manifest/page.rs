@@ -6,9 +6,10 @@
 
 use super::entry::{Content, Entry, Fidelity};
 use super::fields::{check_entry, put_fields, read_fields};
-use super::order::{OrderChecker, shared_len};
-use super::path::{PATH_BYTES_MAX, TreePath};
-use crate::codec::{DecodeError, Reader, put_number, put_prefixed};
+use super::order::OrderChecker;
+use super::path::TreePath;
+use super::shorten::{put_path, read_path};
+use crate::codec::{DecodeError, Reader, put_number};
 use crate::id::{ContentId, ObjectId};
 
 const MAGIC: &[u8] = b"ssmp\x01";
@@ -240,21 +241,7 @@ impl Decoder<'_> {
         if self.cut.is_closed {
             return Err(DecodeError::invalid("a page goes on past the item that ends it"));
         }
-        let before = previous.map_or(&[][..], TreePath::as_bytes);
-        let shared = self.reader.count("shared length of a path", before.len())?;
-        let suffix = self.reader.prefixed("path", PATH_BYTES_MAX - shared)?;
-        if previous.is_none() && suffix.is_empty() && root_is_allowed {
-            return Ok(TreePath::root());
-        }
-        let path = TreePath::new([&before[..shared], suffix].concat())
-            .map_err(|error| DecodeError::invalid(format!("a path is refused: {error}")))?;
-        if previous.is_some() && before >= path.as_bytes() {
-            return Err(DecodeError::invalid(format!("{path} is not in its place")));
-        }
-        if shared_len(before, path.as_bytes()) != shared {
-            return Err(DecodeError::invalid(format!("{path} is not shortened as far as it can be")));
-        }
-        Ok(path)
+        read_path(&mut self.reader, previous, root_is_allowed)
     }
 
     fn add(&mut self, entries: u64, bytes: u64) -> Result<(), DecodeError> {
@@ -309,7 +296,7 @@ impl PageWriter {
     pub(super) fn push_entry(&mut self, entry: &Entry) -> Result<(), PushError> {
         check_entry(entry, self.fidelity).map_err(PushError::Entry)?;
         self.add(1, entry.content().map_or(0, |content| content.size))?;
-        self.put_path(&entry.path);
+        put_path(&mut self.items, self.last_path.as_bytes(), entry.path.as_bytes());
         put_fields(&mut self.items, entry);
         self.cut.push(&entry.path, self.items.len());
         self.last_path = entry.path.clone();
@@ -318,7 +305,7 @@ impl PageWriter {
 
     pub(super) fn push_page(&mut self, item: PageItem) -> Result<(), PushError> {
         self.add(item.entries, item.bytes)?;
-        self.put_path(&item.last_path);
+        put_path(&mut self.items, self.last_path.as_bytes(), item.last_path.as_bytes());
         self.items.extend_from_slice(item.page.as_bytes());
         put_number(&mut self.items, item.length);
         put_number(&mut self.items, item.entries);
@@ -349,12 +336,6 @@ impl PageWriter {
             bytes: done.bytes,
         };
         (item, page)
-    }
-
-    fn put_path(&mut self, path: &TreePath) {
-        let shared = shared_len(self.last_path.as_bytes(), path.as_bytes());
-        put_number(&mut self.items, shared as u64);
-        put_prefixed(&mut self.items, &path.as_bytes()[shared..]);
     }
 
     fn add(&mut self, entries: u64, bytes: u64) -> Result<(), PushError> {

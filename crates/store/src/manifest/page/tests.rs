@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::put_prefixed;
 use crate::id::{BlobId, CommitId};
 use crate::manifest::entry::{Attributes, DeviceKind, FileTime, GitMode, Node, SystemMetadata, Xattr};
 

@@ -3,4 +3,5 @@
 //! None of it is trusted: each message only says where something may be found, and what is found there is named by
 //! its own hash.
 
+pub mod delta;
 pub mod fetch_map;

@@ -1,1 +1,4 @@
 //! Trust, manifests in motion, applying.
+
+pub mod name;
+pub mod time;

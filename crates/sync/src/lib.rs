@@ -1,4 +1,9 @@
 //! Trust, manifests in motion, applying.
 
 pub mod fetch_plan;
+pub mod key;
+pub mod log;
+pub mod name;
+pub mod note;
+pub mod time;
 pub mod wire;

@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod catalogue;
+pub mod check;
 pub mod chunk;
 pub mod codec;
 pub mod content;

@@ -134,12 +134,20 @@ impl Catalogue {
                 .next()
                 .transpose()?;
             let Some(domain) = deleted else { return Ok(false) };
-            delete_objects(tx, domain, file.number, &index)?;
-            tx.execute(
-                "INSERT INTO removals VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                params![file.number, domain, file.id.as_bytes()],
-            )?;
+            bury(tx, domain, file, &index)?;
             Ok(true)
+        })
+    }
+
+    /// Forgets a damaged pack at once. What it held and no other pack holds is missing from here on.
+    pub(crate) fn discard(&self, file: &PackFile, index: &PackIndex) -> Result<(), StoreError> {
+        self.write("discarding a damaged pack in the catalogue", |tx| {
+            let deleted: Option<i64> = tx
+                .prepare_cached("DELETE FROM packs WHERE number = ? RETURNING domain")?
+                .query_map([file.number], |row| row.get(0))?
+                .next()
+                .transpose()?;
+            deleted.map_or(Ok(()), |domain| bury(tx, domain, file, index))
         })
     }
 
@@ -161,6 +169,16 @@ impl Catalogue {
             Ok(())
         })
     }
+}
+
+/// Takes what a pack held out of the catalogue, and lists its file for removal.
+fn bury(tx: &Transaction<'_>, domain: i64, file: &PackFile, index: &PackIndex) -> rusqlite::Result<()> {
+    delete_objects(tx, domain, file.number, index)?;
+    tx.execute(
+        "INSERT INTO removals VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        params![file.number, domain, file.id.as_bytes()],
+    )?;
+    Ok(())
 }
 
 fn delete_objects(tx: &Transaction<'_>, domain: i64, pack: i64, index: &PackIndex) -> rusqlite::Result<()> {

@@ -110,10 +110,15 @@ impl Store {
     pub async fn repair_pack(&self, domain: &Domain, pack: &VerifiedPack) -> Result<bool, StoreError> {
         let Some((file, _)) = self.catalogue.file_of(domain, pack.id())? else { return Ok(false) };
         self.backend.put(&file, pack.bytes().clone()).await?;
-        for frame in pack.index().frames() {
+        self.forget_frames(&file, pack.index());
+        Ok(true)
+    }
+
+    /// Forgets the decoded frames of a file that changes or goes.
+    pub(crate) fn forget_frames(&self, file: &PackFile, index: &PackIndex) {
+        for frame in index.frames() {
             self.frames.remove((file.number, frame.offset));
         }
-        Ok(true)
     }
 
     /// Which of these objects the domain does not have; see [`Catalogue::missing`] for what the answer promises.

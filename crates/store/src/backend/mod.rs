@@ -4,9 +4,11 @@
 //! that is never used twice: a file that is being removed and the same pack being added again are two files, so that
 //! neither needs to wait for the other, and the catalogue can be rebuilt from the names and indexes alone.
 
+mod unfinished;
+
 use std::fmt;
 use std::ops::Range;
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::catalogue::Timestamp;
 use crate::domain::Domain;
 use crate::error::StoreError;
 use crate::id::PackId;
@@ -59,6 +62,8 @@ impl PackFile {
 #[derive(Debug, Clone)]
 pub struct Backend {
     store: Arc<dyn ObjectStore>,
+    /// Where the files are, if they are files.
+    directory: Option<PathBuf>,
 }
 
 impl Backend {
@@ -76,12 +81,13 @@ impl Backend {
             object: path(),
             source,
         })?;
-        Ok(Self::new(Arc::new(store.with_fsync(true))))
+        let store = Arc::new(store.with_fsync(true));
+        Ok(Self { store, directory: Some(directory.to_owned()) })
     }
 
     /// Keeps packs in an object store, which has to make what it has acknowledged durable.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+        Self { store, directory: None }
     }
 
     /// Stores a pack as a whole or not at all. It is durable when this returns.
@@ -126,6 +132,13 @@ impl Backend {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(source) => Err(failed("removing", file)(source)),
         }
+    }
+
+    /// Removes what was left of files whose writing was cut short before `before`; returns how many there were. An
+    /// object store leaves nothing behind.
+    pub(crate) fn remove_unfinished(&self, before: Timestamp) -> Result<usize, StoreError> {
+        let Some(directory) = &self.directory else { return Ok(0) };
+        unfinished::remove(&directory.join(ROOT), before)
     }
 
     /// All packs in no particular order, with their numbers of bytes. Files that are no packs are passed over.

@@ -98,3 +98,25 @@ fn names_come_back_and_others_are_passed_over() {
         assert_eq!(PackFile::parse(&Path::from(bad.clone())), None, "{bad}");
     }
 }
+
+#[test]
+fn what_a_killed_process_left_half_written_is_removed_when_it_is_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let backend = Backend::local(directory.path()).unwrap();
+    let whole = file("dotfiles/alice", 1, 1);
+    block_on(backend.put(&whole, Bytes::from_static(b"whole"))).unwrap();
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000);
+    let make = |number: i64, modified| {
+        let path = directory.path().join(format!("{}#1", file("dotfiles/alice", 2, number)));
+        std::fs::write(&path, b"ha").unwrap();
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+    };
+    make(2, old);
+    make(3, old + std::time::Duration::from_secs(1));
+    assert_eq!(listed(&backend), [(whole, 5)], "half a file is no pack");
+    assert_eq!(backend.remove_unfinished(Timestamp(1_000)).unwrap(), 0);
+    assert_eq!(backend.remove_unfinished(Timestamp(1_001)).unwrap(), 1);
+    assert_eq!(backend.remove_unfinished(Timestamp(1_002)).unwrap(), 1);
+    assert_eq!(listed(&backend).len(), 1);
+    assert_eq!(Backend::new(Arc::new(InMemory::new())).remove_unfinished(Timestamp(1_002)).unwrap(), 0);
+}

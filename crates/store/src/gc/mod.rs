@@ -67,6 +67,7 @@ pub async fn apply(store: &Store, plan: &GcPlan, now: Timestamp) -> Result<Colle
         collected += run(store, plan, action, now).await?;
     }
     remove_forgotten(store).await?;
+    store.backend().remove_unfinished(plan.untouched_since())?;
     Ok(collected)
 }
 
@@ -134,5 +135,7 @@ async fn rewrite(store: &Store, pack: &PlannedPack, now: Timestamp) -> Result<()
     Ok(())
 }
 
+#[cfg(test)]
+mod stress;
 #[cfg(test)]
 mod tests;

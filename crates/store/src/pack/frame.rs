@@ -18,7 +18,7 @@ pub fn decode_frame(frame: &Frame, stored: &Bytes) -> Result<Vec<VerifiedObject>
     if stored.len() != frame.stored as usize {
         return Err(corrupt(format!("it has {} bytes instead of {}", stored.len(), frame.stored)));
     }
-    let mut raw = inflate(frame.codec, stored, frame.raw).map_err(corrupt)?;
+    let mut raw = decode_raw(frame.codec, stored, frame.raw).map_err(corrupt)?;
     let mut objects = Vec::with_capacity(frame.objects.len());
     for object in &frame.objects {
         if raw.len() < object.len as usize {
@@ -32,18 +32,18 @@ pub fn decode_frame(frame: &Frame, stored: &Bytes) -> Result<Vec<VerifiedObject>
     if raw.is_empty() { Ok(objects) } else { Err(corrupt("bytes follow its last object".to_owned())) }
 }
 
-/// Undoes the compression of a frame that decodes to `raw_len` bytes, at most [`FRAME_RAW_MAX`]; what is in it is
-/// not looked at.
+/// Decodes a frame, of at most [`FRAME_RAW_MAX`] bytes, without looking at the objects in it: whoever takes one out has
+/// to verify it.
 ///
 /// [`FRAME_RAW_MAX`]: super::FRAME_RAW_MAX
-pub fn inflate(codec: Codec, stored: &Bytes, raw_len: u32) -> Result<Bytes, String> {
+pub fn decode_raw(codec: Codec, stored: &Bytes, raw_len: u32) -> Result<Bytes, String> {
     if raw_len as usize > super::FRAME_RAW_MAX {
         return Err(format!("it declares {raw_len} bytes; a frame has at most {}", super::FRAME_RAW_MAX));
     }
     match codec {
+        Codec::Zstd => decompress(stored, raw_len).map(Bytes::from),
         Codec::Raw if stored.len() == raw_len as usize => Ok(stored.clone()),
         Codec::Raw => Err(format!("it has {} bytes instead of {raw_len}", stored.len())),
-        Codec::Zstd => decompress(stored, raw_len).map(Bytes::from),
     }
 }
 

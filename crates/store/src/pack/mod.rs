@@ -11,7 +11,7 @@ mod index;
 mod verify;
 mod writer;
 
-pub use frame::{decode_frame, inflate};
+pub use frame::{decode_frame, decode_raw};
 pub use index::{Codec, Frame, FrameObject, PackIndex, PackTrailer};
 pub use verify::{RecipeOf, VerifiedPack};
 pub use writer::{PackFull, PackWriter};

@@ -186,7 +186,7 @@ impl Store {
                 continue;
             }
             match self.adopt(&file, len, now).await {
-                Ok(()) => adopted += 1,
+                Ok(is_new) => adopted += usize::from(is_new),
                 Err(error) => {
                     tracing::warn!(%file, error = %error, "a pack was passed over; check the store");
                 }
@@ -195,7 +195,7 @@ impl Store {
         Ok(adopted)
     }
 
-    async fn adopt(&self, file: &PackFile, len: u64, now: Timestamp) -> Result<(), StoreError> {
+    async fn adopt(&self, file: &PackFile, len: u64, now: Timestamp) -> Result<bool, StoreError> {
         let index = self.read_index(file, len).await?;
         let recipes = self.read_recipes(file, &index).await?;
         let len = u32::try_from(len).expect("a pack whose trailer was accepted has at most 64 MiB");

@@ -37,7 +37,8 @@ use crate::catalogue::{Condemnable, LEASE_SLACK_SECONDS, Timestamp};
 use crate::codec::DecodeError;
 use crate::error::StoreError;
 use crate::object::ObjectKey;
-use crate::pack::{PackWriter, VerifiedPack, decode_frame};
+use crate::pack::decode_frame;
+use crate::store::Repack;
 
 /// The shortest grace period: below it, marks that are not renewed at every answer would be too coarse.
 pub const GRACE_SECONDS_MIN: u32 = 10 * LEASE_SLACK_SECONDS;
@@ -116,7 +117,7 @@ pub(crate) async fn remove_forgotten(store: &Store) -> Result<(), StoreError> {
 async fn rewrite(store: &Store, pack: &PlannedPack, now: Timestamp) -> Result<(), StoreError> {
     let Some(index) = store.catalogue().index_of(&pack.file)? else { return Ok(()) };
     let is_needed = |key: &ObjectKey| pack.needed.binary_search(key).is_ok();
-    let mut writer = PackWriter::new(REWRITE_LEVEL);
+    let mut repack = Repack::new(store, &pack.file.domain, REWRITE_LEVEL, now);
     for frame in index.frames() {
         if !frame.objects.iter().any(|object| is_needed(&object.key)) {
             continue;
@@ -125,13 +126,10 @@ async fn rewrite(store: &Store, pack: &PlannedPack, now: Timestamp) -> Result<()
         let objects = decode_frame(frame, &stored)
             .map_err(|source| StoreError::Pack { pack: pack.file.id, source: Box::new(source) })?;
         for object in objects.iter().filter(|object| is_needed(&object.key())) {
-            writer.add(object.key(), object.bytes()).expect("half of a pack does not fill one");
+            repack.add(object).await?;
         }
     }
-    let Some((_, bytes)) = writer.finish() else { return Ok(()) };
-    let rewritten =
-        VerifiedPack::verify(bytes.into()).map_err(|error| StoreError::Refused(Box::new(error)))?;
-    store.add_verified(&pack.file.domain, &rewritten, now).await?;
+    repack.finish().await?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::content::name_content;
 use crate::domain::Domain;
 use crate::id::ObjectId;
 use crate::manifest::entry::Content;
+use crate::pack::PackWriter;
 use crate::store::tests::NOW;
 use crate::test_data::noise;
 

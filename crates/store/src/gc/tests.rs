@@ -13,6 +13,7 @@ use crate::content::{cut_content, name_content};
 use crate::domain::Domain;
 use crate::id::{BlobId, ContentId, ObjectId};
 use crate::manifest::entry::Content;
+use crate::pack::PackWriter;
 use crate::recipe;
 use crate::store::tests::{NOW, domain, read};
 use crate::test_data::noise;

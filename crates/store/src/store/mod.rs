@@ -6,6 +6,7 @@
 
 mod cache;
 mod contents;
+mod repack;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -23,6 +24,7 @@ use crate::object::{ObjectKey, ObjectKind, VerifiedObject};
 use crate::pack::{PackError, PackIndex, PackTrailer, RecipeOf, VerifiedPack, decode_frame, decode_raw};
 use crate::recipe::Recipe;
 use cache::FrameCache;
+pub(crate) use repack::Repack;
 
 /// The bytes of decoded frames that a store keeps unless told otherwise.
 const CACHE_LEN_MAX: usize = 64 << 20;

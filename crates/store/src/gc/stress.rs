@@ -173,7 +173,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn nothing_that_is_needed_is_lost_whatever_the_order(moves in proptest::collection::vec(moves(), 1..120)) {
         let mut world = World::new();

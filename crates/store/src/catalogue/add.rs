@@ -83,7 +83,8 @@ impl Catalogue {
         })
     }
 
-    /// Records a pack that was found in the back end, under the number that its file has.
+    /// Records a pack that was found in the back end, under the number that its file has. False if the domain has
+    /// the pack in another file: the one that was found is then listed for removal.
     pub(crate) fn adopt(
         &self,
         file: &PackFile,
@@ -91,7 +92,7 @@ impl Catalogue {
         index: &PackIndex,
         recipes: &[RecipeOf],
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         self.write("recording a found pack in the catalogue", |tx| {
             let domain = make_domain(tx, &file.domain)?;
             let inserted = tx.execute(
@@ -108,11 +109,20 @@ impl Catalogue {
                     index.encode()
                 ],
             )?;
-            if inserted == 1 {
-                insert_objects(tx, domain, file.number, index)?;
-                insert_recipes(tx, domain, recipes)?;
+            if inserted == 0 {
+                let is_announced: bool =
+                    tx.prepare_cached("SELECT 1 FROM packs WHERE number = ?")?.exists([file.number])?;
+                if !is_announced {
+                    tx.execute(
+                        "INSERT INTO removals VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                        params![file.number, domain, file.id.as_bytes()],
+                    )?;
+                }
+                return Ok(false);
             }
-            Ok(())
+            insert_objects(tx, domain, file.number, index)?;
+            insert_recipes(tx, domain, recipes)?;
+            Ok(true)
         })
     }
 }

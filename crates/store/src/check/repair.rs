@@ -12,7 +12,8 @@ use crate::backend::PackFile;
 use crate::catalogue::Timestamp;
 use crate::error::{Fault, StoreError};
 use crate::object::{ObjectKey, VerifiedObject};
-use crate::pack::{Frame, PackWriter, VerifiedPack, decode_raw};
+use crate::pack::{Frame, decode_raw};
+use crate::store::Repack;
 
 /// The level of zstd for what was saved.
 const LEVEL: i32 = 3;
@@ -39,7 +40,7 @@ pub async fn replace_pack(
         recovered.into_iter().map(|object| (object.key(), object)).collect();
     let index = store.catalogue().index_of(file)?.unwrap_or_default();
     let mut repaired = Repaired::default();
-    let mut writer = PackWriter::new(LEVEL);
+    let mut repack = Repack::new(store, &file.domain, LEVEL, now);
     for frame in index.frames() {
         let mut readable = readable(store, file, frame).await?;
         for object in &frame.objects {
@@ -47,14 +48,12 @@ pub async fn replace_pack(
                 repaired.given_up.push(object.key);
                 continue;
             };
-            if writer.is_full() {
-                add(store, file, std::mem::replace(&mut writer, PackWriter::new(LEVEL)), now).await?;
-            }
-            writer.add(found.key(), found.bytes()).expect("a pack that is not full takes any object");
+            repack.add(&found).await?;
             repaired.saved += 1;
         }
     }
-    if add(store, file, writer, now).await? == Place::SameFile {
+    if repack.finish().await?.contains(&file.id) {
+        // Everything was saved and packs the same way: the damaged file has been written again.
         return Ok(repaired);
     }
     store.catalogue().discard(file, &index)?;
@@ -62,29 +61,6 @@ pub async fn replace_pack(
     store.backend().delete(file).await?;
     store.catalogue().removed(file)?;
     Ok(repaired)
-}
-
-/// Where saved objects are now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Everything was saved and packs the same way: the damaged file has been overwritten.
-    SameFile,
-    OtherFile,
-}
-
-async fn add(
-    store: &Store,
-    damaged: &PackFile,
-    writer: PackWriter,
-    now: Timestamp,
-) -> Result<Place, StoreError> {
-    let Some((id, bytes)) = writer.finish() else { return Ok(Place::OtherFile) };
-    let pack = VerifiedPack::verify(bytes.into()).map_err(|error| StoreError::Refused(Box::new(error)))?;
-    if id == damaged.id && store.repair_pack(&damaged.domain, &pack).await? {
-        return Ok(Place::SameFile);
-    }
-    store.add_verified(&damaged.domain, &pack, now).await?;
-    Ok(Place::OtherFile)
 }
 
 /// The objects of a frame that can be read; none of a frame that cannot be decoded.

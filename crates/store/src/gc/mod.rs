@@ -20,8 +20,8 @@
 //!    that requests that began long ago have ended.
 //! 5. A stored file has a number that is never used twice. The same pack, added again while its old file is being
 //!    removed, is another file.
-//! 6. A pack with little in it that is needed is rewritten: what is needed becomes durable in another pack first, then
-//!    the old one is condemned as above.
+//! 6. Packs with little in them that is needed, and small packs when there are many, are rewritten: what is needed
+//!    becomes durable in other packs first, then the old ones are condemned as above.
 //!
 //! A crash between any two steps leaves a pack too many, never one too few: an announced pack that never came is
 //! forgotten after the grace period, a file listed for removal is removed by the next run.
@@ -37,7 +37,8 @@ use crate::catalogue::{Condemnable, LEASE_SLACK_SECONDS, Timestamp};
 use crate::codec::DecodeError;
 use crate::error::StoreError;
 use crate::object::ObjectKey;
-use crate::pack::{PackWriter, VerifiedPack, decode_frame};
+use crate::pack::{Frame, decode_frame};
+use crate::store::Repack;
 
 /// The shortest grace period: below it, marks that are not renewed at every answer would be too coarse.
 pub const GRACE_SECONDS_MIN: u32 = 10 * LEASE_SLACK_SECONDS;
@@ -82,10 +83,12 @@ pub(crate) async fn run(
     let catalogue = store.catalogue();
     match action {
         Action::Spare(pack) => catalogue.spare_pack(&pack.file, now)?,
-        Action::Rewrite(pack) => {
-            rewrite(store, pack, now).await?;
-            if catalogue.condemn(&pack.file, plan.untouched_since(), now)? == Condemnable::Condemned {
-                collected.rewritten += 1;
+        Action::Rewrite(packs) => {
+            rewrite(store, packs, now).await?;
+            for pack in packs {
+                if catalogue.condemn(&pack.file, plan.untouched_since(), now)? == Condemnable::Condemned {
+                    collected.rewritten += 1;
+                }
             }
         }
         Action::Condemn(pack) => {
@@ -112,26 +115,36 @@ pub(crate) async fn remove_forgotten(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes what is needed of a pack durable in another one.
-async fn rewrite(store: &Store, pack: &PlannedPack, now: Timestamp) -> Result<(), StoreError> {
-    let Some(index) = store.catalogue().index_of(&pack.file)? else { return Ok(()) };
-    let is_needed = |key: &ObjectKey| pack.needed.binary_search(key).is_ok();
-    let mut writer = PackWriter::new(REWRITE_LEVEL);
-    for frame in index.frames() {
-        if !frame.objects.iter().any(|object| is_needed(&object.key)) {
-            continue;
-        }
-        let stored = store.backend().get_range(&pack.file, frame.range()).await?;
-        let objects = decode_frame(frame, &stored)
-            .map_err(|source| StoreError::Pack { pack: pack.file.id, source: Box::new(source) })?;
-        for object in objects.iter().filter(|object| is_needed(&object.key())) {
-            writer.add(object.key(), object.bytes()).expect("half of a pack does not fill one");
+/// Makes what is needed of packs of a domain durable in new ones.
+async fn rewrite(store: &Store, packs: &[PlannedPack], now: Timestamp) -> Result<(), StoreError> {
+    let Some(first) = packs.first() else { return Ok(()) };
+    let mut repack = Repack::new(store, &first.file.domain, REWRITE_LEVEL, now);
+    for pack in packs {
+        let index = store.catalogue().index_of(&pack.file)?.unwrap_or_default();
+        for frame in index.frames() {
+            move_frame(store, pack, frame, &mut repack).await?;
         }
     }
-    let Some((_, bytes)) = writer.finish() else { return Ok(()) };
-    let rewritten =
-        VerifiedPack::verify(bytes.into()).map_err(|error| StoreError::Refused(Box::new(error)))?;
-    store.add_verified(&pack.file.domain, &rewritten, now).await?;
+    repack.finish().await?;
+    Ok(())
+}
+
+async fn move_frame(
+    store: &Store,
+    pack: &PlannedPack,
+    frame: &Frame,
+    repack: &mut Repack<'_>,
+) -> Result<(), StoreError> {
+    let is_needed = |key: &ObjectKey| pack.needed.binary_search(key).is_ok();
+    if !frame.objects.iter().any(|object| is_needed(&object.key)) {
+        return Ok(());
+    }
+    let stored = store.backend().get_range(&pack.file, frame.range()).await?;
+    let objects = decode_frame(frame, &stored)
+        .map_err(|source| StoreError::Pack { pack: pack.file.id, source: Box::new(source) })?;
+    for object in objects.iter().filter(|object| is_needed(&object.key())) {
+        repack.add(object).await?;
+    }
     Ok(())
 }
 

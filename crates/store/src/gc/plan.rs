@@ -1,5 +1,6 @@
 //! What is to be done, as data: made, printed, applied.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 
@@ -7,11 +8,18 @@ use super::mark::Live;
 use crate::Store;
 use crate::backend::PackFile;
 use crate::catalogue::{PackRow, PackState, Timestamp};
+use crate::domain::Domain;
 use crate::error::StoreError;
 use crate::object::ObjectKey;
 
 /// A pack is rewritten when less than one part in this many of it is needed.
 const REWRITE_DIVISOR: u64 = 2;
+/// A pack with fewer bytes is small: every publication leaves one, and many are slow to read a tree from.
+const SMALL_PACK_LEN: u32 = 4 << 20;
+/// The number of small packs of a domain that are worth merging.
+const SMALL_PACKS_MIN: usize = 16;
+/// The bytes of objects that are moved in one go: what is done and not finished is done again after a crash.
+const GROUP_RAW_MAX: u64 = 256 << 20;
 
 /// A pack, and what is needed of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +32,7 @@ pub struct PlannedPack {
     pub raw: u64,
     /// The bytes of those that are needed.
     pub raw_needed: u64,
-    /// The objects that are needed, sorted; only for a pack that is to be rewritten.
+    /// The objects that are needed, sorted; only for a pack that may be rewritten.
     pub(super) needed: Vec<ObjectKey>,
 }
 
@@ -33,8 +41,9 @@ pub struct PlannedPack {
 pub enum Action {
     /// A condemned pack is needed after all.
     Spare(PlannedPack),
-    /// Little of the pack is needed: move that to another one, and condemn the pack.
-    Rewrite(PlannedPack),
+    /// Little of these packs of a domain is needed, or they are small and many: move what is needed into new ones,
+    /// and condemn them.
+    Rewrite(Vec<PlannedPack>),
     /// Nothing of the pack is needed: remove it after the grace period.
     Condemn(PlannedPack),
     /// The pack stayed condemned, or never came: remove it now.
@@ -69,6 +78,13 @@ pub struct Collected {
     pub bytes_freed: u64,
 }
 
+impl PlannedPack {
+    /// The bytes of the pack that hold what is not needed, about.
+    fn len_not_needed(&self) -> u64 {
+        u64::from(self.len) * (self.raw - self.raw_needed) / self.raw.max(1)
+    }
+}
+
 impl GcPlan {
     /// Packs whose mark is at least this young are left alone.
     pub(super) const fn untouched_since(&self) -> Timestamp {
@@ -87,7 +103,7 @@ impl GcPlan {
     pub fn bytes_freed_later(&self) -> u64 {
         self.bytes(|action| match action {
             Action::Condemn(pack) => u64::from(pack.len),
-            Action::Rewrite(pack) => u64::from(pack.len) * (pack.raw - pack.raw_needed) / pack.raw.max(1),
+            Action::Rewrite(packs) => packs.iter().map(PlannedPack::len_not_needed).sum(),
             Action::Spare(_) | Action::Remove(_) => 0,
         })
     }
@@ -100,14 +116,15 @@ impl GcPlan {
 impl fmt::Display for GcPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for action in &self.actions {
-            let (verb, pack) = match action {
-                Action::Spare(pack) => ("spare", pack),
-                Action::Rewrite(pack) => ("rewrite", pack),
-                Action::Condemn(pack) => ("condemn", pack),
-                Action::Remove(pack) => ("remove", pack),
+            let (verb, packs) = match action {
+                Action::Spare(pack) => ("spare", std::slice::from_ref(pack)),
+                Action::Rewrite(packs) => ("rewrite", &packs[..]),
+                Action::Condemn(pack) => ("condemn", std::slice::from_ref(pack)),
+                Action::Remove(pack) => ("remove", std::slice::from_ref(pack)),
             };
-            let PlannedPack { file, len, raw, raw_needed, .. } = pack;
-            writeln!(f, "{verb:8}{file}  {len} bytes, {raw_needed} of {raw} needed")?;
+            for PlannedPack { file, len, raw, raw_needed, .. } in packs {
+                writeln!(f, "{verb:8}{file}  {len} bytes, {raw_needed} of {raw} needed")?;
+            }
         }
         writeln!(
             f,
@@ -141,35 +158,72 @@ pub(super) fn plan(
     live: &Live,
 ) -> Result<GcPlan, StoreError> {
     let mut plan = GcPlan { as_of, grace_seconds, actions: Vec::new(), kept: 0, young: 0 };
+    let mut rewrites: BTreeMap<Domain, Vec<PlannedPack>> = BTreeMap::new();
+    let mut small: BTreeMap<Domain, Vec<PlannedPack>> = BTreeMap::new();
     for row in store.catalogue().packs()? {
         let pack = examine(store, &row, live)?;
+        let domain = row.file.domain.clone();
         match decide(&row, &pack, plan.untouched_since()) {
-            Decision::Act(action) => plan.actions.push(action(pack)),
             Decision::Keep => plan.kept += 1,
             Decision::TooYoung => plan.young += 1,
+            Decision::Spare => plan.actions.push(Action::Spare(pack)),
+            Decision::Condemn => plan.actions.push(Action::Condemn(pack)),
+            Decision::Remove => plan.actions.push(Action::Remove(pack)),
+            Decision::Rewrite => rewrites.entry(domain).or_default().push(pack),
+            Decision::Merge => small.entry(domain).or_default().push(pack),
         }
     }
+    for (domain, packs) in small {
+        if packs.len() >= SMALL_PACKS_MIN {
+            rewrites.entry(domain).or_default().extend(packs);
+        } else {
+            plan.kept += packs.len();
+        }
+    }
+    plan.actions.extend(rewrites.into_values().flat_map(groups).map(Action::Rewrite));
     Ok(plan)
 }
 
+/// Cuts the packs of a domain into groups that are rewritten one after the other.
+fn groups(mut packs: Vec<PlannedPack>) -> Vec<Vec<PlannedPack>> {
+    packs.sort_by_key(|pack| pack.file.number);
+    let mut groups: Vec<Vec<PlannedPack>> = Vec::new();
+    let mut raw = 0;
+    for pack in packs {
+        raw += pack.raw_needed;
+        match groups.last_mut() {
+            Some(group) if raw <= GROUP_RAW_MAX => group.push(pack),
+            _ => {
+                raw = pack.raw_needed;
+                groups.push(vec![pack]);
+            }
+        }
+    }
+    groups
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
-    Act(fn(PlannedPack) -> Action),
     Keep,
     TooYoung,
+    Spare,
+    Condemn,
+    Remove,
+    Rewrite,
+    Merge,
 }
 
 fn decide(row: &PackRow, pack: &PlannedPack, untouched_since: Timestamp) -> Decision {
     let is_young = row.condemned.unwrap_or(row.touched) >= untouched_since;
+    let is_worth_keeping = pack.raw_needed.saturating_mul(REWRITE_DIVISOR) >= pack.raw;
     match row.state {
-        PackState::Condemned if pack.raw_needed > 0 && !pack.needed.is_empty() => {
-            Decision::Act(Action::Spare)
-        }
-        PackState::Condemned | PackState::Arriving if is_young => Decision::TooYoung,
-        PackState::Condemned | PackState::Arriving => Decision::Act(Action::Remove),
-        PackState::Kept if pack.raw_needed.saturating_mul(REWRITE_DIVISOR) >= pack.raw => Decision::Keep,
-        PackState::Kept if is_young => Decision::TooYoung,
-        PackState::Kept if pack.raw_needed == 0 => Decision::Act(Action::Condemn),
-        PackState::Kept => Decision::Act(Action::Rewrite),
+        PackState::Condemned if !pack.needed.is_empty() => Decision::Spare,
+        PackState::Kept if is_worth_keeping && row.len >= SMALL_PACK_LEN => Decision::Keep,
+        _ if is_young => Decision::TooYoung,
+        PackState::Condemned | PackState::Arriving => Decision::Remove,
+        PackState::Kept if pack.raw_needed == 0 => Decision::Condemn,
+        PackState::Kept if is_worth_keeping => Decision::Merge,
+        PackState::Kept => Decision::Rewrite,
     }
 }
 
@@ -192,7 +246,8 @@ fn examine(store: &Store, row: &PackRow, live: &Live) -> Result<PlannedPack, Sto
         pack.needed.retain(|_| locations.next().flatten().is_some_and(|found| found.file == row.file));
     }
     // The names are needed only where something is done with them: a plan for a large store stays small.
-    if pack.raw_needed.saturating_mul(REWRITE_DIVISOR) >= pack.raw && row.state == PackState::Kept {
+    let is_large = row.len >= SMALL_PACK_LEN && pack.raw_needed.saturating_mul(REWRITE_DIVISOR) >= pack.raw;
+    if is_large && row.state == PackState::Kept {
         pack.needed.clear();
     }
     pack.needed.sort_unstable();

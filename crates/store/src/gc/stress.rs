@@ -11,6 +11,7 @@ use crate::content::name_content;
 use crate::domain::Domain;
 use crate::id::ObjectId;
 use crate::manifest::entry::Content;
+use crate::pack::PackWriter;
 use crate::store::tests::NOW;
 use crate::test_data::noise;
 
@@ -172,7 +173,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn nothing_that_is_needed_is_lost_whatever_the_order(moves in proptest::collection::vec(moves(), 1..120)) {
         let mut world = World::new();

@@ -13,6 +13,7 @@ use crate::content::{cut_content, name_content};
 use crate::domain::Domain;
 use crate::id::{BlobId, ContentId, ObjectId};
 use crate::manifest::entry::Content;
+use crate::pack::PackWriter;
 use crate::recipe;
 use crate::store::tests::{NOW, domain, read};
 use crate::test_data::noise;
@@ -257,4 +258,19 @@ fn a_plan_says_what_it_will_do() {
     assert!(text.starts_with("condemn packs/public/"), "{text}");
     assert!(text.contains("0 of 50"), "{text}");
     assert!(text.contains("0 bytes are freed now, about 50"), "{text}");
+}
+
+#[test]
+fn small_packs_are_merged_when_there_are_many() {
+    let place = Place::new();
+    let store = place.open();
+    let roots: Vec<Root> =
+        (0..20).map(|seed| publish(&store, &Domain::public(), &[noise(seed, 20_000)], NOW)).collect();
+    assert_eq!(collect_at(&store, later(GRACE + 1), &roots).rewritten, 20);
+    assert_eq!(collect_at(&store, later(2 * GRACE + 2), &roots).removed, 20);
+    assert_eq!((files(&store), store.catalogue().packs().unwrap().len()), (1, 1));
+    assert_eq!(collect_at(&store, later(4 * GRACE), &roots), Collected::default());
+    for root in &roots {
+        assert_readable(&store, root);
+    }
 }

@@ -6,6 +6,7 @@
 
 mod cache;
 mod contents;
+mod repack;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -23,6 +24,7 @@ use crate::object::{ObjectKey, ObjectKind, VerifiedObject};
 use crate::pack::{PackError, PackIndex, PackTrailer, RecipeOf, VerifiedPack, decode_frame, decode_raw};
 use crate::recipe::Recipe;
 use cache::FrameCache;
+pub(crate) use repack::Repack;
 
 /// The bytes of decoded frames that a store keeps unless told otherwise.
 const CACHE_LEN_MAX: usize = 64 << 20;
@@ -186,7 +188,7 @@ impl Store {
                 continue;
             }
             match self.adopt(&file, len, now).await {
-                Ok(()) => adopted += 1,
+                Ok(is_new) => adopted += usize::from(is_new),
                 Err(error) => {
                     tracing::warn!(%file, error = %error, "a pack was passed over; check the store");
                 }
@@ -195,7 +197,7 @@ impl Store {
         Ok(adopted)
     }
 
-    async fn adopt(&self, file: &PackFile, len: u64, now: Timestamp) -> Result<(), StoreError> {
+    async fn adopt(&self, file: &PackFile, len: u64, now: Timestamp) -> Result<bool, StoreError> {
         let index = self.read_index(file, len).await?;
         let recipes = self.read_recipes(file, &index).await?;
         let len = u32::try_from(len).expect("a pack whose trailer was accepted has at most 64 MiB");

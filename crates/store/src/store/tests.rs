@@ -304,3 +304,18 @@ fn several_processes_may_add_and_ask_at_once() {
         assert_eq!(ContentId::of(&read(&stores[0], &Domain::public(), content).unwrap()), content.id);
     }
 }
+
+#[test]
+fn a_second_file_of_a_pack_is_listed_for_removal() {
+    let place = Place::new();
+    let store = place.open();
+    let (bytes, names) = pack_of(&sample());
+    block_on(store.add_pack(&Domain::public(), bytes.clone(), NOW)).unwrap();
+    let mut second = store.catalogue().packs().unwrap().remove(0).file;
+    second.number += 5;
+    block_on(store.backend().put(&second, bytes)).unwrap();
+    assert_eq!(block_on(store.adopt_found_packs(NOW)).unwrap(), 0);
+    assert_eq!(store.catalogue().removals().unwrap(), [second]);
+    block_on(crate::gc::remove_forgotten(&store)).unwrap();
+    assert_eq!(read(&store, &Domain::public(), names[2]).unwrap(), sample()[2]);
+}

@@ -1,3 +1,5 @@
 //! Trust, manifests in motion, applying.
 
 pub mod exclude;
+pub mod ingest;
+pub mod source;

@@ -18,10 +18,7 @@ pub fn decode_frame(frame: &Frame, stored: &Bytes) -> Result<Vec<VerifiedObject>
     if stored.len() != frame.stored as usize {
         return Err(corrupt(format!("it has {} bytes instead of {}", stored.len(), frame.stored)));
     }
-    let mut raw = match frame.codec {
-        Codec::Raw => stored.clone(),
-        Codec::Zstd => decompress(stored, frame.raw).map_err(corrupt)?.into(),
-    };
+    let mut raw = decode_raw(frame.codec, stored, frame.raw).map_err(corrupt)?;
     let mut objects = Vec::with_capacity(frame.objects.len());
     for object in &frame.objects {
         if raw.len() < object.len as usize {
@@ -33,6 +30,15 @@ pub fn decode_frame(frame: &Frame, stored: &Bytes) -> Result<Vec<VerifiedObject>
         objects.push(verified);
     }
     if raw.is_empty() { Ok(objects) } else { Err(corrupt("bytes follow its last object".to_owned())) }
+}
+
+/// Decodes a frame without looking at the objects in it: whoever takes one out has to verify it.
+pub(crate) fn decode_raw(codec: Codec, stored: &Bytes, raw_len: u32) -> Result<Bytes, String> {
+    match codec {
+        Codec::Zstd => decompress(stored, raw_len).map(Bytes::from),
+        Codec::Raw if stored.len() == raw_len as usize => Ok(stored.clone()),
+        Codec::Raw => Err(format!("it has {} bytes instead of {raw_len}", stored.len())),
+    }
 }
 
 /// Compresses a frame where that pays.

@@ -111,6 +111,12 @@ impl PackIndex {
         Self::decode(&pack[end - trailer.index_len as usize..end], &trailer, pack.len() as u64)
     }
 
+    /// Reads the index and the trailer of a pack of `pack_len` bytes, as [`PackIndex::encode`] writes them.
+    pub fn of_tail(tail: &[u8], pack_len: u64) -> Result<Self, PackError> {
+        let (index, trailer) = tail.split_last_chunk().ok_or(DecodeError::Truncated("the end of a pack"))?;
+        Self::decode(index, &PackTrailer::decode(trailer, pack_len)?, pack_len)
+    }
+
     /// Reads an index, the bytes at [`PackTrailer::index_range`] of a pack of `pack_len` bytes.
     pub fn decode(bytes: &[u8], trailer: &PackTrailer, pack_len: u64) -> Result<Self, PackError> {
         if *blake3::hash(bytes).as_bytes() != trailer.index_digest {

@@ -12,6 +12,7 @@ mod verify;
 mod writer;
 
 pub use frame::decode_frame;
+pub(crate) use frame::decode_raw;
 pub use index::{Codec, Frame, FrameObject, PackIndex, PackTrailer};
 pub use verify::{RecipeOf, VerifiedPack};
 pub use writer::{PackFull, PackWriter};

@@ -13,10 +13,10 @@ use std::sync::mpsc;
 
 use smart_sync_store::chunk::ChunkRef;
 use smart_sync_store::id::{ObjectId, PackId, TreeId};
-use smart_sync_store::manifest::{BuildError, Entry, ManifestSummary};
+use smart_sync_store::manifest::{BuildError, Content, Entry, ManifestSummary};
 use smart_sync_store::object::{ObjectKey, ObjectKind};
 
-use crate::source::{Handle, Known, SourceError, TreeSource, Warning};
+use crate::source::{Handle, SourceError, TreeSource, Warning};
 use produce::Producer;
 use store::Storing;
 
@@ -25,6 +25,13 @@ pub trait Destination {
     /// Which of these objects it lacks, in their order. An object that it has stays until a publication that was
     /// begun now can be completed. Keys are at most [`MISSING_MAX`] and distinct.
     fn missing(&mut self, keys: &[ObjectKey]) -> Result<Vec<bool>, DestinationError>;
+
+    /// Which of these contents it could not give back, in their order; with the same promise for the others. Contents
+    /// are at most [`MISSING_MAX`], distinct, and not empty.
+    fn missing_contents(&mut self, contents: &[Content]) -> Result<Vec<bool>, DestinationError>;
+
+    /// Whether it has this manifest with all that it refers to, and will keep it while it is published.
+    fn has_manifest(&mut self, manifest: &ManifestSummary) -> Result<bool, DestinationError>;
 
     /// Takes a pack; it is durable when this returns.
     fn put_pack(&mut self, id: PackId, bytes: Vec<u8>) -> Result<(), DestinationError>;
@@ -115,6 +122,9 @@ pub fn ingest(
     destination: &mut dyn Destination,
     options: IngestOptions,
 ) -> Result<Ingested, IngestError> {
+    if let Some(ingested) = find_known(source, destination)? {
+        return Ok(ingested);
+    }
     let contents = source.contents();
     let mut storing = Storing::new(destination, source.fidelity(), source.expected_tree(), options);
     let produced = std::thread::scope(|scope| {
@@ -138,7 +148,28 @@ pub fn ingest(
     ingested.warnings.splice(..0, source.take_warnings());
     ingested.statistics.contents_read += produced.contents_read;
     ingested.statistics.bytes_read += produced.bytes_read;
+    // What the publisher has to hear, it has to hear each time.
+    if ingested.warnings.is_empty() {
+        source.remember_manifest(&ingested.manifest);
+    }
     Ok(ingested)
+}
+
+/// A tree that was stored before and is still there need not be walked again.
+fn find_known(
+    source: &mut dyn TreeSource,
+    destination: &mut dyn Destination,
+) -> Result<Option<Ingested>, IngestError> {
+    let Some(manifest) = source.known_manifest() else { return Ok(None) };
+    let is_there = destination
+        .has_manifest(&manifest)
+        .map_err(|source| IngestError::Destination { operation: "asking for a manifest", source })?;
+    Ok(is_there.then(|| Ingested {
+        manifest,
+        git_tree: source.expected_tree(),
+        warnings: Vec::new(),
+        statistics: Statistics::default(),
+    }))
 }
 
 /// A part of a tree on its way from one thread to the other.
@@ -161,7 +192,7 @@ struct Piece {
 /// An entry on its way into the manifest.
 struct Made {
     entry: Entry,
-    /// Where its content is not read: what is known of it, and how it is read if it must be.
-    unread: Option<(Known, Handle)>,
+    /// How its content is read if it must be, where it is known and was not read.
+    unread: Option<Handle>,
     is_lfs_pointer: bool,
 }

@@ -5,7 +5,6 @@ use std::sync::mpsc::SyncSender;
 use rayon::prelude::*;
 use smart_sync_store::content::{ContentHasher, CutContent, cut_content};
 use smart_sync_store::manifest::{Attributes, Content, Entry, Node, TreePath};
-use smart_sync_store::object::ObjectKey;
 use smart_sync_store::recipe::{self, BuiltRecipe};
 
 use super::{Batch, IngestError, Made, Piece, Statistics};
@@ -151,7 +150,7 @@ fn make(
         let made = Made {
             entry: Entry { path: entry.path, node, attributes: entry.attributes },
             is_lfs_pointer: known.is_lfs_pointer,
-            unread: Some((known, handle)),
+            unread: Some(handle),
         };
         return Ok((made, None));
     }
@@ -280,10 +279,6 @@ fn read_content(
         return Err(SourceError::WrongBlob(target.path.clone()));
     }
     let recipe = recipe::build(cut.content.id, &cut.chunks);
-    let stored_as = match &recipe {
-        Some(recipe) => Some(ObjectKey::recipe(recipe.id)),
-        None => (cut.content.size > 0).then(|| ObjectKey::chunk(cut.content.id.as_chunk())),
-    };
-    let known = Known { content: cut.content, stored_as, is_lfs_pointer };
+    let known = Known { content: cut.content, is_lfs_pointer };
     Ok(ReadContent { known, handle: target.handle.clone(), piece, recipe })
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 
 use smart_sync_store::id::{ObjectId, TreeId};
 use smart_sync_store::manifest::{
-    BuildError, Entry, Fidelity, GitTreeHasher, ManifestBuilder, ManifestSummary,
+    BuildError, Content, Entry, Fidelity, GitTreeHasher, ManifestBuilder, ManifestSummary,
 };
 use smart_sync_store::object::{ObjectKey, ObjectKind};
 use smart_sync_store::pack::PackWriter;
@@ -122,19 +122,22 @@ impl<'a> Storing<'a> {
 
     /// Asks for the contents that were not read, and reads those that the destination lacks.
     fn settle(&mut self, made: Vec<Made>, contents: &dyn Contents) -> Result<Vec<Entry>, IngestError> {
-        let keys = made.iter().filter_map(|made| made.unread.as_ref()?.0.stored_as);
-        let missing = self.sending.missing(keys.collect())?;
+        let unread = made.iter().filter(|made| made.unread.is_some());
+        let contents_known: HashSet<Content> =
+            unread.filter_map(|made| made.entry.content().copied()).collect();
+        let mut missing = self.sending.missing_contents(contents_known)?;
         let mut reading = Reading { contents, batch: Batch::default(), bytes: 0 };
         let mut entries = Vec::with_capacity(made.len());
         for made in made {
             if made.is_lfs_pointer {
                 self.warnings.push(Warning::LfsPointer(made.entry.path.clone()));
             }
-            let Some((known, handle)) = made.unread else {
+            let Some(handle) = made.unread else {
                 entries.push(made.entry);
                 continue;
             };
-            if known.stored_as.is_none_or(|key| !missing.contains(&key)) {
+            // Two entries may have one content: it is read once.
+            if !made.entry.content().is_some_and(|content| missing.remove(content)) {
                 self.sending.statistics.contents_known += 1;
                 entries.push(made.entry);
                 continue;
@@ -231,11 +234,20 @@ impl<'a> Sending<'a> {
                 operation: "asking for what is missing",
                 source,
             })?;
-            if answers.len() != keys.len() {
-                return Err(IngestError::BadAnswer { asked: keys.len(), answered: answers.len() });
-            }
-            missing
-                .extend(keys.iter().zip(answers).filter(|(_, is_missing)| *is_missing).map(|(key, _)| *key));
+            missing.extend(where_missing(keys, &answers)?);
+        }
+        Ok(missing)
+    }
+
+    /// Which of these contents the destination could not give back.
+    fn missing_contents(&mut self, contents: HashSet<Content>) -> Result<HashSet<Content>, IngestError> {
+        let contents: Vec<Content> = contents.into_iter().filter(|content| content.size > 0).collect();
+        let mut missing = HashSet::new();
+        for contents in contents.chunks(MISSING_MAX) {
+            let answers = self.destination.missing_contents(contents).map_err(|source| {
+                IngestError::Destination { operation: "asking for what is missing", source }
+            })?;
+            missing.extend(where_missing(contents, &answers)?);
         }
         Ok(missing)
     }
@@ -268,4 +280,12 @@ impl<'a> Sending<'a> {
             .put_pack(id, bytes)
             .map_err(|source| IngestError::Destination { operation: "storing a pack", source })
     }
+}
+
+/// The questions whose answer is yes.
+fn where_missing<T: Copy>(asked: &[T], answers: &[bool]) -> Result<Vec<T>, IngestError> {
+    if asked.len() != answers.len() {
+        return Err(IngestError::BadAnswer { asked: asked.len(), answered: answers.len() });
+    }
+    Ok(asked.iter().zip(answers).filter(|(_, is_missing)| **is_missing).map(|(asked, _)| *asked).collect())
 }

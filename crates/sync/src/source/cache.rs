@@ -11,10 +11,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use smart_sync_store::codec::{DecodeError, Reader, put_number, put_prefixed, unzigzag, zigzag};
-use smart_sync_store::id::{BlobId, ContentId, ObjectId};
+use smart_sync_store::id::{BlobId, ContentId, ManifestId, TreeId};
 use smart_sync_store::manifest::path::PATH_BYTES_MAX;
-use smart_sync_store::manifest::{Content, FileTime, TreePath};
-use smart_sync_store::object::{ObjectKey, ObjectKind};
+use smart_sync_store::manifest::{Content, FileTime, ManifestSummary, TreePath};
 
 use super::Known;
 
@@ -64,6 +63,8 @@ pub struct ContentCache {
     blobs: HashMap<BlobId, Known>,
     old_files: HashMap<TreePath, (FileStat, Known)>,
     files: HashMap<TreePath, (FileStat, Known)>,
+    old_trees: HashMap<TreeId, ManifestSummary>,
+    trees: HashMap<TreeId, ManifestSummary>,
 }
 
 impl ContentCache {
@@ -95,6 +96,19 @@ impl ContentCache {
         self.files.get(path).filter(|(old, _)| old == stat).map(|(_, known)| *known)
     }
 
+    /// The manifest of a git tree.
+    pub fn tree(&mut self, tree: &TreeId) -> Option<ManifestSummary> {
+        if let Some(manifest) = self.old_trees.remove(tree) {
+            self.trees.insert(*tree, manifest);
+        }
+        self.trees.get(tree).copied()
+    }
+
+    /// Remembers the manifest of a git tree.
+    pub fn remember_tree(&mut self, tree: TreeId, manifest: &ManifestSummary) {
+        self.trees.insert(tree, *manifest);
+    }
+
     /// Remembers a blob.
     pub fn remember_blob(&mut self, known: &Known) {
         self.blobs.insert(known.content.blob, *known);
@@ -118,6 +132,14 @@ impl ContentCache {
             put_prefixed(&mut out, path.as_bytes());
             put_stat(&mut out, stat);
             put_known(&mut out, known);
+        }
+        put_number(&mut out, self.trees.len() as u64);
+        for (tree, manifest) in &self.trees {
+            out.extend_from_slice(tree.as_bytes());
+            out.extend_from_slice(manifest.id.as_bytes());
+            put_number(&mut out, manifest.root_length);
+            put_number(&mut out, manifest.entries);
+            put_number(&mut out, manifest.bytes);
         }
         let digest = blake3::hash(&out);
         out.extend_from_slice(digest.as_bytes());
@@ -143,6 +165,16 @@ fn decode(bytes: &[u8]) -> Result<ContentCache, DecodeError> {
         let stat = read_stat(&mut reader)?;
         cache.old_files.insert(path, (stat, read_known(&mut reader)?));
     }
+    for _ in 0..reader.count("number of trees", body.len())? {
+        let tree = TreeId::from_bytes(reader.array("tree id")?);
+        let manifest = ManifestSummary {
+            id: ManifestId::from_bytes(reader.array("manifest id")?),
+            root_length: reader.number("length of a root page", u64::MAX)?,
+            entries: reader.number("number of entries", u64::MAX)?,
+            bytes: reader.number("number of bytes", u64::MAX)?,
+        };
+        cache.old_trees.insert(tree, manifest);
+    }
     reader.finish()?;
     Ok(cache)
 }
@@ -151,15 +183,7 @@ fn put_known(out: &mut Vec<u8>, known: &Known) {
     put_number(out, known.content.size);
     out.extend_from_slice(known.content.blob.as_bytes());
     out.extend_from_slice(known.content.id.as_bytes());
-    let kind = match known.stored_as.map(|key| key.kind) {
-        None => 0,
-        Some(ObjectKind::Recipe) => 2,
-        Some(_) => 1,
-    };
-    out.push(kind | u8::from(known.is_lfs_pointer) << 7);
-    if let Some(key) = known.stored_as.filter(|_| kind == 2) {
-        out.extend_from_slice(key.id.as_bytes());
-    }
+    out.push(u8::from(known.is_lfs_pointer));
 }
 
 fn read_known(reader: &mut Reader<'_>) -> Result<Known, DecodeError> {
@@ -168,14 +192,7 @@ fn read_known(reader: &mut Reader<'_>) -> Result<Known, DecodeError> {
         blob: BlobId::from_bytes(reader.array("blob id")?),
         id: ContentId::from_bytes(reader.array("content id")?),
     };
-    let kind = reader.byte("kind")?;
-    let stored_as = match kind & 0x7f {
-        0 => None,
-        1 => Some(ObjectKey::chunk(content.id.as_chunk())),
-        2 => Some(ObjectKey::recipe(ObjectId::from_bytes(reader.array("recipe")?))),
-        _ => return Err(DecodeError::invalid("unknown kind")),
-    };
-    Ok(Known { content, stored_as, is_lfs_pointer: kind & 0x80 != 0 })
+    Ok(Known { content, is_lfs_pointer: reader.byte("flags")? != 0 })
 }
 
 fn put_stat(out: &mut Vec<u8>, stat: &FileStat) {
@@ -237,8 +254,7 @@ mod tests {
     use smart_sync_store::content::name_content;
 
     fn known(bytes: &[u8]) -> Known {
-        let content = name_content(bytes);
-        Known { content, stored_as: Some(ObjectKey::chunk(content.id.as_chunk())), is_lfs_pointer: false }
+        Known { content: name_content(bytes), is_lfs_pointer: false }
     }
 
     fn stat(seconds: i64) -> FileStat {
@@ -256,17 +272,25 @@ mod tests {
         let file = directory.path().join("below/cache");
         let now = FileTime { seconds: 1_000, nanoseconds: 0 };
         let mut cache = ContentCache::load(&file);
-        let recipe = ObjectKey::recipe(ObjectId::of(b"recipe"));
-        let large = Known { stored_as: Some(recipe), is_lfs_pointer: true, ..known(b"large") };
-        let empty = Known { stored_as: None, ..known(b"") };
-        for known in [&large, &empty] {
+        let pointer = Known { is_lfs_pointer: true, ..known(b"pointer") };
+        let empty = known(b"");
+        for known in [&pointer, &empty] {
             cache.remember_blob(known);
         }
+        let tree = TreeId::from_bytes([7; 20]);
+        let manifest = ManifestSummary {
+            id: ManifestId::from_bytes([9; 32]),
+            root_length: 100,
+            entries: 3,
+            bytes: 1 << 40,
+        };
+        cache.remember_tree(tree, &manifest);
         cache.remember_file(&path("a"), &stat(10), now, &known(b"abc"));
         cache.save(&file).unwrap();
 
         let mut again = ContentCache::load(&file);
-        assert_eq!(again.blob(&large.content.blob), Some(large));
+        assert_eq!(again.tree(&tree), Some(manifest));
+        assert_eq!(again.blob(&pointer.content.blob), Some(pointer));
         assert_eq!(again.blob(&empty.content.blob), Some(empty));
         assert_eq!(again.file(&path("a"), &stat(10)), Some(known(b"abc")));
         assert_eq!(again.file(&path("a"), &stat(11)), None);

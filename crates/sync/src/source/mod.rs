@@ -13,9 +13,8 @@ use std::sync::Arc;
 
 use smart_sync_store::id::{BlobId, TreeId};
 use smart_sync_store::manifest::{
-    Attributes, Content, Fidelity, GitTreeError, Node, PathError, Shown, TreePath,
+    Attributes, Content, Fidelity, GitTreeError, ManifestSummary, Node, PathError, Shown, TreePath,
 };
-use smart_sync_store::object::ObjectKey;
 
 pub use cache::FileStat;
 
@@ -24,8 +23,6 @@ pub use cache::FileStat;
 pub struct Known {
     /// Its names.
     pub content: Content,
-    /// The object that a store has if it has the content: its only chunk, or its recipe. None for the empty one.
-    pub stored_as: Option<ObjectKey>,
     /// Whether it is not the file itself but a pointer to where Git LFS keeps it.
     pub is_lfs_pointer: bool,
 }
@@ -171,6 +168,12 @@ pub trait TreeSource: Send {
 
     /// The git tree id that the entries must have, where there is one.
     fn expected_tree(&self) -> Option<TreeId>;
+
+    /// The manifest that this tree was found to have before.
+    fn known_manifest(&mut self) -> Option<ManifestSummary>;
+
+    /// Keeps what manifest the tree has, for the next time.
+    fn remember_manifest(&mut self, manifest: &ManifestSummary);
 
     /// What the publisher should hear of, as found since the last call.
     fn take_warnings(&mut self) -> Vec<Warning>;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use smart_sync_store::id::{ObjectId, PackId};
-use smart_sync_store::manifest::{Attributes, Content, Entry, Manifest, Node, PageError, PageSource};
+use smart_sync_store::manifest::{
+    Attributes, Content, Entry, Manifest, ManifestSummary, Node, PageError, PageSource,
+};
 use smart_sync_store::object::{ObjectKey, ObjectKind, VerifiedObject};
 use smart_sync_store::pack::{VerifiedPack, decode_frame};
 use smart_sync_store::recipe::{Recipe, WalkError, chunks};
@@ -15,15 +17,23 @@ use smart_sync_sync::source::TreeSource;
 pub(crate) struct Memory {
     pub(crate) objects: HashMap<ObjectKey, VerifiedObject>,
     pub(crate) packs: Vec<PackId>,
-    pub(crate) questions: usize,
+    /// Whether it says that it has a manifest when it has the root page.
+    pub(crate) keeps_manifests: bool,
     /// Fails from this pack on.
     pub(crate) fails_at: Option<usize>,
 }
 
 impl Destination for Memory {
     fn missing(&mut self, keys: &[ObjectKey]) -> Result<Vec<bool>, DestinationError> {
-        self.questions += 1;
         Ok(keys.iter().map(|key| !self.objects.contains_key(key)).collect())
+    }
+
+    fn missing_contents(&mut self, contents: &[Content]) -> Result<Vec<bool>, DestinationError> {
+        Ok(contents.iter().map(|content| self.find_content(content).is_none()).collect())
+    }
+
+    fn has_manifest(&mut self, manifest: &ManifestSummary) -> Result<bool, DestinationError> {
+        Ok(self.keeps_manifests && self.objects.contains_key(&ObjectKey::page(manifest.id.root_page())))
     }
 
     fn put_pack(&mut self, id: PackId, bytes: Vec<u8>) -> Result<(), DestinationError> {
@@ -64,20 +74,29 @@ impl Memory {
 
     /// Puts a content together again.
     pub(crate) fn content(&self, content: &Content) -> Vec<u8> {
+        self.find_content(content).expect("the content is there")
+    }
+
+    fn find_content(&self, content: &Content) -> Option<Vec<u8>> {
         if content.size == 0 {
-            return Vec::new();
+            return Some(Vec::new());
         }
         if let Some(chunk) = self.objects.get(&ObjectKey::chunk(content.id.as_chunk())) {
-            return chunk.bytes().to_vec();
+            return Some(chunk.bytes().to_vec());
         }
         let of_content = |object: &&VerifiedObject| {
             object.kind() == ObjectKind::Recipe
                 && Recipe::decode(object.bytes()).unwrap().content == content.id
         };
-        let recipe = self.objects.values().find(of_content).expect("there is a recipe");
+        let recipe = self.objects.values().find(of_content)?;
         let page = |id| Ok::<_, WalkError>(self.objects[&ObjectKey::recipe_page(id)].clone());
         let chunks = chunks(Recipe::decode(recipe.bytes()).unwrap(), page).unwrap();
-        chunks.iter().flat_map(|chunk| self.objects[&ObjectKey::chunk(chunk.id)].bytes().to_vec()).collect()
+        Some(
+            chunks
+                .iter()
+                .flat_map(|chunk| self.objects[&ObjectKey::chunk(chunk.id)].bytes().to_vec())
+                .collect(),
+        )
     }
 
     /// The tree as a person would write it down: path, mode or kind, bytes.

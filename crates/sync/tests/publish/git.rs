@@ -318,6 +318,12 @@ fn known_blobs_are_not_read_again_unless_the_destination_lacks_them() {
     assert_eq!((again.statistics.contents_read, memory.packs.len()), (0, packs));
     assert_eq!(again.statistics.contents_known, first.statistics.contents_read);
 
+    memory.keeps_manifests = true;
+    let mut source = opened.tree(&commit, source.into_cache()).unwrap();
+    let unwalked = memory.ingest(&mut source);
+    assert_eq!((unwalked.manifest, unwalked.git_tree), (first.manifest, Some(commit.tree)));
+    assert_eq!(unwalked.statistics.contents_known, 0);
+
     let mut elsewhere = Memory::default();
     let mut source = opened.tree(&commit, source.into_cache()).unwrap();
     let moved = elsewhere.ingest(&mut source);

@@ -17,7 +17,7 @@ use rustix::fs::{FileType, Statx};
 use rustix::io::Errno;
 use smart_sync_store::id::TreeId;
 use smart_sync_store::manifest::{
-    Attributes, DeviceKind, Fidelity, FileTime, GitMode, Node, TreePath, Xattr,
+    Attributes, DeviceKind, Fidelity, FileTime, GitMode, ManifestSummary, Node, TreePath, Xattr,
 };
 
 use super::cache::ContentCache;
@@ -283,6 +283,12 @@ impl TreeSource for DirectorySource {
     fn expected_tree(&self) -> Option<TreeId> {
         None
     }
+
+    fn known_manifest(&mut self) -> Option<ManifestSummary> {
+        None
+    }
+
+    fn remember_manifest(&mut self, _manifest: &ManifestSummary) {}
 
     fn take_warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)

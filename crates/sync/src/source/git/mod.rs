@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use gix::objs::Kind;
 use smart_sync_store::id::{BlobId, CommitId, TreeId};
-use smart_sync_store::manifest::{Attributes, Fidelity, Shown, TreePath};
+use smart_sync_store::manifest::{Attributes, Fidelity, ManifestSummary, Shown, TreePath};
 
 use super::cache::ContentCache;
 use super::{
@@ -287,6 +287,14 @@ impl TreeSource for GitSource {
 
     fn expected_tree(&self) -> Option<TreeId> {
         Some(self.tree)
+    }
+
+    fn known_manifest(&mut self) -> Option<ManifestSummary> {
+        self.cache.tree(&self.tree)
+    }
+
+    fn remember_manifest(&mut self, manifest: &ManifestSummary) {
+        self.cache.remember_tree(self.tree, manifest);
     }
 
     fn take_warnings(&mut self) -> Vec<Warning> {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use smart_sync_store::id::TreeId;
 use smart_sync_store::manifest::{
-    Attributes, Fidelity, FileTime, GitMode, Node, Shown, SystemMetadata, TreePath,
+    Attributes, Fidelity, FileTime, GitMode, ManifestSummary, Node, Shown, SystemMetadata, TreePath,
 };
 
 use super::{
@@ -345,6 +345,12 @@ impl TreeSource for TarSource {
     fn expected_tree(&self) -> Option<TreeId> {
         None
     }
+
+    fn known_manifest(&mut self) -> Option<ManifestSummary> {
+        None
+    }
+
+    fn remember_manifest(&mut self, _manifest: &ManifestSummary) {}
 
     fn take_warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)

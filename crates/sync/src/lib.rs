@@ -1,11 +1,14 @@
 //! Trust, manifests in motion, applying.
 
+pub mod exclude;
 pub mod fetch_plan;
+pub mod ingest;
 pub mod key;
 pub mod log;
 pub mod name;
 pub mod note;
 pub mod record;
+pub mod source;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;

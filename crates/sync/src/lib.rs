@@ -1,1 +1,3 @@
 //! Trust, manifests in motion, applying.
+
+pub mod apply;

@@ -1,5 +1,6 @@
 //! Trust, manifests in motion, applying.
 
+pub mod apply;
 pub mod exclude;
 pub mod fetch_plan;
 pub mod ingest;

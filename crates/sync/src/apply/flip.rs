@@ -1,0 +1,195 @@
+//! Doing the steps of a flip.
+//!
+//! Whatever is overwritten or removed is looked at immediately before: if it is not, to the inode and the
+//! nanosecond, what the plan allows to be lost, somebody has changed it since the scan, and it goes to the backup.
+
+use std::collections::HashMap;
+
+use smart_sync_store::id::ContentId;
+use smart_sync_store::manifest::entry::{DeviceKind, Node};
+
+use super::backup::Backup;
+use super::error::ApplyError;
+use super::metadata::Metadata;
+use super::op::{Op, OpKind};
+use super::plan::{Action, Change};
+use super::stage::{MADE, Stage};
+use super::stat::{FileKind, Fingerprint, Stat};
+use super::tree_dir::{Removed, TreeDir};
+use super::tree_walk::join;
+
+/// A staged file, as it was before it was moved to its place.
+pub(super) type Placed = HashMap<Box<[u8]>, Fingerprint>;
+
+/// Makes the files of all actions, beside the tree, and the steps that will put them in place.
+pub(super) fn prepare(
+    tree: &TreeDir,
+    stage: &Stage<'_>,
+    actions: &[Action],
+) -> Result<(Vec<Op>, Placed), ApplyError> {
+    let mut last_use = HashMap::new();
+    for (number, action) in actions.iter().enumerate() {
+        if let Change::Put(entry, _) = &action.change
+            && let Node::File(content) = &entry.node
+        {
+            last_use.insert(content.id, number);
+        }
+    }
+    let mut placed = Placed::new();
+    let mut ops = Vec::with_capacity(actions.len());
+    for (number, action) in actions.iter().enumerate() {
+        let kind = match &action.change {
+            Change::Put(entry, metadata) => {
+                let is_last = |content: &ContentId| last_use.get(content) == Some(&number);
+                let staged = make(tree, stage, &entry.node, number, is_last, metadata)?;
+                if let Some(stat) = tree.stat(&staged)? {
+                    placed.insert(action.path.clone(), stat.fingerprint());
+                }
+                OpKind::Place { staged: staged.into() }
+            }
+            Change::Link(target) => OpKind::Link { target: target.as_bytes().into() },
+            Change::MakeDirectory(mode) => OpKind::MakeDirectory { mode: *mode },
+            Change::SetMetadata(kind, metadata) => OpKind::SetMetadata(*kind, metadata.clone()),
+            Change::Delete => OpKind::Delete,
+            Change::Clear => OpKind::Clear,
+            Change::MakeRoom => OpKind::MakeRoom,
+            Change::RemoveDirectory => OpKind::RemoveDirectory,
+        };
+        ops.push(Op { path: action.path.clone(), expected: action.displaced.expected(), kind });
+    }
+    Ok((ops, placed))
+}
+
+fn make(
+    tree: &TreeDir,
+    stage: &Stage<'_>,
+    node: &Node,
+    number: usize,
+    is_last: impl Fn(&ContentId) -> bool,
+    metadata: &Metadata,
+) -> Result<Vec<u8>, ApplyError> {
+    let made = join(MADE, number.to_string().as_bytes());
+    let (path, kind) = match node {
+        Node::File(content) => {
+            (stage.take_file(content, number, is_last(&content.id))?, FileKind::File)
+        }
+        Node::Symlink(content) => {
+            tree.make_symlink(&stage.read(content)?, &made)?;
+            (made, FileKind::Symlink)
+        }
+        other => {
+            let (kind, device) = match other {
+                Node::Device { kind, major, minor } => (device_kind(*kind), (*major, *minor)),
+                Node::Socket => (FileKind::Socket, (0, 0)),
+                _ => (FileKind::Fifo, (0, 0)),
+            };
+            tree.make_node(&made, kind, device)?;
+            (made, kind)
+        }
+    };
+    metadata.give(tree, &path, kind)?;
+    Ok(path)
+}
+
+const fn device_kind(kind: DeviceKind) -> FileKind {
+    match kind {
+        DeviceKind::Character => FileKind::CharacterDevice,
+        DeviceKind::Block => FileKind::BlockDevice,
+    }
+}
+
+/// Does all steps from the first, whether or not they were done before.
+pub(super) fn flip(tree: &TreeDir, backup: &mut Backup<'_>, ops: &[Op]) -> Result<(), ApplyError> {
+    ops.iter().try_for_each(|op| step(tree, backup, op))
+}
+
+fn step(tree: &TreeDir, backup: &mut Backup<'_>, op: &Op) -> Result<(), ApplyError> {
+    let path = &*op.path;
+    match &op.kind {
+        OpKind::Clear | OpKind::Delete => remove(tree, backup, path, op.expected),
+        OpKind::MakeRoom => make_room(tree, backup, path),
+        OpKind::MakeDirectory { mode } => {
+            // A directory that is there keeps its mode; anything else appeared since the plan was made.
+            match tree.stat(path)? {
+                Some(stat) if stat.kind == FileKind::Directory => return Ok(()),
+                Some(_) => backup.take(tree, path)?,
+                None => {}
+            }
+            tree.make_parents(path, 0o755)?;
+            tree.make_directory(path, *mode)
+        }
+        OpKind::Place { staged } => place(tree, backup, staged, path, op.expected),
+        OpKind::Link { target } => {
+            let inode = |path| Ok::<_, ApplyError>(tree.stat(path)?.map(|stat| stat.inode));
+            if inode(path)?.is_some_and(|found| inode(target).is_ok_and(|wanted| wanted == Some(found))) {
+                return Ok(());
+            }
+            let linked = join(MADE, b"link");
+            tree.remove_file(&linked)?;
+            tree.link(target, &linked)?;
+            place(tree, backup, &linked, path, op.expected)
+        }
+        OpKind::SetMetadata(kind, metadata) => {
+            // What else appeared there is not ours to change; the next scan tells of it.
+            let is_directory = *kind == FileKind::Directory;
+            match tree.stat(path)? {
+                Some(stat) if (stat.kind == FileKind::Directory) == is_directory => {
+                    metadata.give(tree, path, stat.kind)
+                }
+                _ => Ok(()),
+            }
+        }
+        OpKind::RemoveDirectory => tree.remove_directory(path).map(|_| ()),
+    }
+}
+
+fn place(
+    tree: &TreeDir,
+    backup: &mut Backup<'_>,
+    staged: &[u8],
+    path: &[u8],
+    expected: Option<Fingerprint>,
+) -> Result<(), ApplyError> {
+    if tree.stat(staged)?.is_none() {
+        return Ok(()); // It is in its place.
+    }
+    match tree.stat(path)? {
+        None => tree.make_parents(path, 0o755)?,
+        Some(stat) if stat.kind == FileKind::Directory => make_room(tree, backup, path)?,
+        Some(stat) if may_be_lost(&stat, expected) => {}
+        Some(_) => backup.take(tree, path)?,
+    }
+    tree.rename(staged, path).map(|_| ())
+}
+
+/// Removes what is not a directory, or keeps it if it is not what may be lost.
+fn remove(
+    tree: &TreeDir,
+    backup: &mut Backup<'_>,
+    path: &[u8],
+    expected: Option<Fingerprint>,
+) -> Result<(), ApplyError> {
+    match tree.stat(path)? {
+        None => Ok(()),
+        Some(stat) if stat.kind == FileKind::Directory => Ok(()),
+        Some(stat) if may_be_lost(&stat, expected) => tree.remove_file(path).map(|_| ()),
+        Some(_) => backup.take(tree, path),
+    }
+}
+
+/// Whether this is the file that the plan gave up. Its last change of status may be newer: a file that has several
+/// names sees each of them go.
+fn may_be_lost(stat: &Stat, expected: Option<Fingerprint>) -> bool {
+    expected.is_some_and(|expected| stat.fingerprint().has_content_of(&expected))
+}
+
+/// Removes a directory, or keeps what it holds.
+fn make_room(tree: &TreeDir, backup: &mut Backup<'_>, path: &[u8]) -> Result<(), ApplyError> {
+    if tree.stat(path)?.is_none_or(|stat| stat.kind != FileKind::Directory) {
+        return Ok(());
+    }
+    match tree.remove_directory(path)? {
+        Removed::Yes | Removed::Absent => Ok(()),
+        Removed::NotEmpty => backup.take(tree, path),
+    }
+}

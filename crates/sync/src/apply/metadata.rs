@@ -1,0 +1,189 @@
+//! The metadata that an entry's file gets on disk, and giving it to the file.
+//!
+//! Both fidelities come down to the same few values, so that what writes files does not ask which one it serves.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+use smart_sync_store::manifest::entry::{Attributes, Entry, FileTime, Node, Xattr};
+use xattr::FileExt;
+
+use super::error::ApplyError;
+use super::stat::{FileKind, Stat};
+use super::tree_dir::TreeDir;
+
+/// What a file gets beside its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// Permission bits, set-id bits and the sticky bit.
+    pub mode: u32,
+    /// Owner and group, where they are restored.
+    pub owner: Option<(u32, u32)>,
+    /// The time of the last change, where it is set.
+    pub modified: Option<FileTime>,
+    /// All extended attributes that are restored, where they are.
+    pub xattrs: Option<Vec<Xattr>>,
+}
+
+/// The users and groups of this host, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Owners {
+    users: HashMap<Box<[u8]>, u32>,
+    groups: HashMap<Box<[u8]>, u32>,
+}
+
+impl Owners {
+    /// Takes the contents of `/etc/passwd` and `/etc/group`. Lines that are not theirs are passed over.
+    pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
+        let ids = |text: &[u8]| {
+            text.split(|byte| *byte == b'\n')
+                .filter_map(|line| {
+                    let mut fields = line.split(|byte| *byte == b':');
+                    let name = fields.next().filter(|name| !name.is_empty())?;
+                    let id = std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok()?;
+                    Some((name.into(), id))
+                })
+                .collect()
+        };
+        Self { users: ids(passwd), groups: ids(group) }
+    }
+
+    /// The numbers for an owner of a manifest: a name that is known here wins over the number.
+    fn resolve(&self, user: &[u8], uid: u32, group: &[u8], gid: u32) -> (u32, u32) {
+        (*self.users.get(user).unwrap_or(&uid), *self.groups.get(group).unwrap_or(&gid))
+    }
+}
+
+/// Whether git would make this file executable.
+pub(super) fn is_executable(entry: &Entry) -> bool {
+    matches!(&entry.attributes, Attributes::Git(mode) if mode.is_executable())
+}
+
+/// What the file of an entry gets. With `git` fidelity, a file that is written has the time at which it is.
+pub(super) fn metadata_of(entry: &Entry, owners: Option<&Owners>, now: FileTime) -> Metadata {
+    match &entry.attributes {
+        Attributes::System(Some(system)) => Metadata {
+            mode: system.mode,
+            owner: owners.map(|owners| owners.resolve(&system.user, system.uid, &system.group, system.gid)),
+            modified: Some(system.modified),
+            xattrs: Some(system.xattrs.clone()),
+        },
+        Attributes::System(None) | Attributes::Git(_) => {
+            let is_directory = matches!(entry.node, Node::Directory | Node::Submodule(_));
+            let mode = if is_directory || is_executable(entry) { 0o755 } else { 0o644 };
+            let modified = (!is_directory).then_some(now);
+            Metadata { mode, owner: None, modified, xattrs: None }
+        }
+    }
+}
+
+impl Metadata {
+    /// Whether a file that looks like this has it all already.
+    pub(super) fn is_met_by(&self, stat: &Stat, xattrs: &[Xattr]) -> bool {
+        (stat.kind == FileKind::Symlink || self.mode == stat.mode)
+            && self.owner.is_none_or(|owner| owner == (stat.uid, stat.gid))
+            && self.modified.is_none_or(|modified| modified == stat.modified)
+            && self.xattrs.as_ref().is_none_or(|wanted| {
+                // Attributes of the system are its own affair unless the manifest names them.
+                let is_ours = |xattr: &&Xattr| {
+                    xattr.name.starts_with(b"user.") || wanted.iter().any(|own| own.name == xattr.name)
+                };
+                xattrs.iter().filter(is_ours).eq(wanted)
+            })
+    }
+
+    /// Gives it to what stands at a path. The order matters: a new owner clears set-id bits, and every other
+    /// change would move the time.
+    pub(super) fn give(&self, tree: &TreeDir, path: &[u8], kind: FileKind) -> Result<(), ApplyError> {
+        if let Some((uid, gid)) = self.owner {
+            tree.announce("chown", path)?;
+            tree.at(path, |directory, name| {
+                let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+                rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            })
+            .map_err(|errno| tree.error("setting the owner of", path, errno))?;
+        }
+        if let Some(wanted) = self.xattrs.as_ref().filter(|_| has_xattrs(kind)) {
+            tree.announce("set xattrs", path)?;
+            tree.at(path, |directory, name| Ok(set_xattrs(directory, name, wanted)))
+                .map_err(io::Error::from)
+                .flatten()
+                .map_err(|source| tree.failed("setting extended attributes of", path, source))?;
+        }
+        if kind != FileKind::Symlink {
+            tree.set_mode(path, self.mode)?;
+        }
+        if let Some(modified) = self.modified {
+            tree.announce("utimens", path)?;
+            let modified =
+                Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
+            let times = Timestamps { last_access: modified, last_modification: modified };
+            tree.at(path, |directory, name| {
+                rustix::fs::utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            })
+            .map_err(|errno| tree.error("setting the time of", path, errno))?;
+        }
+        Ok(())
+    }
+}
+
+impl TreeDir {
+    /// The extended attributes of a file or directory, sorted by name.
+    pub(super) fn xattrs(&self, path: &[u8]) -> Result<Vec<Xattr>, ApplyError> {
+        let Some(stat) = self.stat(path)? else { return Ok(Vec::new()) };
+        self.at(path, |directory, name| Ok(read_xattrs(directory, name, stat.kind)))
+            .map_err(io::Error::from)
+            .flatten()
+            .map_err(|source| self.failed("reading extended attributes of", path, source))
+    }
+}
+
+/// Reads the extended attributes of a file or directory, sorted by name; of anything else, none.
+pub(super) fn read_xattrs(directory: BorrowedFd<'_>, name: &CStr, kind: FileKind) -> io::Result<Vec<Xattr>> {
+    if !has_xattrs(kind) {
+        return Ok(Vec::new());
+    }
+    let file = open_for_xattrs(directory, name)?;
+    let names = match file.list_xattr() {
+        Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => return Ok(Vec::new()),
+        names => names?,
+    };
+    let mut xattrs = Vec::new();
+    for name in names {
+        if let Some(value) = file.get_xattr(&name)? {
+            xattrs.push(Xattr { name: name.as_bytes().into(), value: value.into() });
+        }
+    }
+    xattrs.sort_unstable();
+    Ok(xattrs)
+}
+
+fn set_xattrs(directory: BorrowedFd<'_>, name: &CStr, wanted: &[Xattr]) -> io::Result<()> {
+    let file = open_for_xattrs(directory, name)?;
+    let present = match file.list_xattr() {
+        Err(error) if wanted.is_empty() && error.kind() == io::ErrorKind::Unsupported => return Ok(()),
+        present => present?,
+    };
+    for name in present {
+        let is_wanted = wanted.iter().any(|xattr| *xattr.name == *name.as_bytes());
+        if name.as_bytes().starts_with(b"user.") && !is_wanted {
+            file.remove_xattr(&name)?;
+        }
+    }
+    wanted.iter().try_for_each(|xattr| file.set_xattr(OsStr::from_bytes(&xattr.name), &xattr.value))
+}
+
+fn open_for_xattrs(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::openat(directory, name, flags, Mode::empty())?))
+}
+
+const fn has_xattrs(kind: FileKind) -> bool {
+    matches!(kind, FileKind::File | FileKind::Directory)
+}

@@ -1,0 +1,177 @@
+//! The steps of a flip, as the journal keeps them.
+//!
+//! Each can be done again after it was done, in whole or by half, so that an interrupted flip is completed by
+//! doing all of them from the first. They name a file by its path and by the state in which it may be lost.
+
+use smart_sync_store::codec::{DecodeError, Reader, put_number, put_prefixed, unzigzag, zigzag};
+use smart_sync_store::manifest::entry::{FileTime, Xattr};
+use smart_sync_store::manifest::path::PATH_BYTES_MAX;
+
+use super::metadata::Metadata;
+use super::stat::{FileKind, Fingerprint};
+
+const STEPS_MAX: usize = 100_000_000;
+const XATTRS_MAX: usize = 256;
+const XATTR_BYTES_MAX: usize = 128 << 10;
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Op {
+    pub(super) path: Box<[u8]>,
+    /// What may be overwritten or removed; anything else goes to the backup.
+    pub(super) expected: Option<Fingerprint>,
+    pub(super) kind: OpKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OpKind {
+    Clear,
+    MakeRoom,
+    MakeDirectory { mode: u32 },
+    /// Moves this staged file to the path.
+    Place { staged: Box<[u8]> },
+    Link { target: Box<[u8]> },
+    SetMetadata(FileKind, Metadata),
+    Delete,
+    RemoveDirectory,
+}
+
+/// Appends the steps.
+pub(super) fn encode(out: &mut Vec<u8>, ops: &[Op]) {
+    put_number(out, ops.len() as u64);
+    for op in ops {
+        put_prefixed(out, &op.path);
+        out.push(u8::from(op.expected.is_some()));
+        if let Some(expected) = &op.expected {
+            put_number(out, expected.inode);
+            put_number(out, expected.size);
+            put_time(out, expected.modified);
+            put_time(out, expected.changed);
+        }
+        match &op.kind {
+            OpKind::Clear => out.push(0),
+            OpKind::MakeRoom => out.push(1),
+            OpKind::MakeDirectory { mode } => {
+                out.push(2);
+                put_number(out, u64::from(*mode));
+            }
+            OpKind::Place { staged } => {
+                out.push(3);
+                put_prefixed(out, staged);
+            }
+            OpKind::Link { target } => {
+                out.push(4);
+                put_prefixed(out, target);
+            }
+            OpKind::SetMetadata(kind, metadata) => {
+                out.push(5);
+                out.push(u8::from(*kind == FileKind::Directory));
+                put_metadata(out, metadata);
+            }
+            OpKind::Delete => out.push(6),
+            OpKind::RemoveDirectory => out.push(7),
+        }
+    }
+}
+
+/// Reads steps.
+pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Vec<Op>, DecodeError> {
+    let count = reader.count("steps", STEPS_MAX)?;
+    (0..count).map(|_| decode_one(reader)).collect()
+}
+
+fn decode_one(reader: &mut Reader<'_>) -> Result<Op, DecodeError> {
+    let path = reader.prefixed("path", PATH_BYTES_MAX)?.into();
+    let expected = match flag(reader)? {
+        false => None,
+        true => Some(Fingerprint {
+            inode: reader.number("inode", u64::MAX)?,
+            size: reader.number("size", u64::MAX)?,
+            modified: time(reader)?,
+            changed: time(reader)?,
+        }),
+    };
+    let kind = match reader.byte("step")? {
+        0 => OpKind::Clear,
+        1 => OpKind::MakeRoom,
+        2 => OpKind::MakeDirectory { mode: mode(reader)? },
+        3 => OpKind::Place { staged: reader.prefixed("staged file", PATH_BYTES_MAX)?.into() },
+        4 => OpKind::Link { target: reader.prefixed("link target", PATH_BYTES_MAX)?.into() },
+        5 => {
+            let kind = if flag(reader)? { FileKind::Directory } else { FileKind::File };
+            OpKind::SetMetadata(kind, metadata(reader)?)
+        }
+        6 => OpKind::Delete,
+        7 => OpKind::RemoveDirectory,
+        other => return Err(DecodeError::invalid(format!("{other} is not a step"))),
+    };
+    Ok(Op { path, expected, kind })
+}
+
+fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
+    put_number(out, u64::from(metadata.mode));
+    out.push(u8::from(metadata.owner.is_some()));
+    if let Some((uid, gid)) = metadata.owner {
+        put_number(out, u64::from(uid));
+        put_number(out, u64::from(gid));
+    }
+    out.push(u8::from(metadata.modified.is_some()));
+    if let Some(modified) = metadata.modified {
+        put_time(out, modified);
+    }
+    out.push(u8::from(metadata.xattrs.is_some()));
+    if let Some(xattrs) = &metadata.xattrs {
+        put_number(out, xattrs.len() as u64);
+        for xattr in xattrs {
+            put_prefixed(out, &xattr.name);
+            put_prefixed(out, &xattr.value);
+        }
+    }
+}
+
+fn metadata(reader: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
+    Ok(Metadata {
+        mode: mode(reader)?,
+        owner: if flag(reader)? { Some((number(reader, "uid")?, number(reader, "gid")?)) } else { None },
+        modified: if flag(reader)? { Some(time(reader)?) } else { None },
+        xattrs: match flag(reader)? {
+            false => None,
+            true => {
+                let count = reader.count("attributes", XATTRS_MAX)?;
+                let xattrs = (0..count).map(|_| {
+                    let name = reader.prefixed("attribute", XATTR_BYTES_MAX)?.into();
+                    Ok(Xattr { name, value: reader.prefixed("attribute", XATTR_BYTES_MAX)?.into() })
+                });
+                Some(xattrs.collect::<Result<_, _>>()?)
+            }
+        },
+    })
+}
+
+fn put_time(out: &mut Vec<u8>, time: FileTime) {
+    put_number(out, zigzag(time.seconds));
+    put_number(out, u64::from(time.nanoseconds));
+}
+
+fn time(reader: &mut Reader<'_>) -> Result<FileTime, DecodeError> {
+    let seconds = unzigzag(reader.number("seconds", u64::MAX)?);
+    let nanoseconds = number(reader, "nanoseconds")?;
+    Ok(FileTime { seconds, nanoseconds })
+}
+
+fn mode(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+    reader.number("mode", 0o7777).map(|mode| u32::try_from(mode).expect("twelve bits"))
+}
+
+fn number(reader: &mut Reader<'_>, field: &'static str) -> Result<u32, DecodeError> {
+    let value = reader.number(field, u64::from(u32::MAX))?;
+    Ok(u32::try_from(value).expect("over the limit otherwise"))
+}
+
+fn flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    match reader.byte("flag")? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(DecodeError::invalid(format!("{other} is not a flag"))),
+    }
+}

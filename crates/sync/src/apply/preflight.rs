@@ -1,0 +1,225 @@
+//! What the file system of a target cannot hold, found before anything changes.
+//!
+//! The file system is asked, not guessed at: names that are not plain are made in a directory of their own and
+//! looked for, and where two spellings of a name turn out to be one, all names of each directory are tried
+//! together.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use rustix::fs::{Access, AtFlags, StatVfsMountFlags};
+use rustix::io::Errno;
+use smart_sync_store::manifest::entry::{Entry, Node};
+use smart_sync_store::manifest::path::TreePath;
+
+use super::error::ApplyError;
+use super::plan::{ApplyPlan, Change, Displaced, Problem};
+use super::stage::STAGE;
+use super::stat::FileKind;
+use super::tree_dir::TreeDir;
+use super::tree_walk::join;
+
+const PROBE: &[u8] = b".smart-sync-stage/probe";
+/// A name in lower case and composed, and the spellings that some file systems take for the same.
+const SPELLING: &[u8] = "caf\u{e9}".as_bytes();
+const OTHER_SPELLINGS: [&[u8]; 2] = ["CAF\u{c9}".as_bytes(), "cafe\u{301}".as_bytes()];
+
+/// Adds to a plan's problems what the target's file system refuses. A plan without actions needs nothing of it.
+pub fn preflight<E: Borrow<Entry>>(
+    tree: &TreeDir,
+    plan: &mut ApplyPlan,
+    wanted: impl IntoIterator<Item = E>,
+) -> Result<(), ApplyError> {
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let before = plan.problems.len();
+    room(tree, plan)?;
+    permissions(tree, plan)?;
+    if plan.problems.len() > before {
+        return Ok(()); // The rest would fail at making its first file.
+    }
+    let had_stage = tree.stat(STAGE)?.is_some();
+    tree.make_directory(STAGE, 0o700)?;
+    tree.remove_all(PROBE)?;
+    tree.make_directory(PROBE, 0o700)?;
+    let mut problems = probe(tree, plan, wanted)?;
+    plan.problems.append(&mut problems);
+    tree.remove_all(PROBE)?;
+    if !had_stage {
+        tree.remove_directory(STAGE)?;
+    }
+    Ok(())
+}
+
+fn room(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
+    let root = tree.open_directory(b"")?;
+    let found = rustix::fs::fstatvfs(&root).map_err(|errno| tree.error("asking for space on", b"", errno))?;
+    if found.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        plan.problems.push(Problem::ReadOnly);
+    }
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    if plan.bytes > free {
+        plan.problems.push(Problem::Space { needed: plan.bytes, free });
+    }
+    // Some file systems have no fixed number of inodes, and say zero.
+    if found.f_files > 0 && plan.inodes > found.f_favail {
+        plan.problems.push(Problem::Inodes { needed: plan.inodes, free: found.f_favail });
+    }
+    let actions = plan.actions.iter().filter(|action| is_made(&action.change));
+    let too_long = actions.filter_map(|action| {
+        let is_long = |name: &[u8]| name.len() as u64 > found.f_namemax;
+        action.path.split(|byte| *byte == b'/').any(is_long).then(|| TreePath::new(action.path.clone()).ok())?
+    });
+    let too_long: Vec<_> = too_long.map(|path| Problem::NameTooLong(path, found.f_namemax)).collect();
+    plan.problems.extend(too_long);
+    Ok(())
+}
+
+/// Looks at each directory in which something is to be done, and at each file that is to go.
+fn permissions(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
+    let mut directories = BTreeSet::new();
+    directories.insert(&b""[..]);
+    let mut problems = Vec::new();
+    for action in &plan.actions {
+        if !matches!(action.change, Change::SetMetadata(..)) {
+            let parent = action.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+            directories.insert(&action.path[..parent]);
+        }
+        if action.displaced != Displaced::Nothing && tree.stat(&action.path)?.is_some_and(|stat| stat.is_immutable) {
+            problems.push(Problem::Immutable(action.path.clone()));
+        }
+    }
+    for path in directories {
+        // One that is not there yet, or will be once something has made way, is ours.
+        let Some(stat) = tree.stat(path)?.filter(|stat| stat.kind == FileKind::Directory) else { continue };
+        if stat.is_immutable {
+            problems.push(Problem::Immutable(path.into()));
+            continue;
+        }
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        let allowed = tree.open_directory(path).map(|directory| {
+            rustix::fs::accessat(&directory, c".", access, AtFlags::EACCESS)
+        });
+        match allowed {
+            Ok(Err(Errno::ACCESS | Errno::PERM)) => problems.push(Problem::NotWritable(path.into())),
+            Ok(Err(Errno::ROFS)) => problems.push(Problem::ReadOnly),
+            Ok(Err(errno)) => return Err(tree.error("asking for permission on", path, errno)),
+            Ok(Ok(())) => {}
+            Err(error) if error.io_kind() == Some(std::io::ErrorKind::PermissionDenied) => {
+                problems.push(Problem::NotWritable(path.into()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    problems.dedup();
+    plan.problems.append(&mut problems);
+    Ok(())
+}
+
+fn probe<E: Borrow<Entry>>(
+    tree: &TreeDir,
+    plan: &ApplyPlan,
+    wanted: impl IntoIterator<Item = E>,
+) -> Result<Vec<Problem>, ApplyError> {
+    let mut problems = Vec::new();
+    let makes_links = plan.actions.iter().any(|action| {
+        matches!(&action.change, Change::Put(entry, _) if matches!(entry.node, Node::Symlink(_)))
+    });
+    if makes_links {
+        match tree.make_symlink(b"target", &join(PROBE, b"link")) {
+            Ok(()) => _ = tree.remove_file(&join(PROBE, b"link"))?,
+            Err(error) if is_refusal(&error) => problems.push(Problem::NoSymlinks),
+            Err(error) => return Err(error),
+        }
+    }
+    for name in unusual_names(plan) {
+        if !holds_name(tree, name)? {
+            problems.push(Problem::NameRefused(name.into()));
+        }
+    }
+    if folds_names(tree)? {
+        problems.append(&mut collisions(tree, wanted)?);
+    }
+    Ok(problems)
+}
+
+/// Names that some file system might refuse or change: all but those of plain letters, digits and signs.
+fn unusual_names(plan: &ApplyPlan) -> BTreeSet<&[u8]> {
+    let is_plain = |name: &[u8]| {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.+@,=~ ".contains(byte);
+        let stem = name.split(|byte| *byte == b'.').next().unwrap_or_default();
+        // Devices of DOS are three letters, or three letters and a digit.
+        name.iter().all(is_plain) && !name.ends_with(b".") && !name.ends_with(b" ") && stem.len() > 4
+    };
+    let made = plan.actions.iter().filter(|action| is_made(&action.change));
+    made.flat_map(|action| action.path.split(|byte| *byte == b'/')).filter(|name| !is_plain(name)).collect()
+}
+
+/// Whether a file of this name can be made, and is listed under it.
+fn holds_name(tree: &TreeDir, name: &[u8]) -> Result<bool, ApplyError> {
+    let path = join(PROBE, name);
+    match tree.create_file(&path) {
+        Ok(_) => {}
+        Err(error) if is_refusal(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    let is_listed = tree.list(PROBE)?.names().any(|(found, _)| found.to_bytes() == name);
+    tree.remove_file(&path)?;
+    Ok(is_listed)
+}
+
+fn folds_names(tree: &TreeDir) -> Result<bool, ApplyError> {
+    tree.create_file(&join(PROBE, SPELLING))?;
+    let mut folds = false;
+    for other in OTHER_SPELLINGS {
+        folds |= tree.stat(&join(PROBE, other))?.is_some();
+    }
+    tree.remove_file(&join(PROBE, SPELLING))?;
+    Ok(folds)
+}
+
+/// Makes all names of each directory of the tree beside each other.
+fn collisions<E: Borrow<Entry>>(
+    tree: &TreeDir,
+    wanted: impl IntoIterator<Item = E>,
+) -> Result<Vec<Problem>, ApplyError> {
+    let mut directories: BTreeMap<Vec<u8>, HashSet<Vec<u8>>> = BTreeMap::new();
+    for entry in wanted {
+        let path = entry.borrow().path.as_bytes();
+        let mut start = 0;
+        for end in path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]) {
+            let directory = path[..start.max(1) - 1].to_vec();
+            directories.entry(directory).or_default().insert(path[start..end].to_vec());
+            start = end + 1;
+        }
+    }
+    let mut problems = Vec::new();
+    for (directory, names) in directories {
+        let trial = join(PROBE, b"names");
+        tree.make_directory(&trial, 0o700)?;
+        for name in names {
+            match tree.create_file(&join(&trial, &name)) {
+                Ok(_) => {}
+                Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {
+                    problems.extend(TreePath::new(join(&directory, &name)).map(Problem::Collision));
+                }
+                Err(error) if is_refusal(&error) => problems.push(Problem::NameRefused(name.into())),
+                Err(error) => return Err(error),
+            }
+        }
+        tree.remove_all(&trial)?;
+    }
+    Ok(problems)
+}
+
+const fn is_made(change: &Change) -> bool {
+    matches!(change, Change::Put(..) | Change::Link(_) | Change::MakeDirectory(_))
+}
+
+/// Whether a file system said that it does not do such a thing, rather than that it failed to.
+fn is_refusal(error: &ApplyError) -> bool {
+    let ApplyError::Io { source, .. } = error else { return false };
+    let refusals = [Errno::INVAL, Errno::ILSEQ, Errno::NAMETOOLONG, Errno::OPNOTSUPP, Errno::PERM, Errno::NOSYS];
+    Errno::from_io_error(source).is_some_and(|errno| refusals.contains(&errno))
+}

@@ -1,0 +1,102 @@
+//! The record of what a target holds.
+//!
+//! It is replaced, whole and durably, at the very end of a run: what it names is what the target is. Beside the
+//! manifest it keeps a few bytes of the caller's, so that what belongs together changes together.
+//!
+//! ```text
+//! "ssap" 0 0 0 1  manifest:32  label length:number  label  BLAKE3 of all that: 32
+//! ```
+
+use std::io::{Read, Write};
+
+use smart_sync_store::codec::{DecodeError, Reader, put_prefixed};
+use smart_sync_store::id::ManifestId;
+
+use super::error::ApplyError;
+use super::tree_dir::TreeDir;
+use super::tree_walk::sync_file;
+
+const MAGIC: &[u8; 8] = b"ssap\0\0\0\x01";
+const RECORD: &[u8] = b"applied";
+const RECORD_NEW: &[u8] = b"applied.new";
+const LABEL_BYTES_MAX: usize = 64 << 10;
+const RECORD_BYTES_MAX: u64 = 128 << 10;
+
+/// A version of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    manifest: ManifestId,
+    label: Box<[u8]>,
+}
+
+impl Version {
+    /// A version that the caller labels as it likes, in at most 64 KiB.
+    pub fn new(manifest: ManifestId, label: &[u8]) -> Option<Self> {
+        (label.len() <= LABEL_BYTES_MAX).then(|| Self { manifest, label: label.into() })
+    }
+
+    /// The manifest of the tree.
+    pub const fn manifest(&self) -> ManifestId {
+        self.manifest
+    }
+
+    /// What the caller noted of it.
+    pub const fn label(&self) -> &[u8] {
+        &self.label
+    }
+}
+
+/// Reads what a target holds; none if nothing was applied there yet.
+pub(super) fn read(state: &TreeDir) -> Result<Option<Version>, ApplyError> {
+    if state.stat(RECORD)?.is_none() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    state
+        .open_file(RECORD)?
+        .take(RECORD_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|source| state.failed("reading", RECORD, source))?;
+    parse(&bytes).map(Some).map_err(|error| ApplyError::DamagedRecord {
+        path: state.show(RECORD),
+        reason: error.to_string(),
+    })
+}
+
+/// Writes what the target holds from now on.
+pub(super) fn write(state: &TreeDir, version: &Version) -> Result<(), ApplyError> {
+    let mut bytes = MAGIC.to_vec();
+    encode_version(&mut bytes, version);
+    let checksum = blake3::hash(&bytes);
+    bytes.extend_from_slice(checksum.as_bytes());
+    state.remove_file(RECORD_NEW)?;
+    let mut file = state.create_file(RECORD_NEW)?;
+    state.announce("write record", RECORD_NEW)?;
+    file.write_all(&bytes).map_err(|source| state.failed("writing", RECORD_NEW, source))?;
+    sync_file(state, RECORD_NEW, &file)?;
+    state.rename(RECORD_NEW, RECORD)?;
+    state.sync_directory(b"")
+}
+
+pub(super) fn encode_version(out: &mut Vec<u8>, version: &Version) {
+    out.extend_from_slice(version.manifest.as_bytes());
+    put_prefixed(out, &version.label);
+}
+
+pub(super) fn decode_version(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
+    let manifest = ManifestId::from_bytes(reader.array("manifest")?);
+    let label = reader.prefixed("label", LABEL_BYTES_MAX)?.into();
+    Ok(Version { manifest, label })
+}
+
+fn parse(bytes: &[u8]) -> Result<Version, DecodeError> {
+    let (body, checksum) = bytes.split_last_chunk::<32>().ok_or(DecodeError::Truncated("the checksum"))?;
+    if blake3::hash(body).as_bytes() != checksum {
+        return Err(DecodeError::invalid("its checksum is wrong"));
+    }
+    let mut reader = Reader::new(body);
+    reader.magic("a record of what is applied", MAGIC)?;
+    let version = decode_version(&mut reader)?;
+    reader.finish()?;
+    Ok(version)
+}

@@ -1,0 +1,343 @@
+//! A run: from the lock to the commit, one type for each state.
+//!
+//! What may be done next is what the type at hand allows: nothing before an unfinished run is settled, no flip
+//! before everything is staged, no record of the new version before the flip.
+
+use std::borrow::Borrow;
+use std::path::Path;
+
+use smart_sync_store::manifest::entry::{Attributes, Entry, Node};
+
+use super::backup::{Backup, Stamp};
+use super::error::ApplyError;
+use super::flip::{self, Placed};
+use super::journal::{Journal, State};
+use super::lock::{Holder, Lock};
+use super::op::Op;
+use super::plan::{ApplyPlan, Change};
+use super::record::{self, Version};
+use super::scan::{Scan, ScanOptions, is_excluded};
+use super::stage::{self, Stage};
+use super::stat::FileKind;
+use super::stat_cache::{Builder, Expected, Seen, StatCache};
+use super::step::Steps;
+use super::tree_dir::{RootLink, TreeDir};
+
+/// A directory that follows a channel, and the directory that holds what is known of it.
+#[derive(Debug)]
+pub struct Target {
+    tree: TreeDir,
+    state: TreeDir,
+}
+
+impl Target {
+    /// Opens a target. Both directories exist; the state directory belongs to this target alone.
+    pub fn open(tree: &Path, link: RootLink, state: &Path, steps: &Steps) -> Result<Self, ApplyError> {
+        Ok(Self {
+            tree: TreeDir::open(tree, link, steps.clone())?,
+            state: TreeDir::open(state, RootLink::Follow, steps.clone())?,
+        })
+    }
+
+    /// The tree.
+    pub const fn tree(&self) -> &TreeDir {
+        &self.tree
+    }
+
+    /// The state directory.
+    pub const fn state(&self) -> &TreeDir {
+        &self.state
+    }
+
+    /// What the target holds, if anything was applied.
+    pub fn applied(&self) -> Result<Option<Version>, ApplyError> {
+        record::read(&self.state)
+    }
+
+    /// Takes the target for this run, or says who has it.
+    pub fn lock(self, holder: &Holder) -> Result<LockedTarget, ApplyError> {
+        let lock = Lock::take(&self.state, holder)?;
+        Ok(LockedTarget { target: self, lock })
+    }
+}
+
+/// A target that belongs to this run, in a state that is not known yet.
+#[derive(Debug)]
+pub struct LockedTarget {
+    target: Target,
+    lock: Lock,
+}
+
+/// What became of a run that did not end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recovery {
+    /// There was none.
+    Nothing,
+    /// It had not changed the tree, and is forgotten; what it received is still staged.
+    RolledBack(Version),
+    /// It was completed.
+    Completed {
+        /// What the target holds now.
+        version: Version,
+        /// Paths of the host's own changes that were moved to the backup.
+        backed_up: Vec<Box<[u8]>>,
+    },
+}
+
+impl LockedTarget {
+    /// Settles a run that did not end.
+    pub fn recover(self) -> Result<(ReadyTarget, Recovery), ApplyError> {
+        let Target { tree, state } = &self.target;
+        let recovery = match Journal::reopen(state)? {
+            None => Recovery::Nothing,
+            Some((journal, run)) if run.state < State::Flipping => {
+                journal.end()?;
+                Recovery::RolledBack(run.version)
+            }
+            Some((mut journal, run)) => {
+                let mut backup = Backup::new(state, &run.stamp);
+                if run.state == State::Flipping {
+                    flip::flip(tree, &mut backup, &run.ops)?;
+                    tree.sync_file_system()?;
+                    journal.reached(State::Flipped)?;
+                }
+                if run.state < State::Committed {
+                    record::write(state, &run.version)?;
+                    journal.reached(State::Committed)?;
+                }
+                stage::discard(tree)?;
+                journal.end()?;
+                Recovery::Completed { version: run.version, backed_up: backup.into_saved() }
+            }
+        };
+        Ok((ReadyTarget { target: self.target, _lock: self.lock }, recovery))
+    }
+}
+
+/// A target that belongs to this run, with no other run unfinished.
+#[derive(Debug)]
+pub struct ReadyTarget {
+    target: Target,
+    _lock: Lock,
+}
+
+impl ReadyTarget {
+    /// The target.
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Begins to carry out a plan. One with problems is refused.
+    pub fn begin<'a>(
+        &'a self,
+        plan: &'a ApplyPlan,
+        version: Version,
+        stamp: Stamp,
+    ) -> Result<Staging<'a>, ApplyError> {
+        if !plan.problems.is_empty() {
+            return Err(ApplyError::Refused(plan.problems.clone()));
+        }
+        let Target { tree, state } = &self.target;
+        let journal = Journal::begin(state, &version, &stamp)?;
+        let stage = Stage::open(tree)?;
+        Ok(Staging { target: &self.target, plan, version, stamp, journal, stage })
+    }
+
+    /// Notes that the target already holds a version: its plan is empty.
+    pub fn adopt<E: Borrow<Entry>>(
+        &self,
+        version: &Version,
+        wanted: impl IntoIterator<Item = E>,
+        scan: &Scan,
+        options: &ScanOptions<'_>,
+    ) -> Result<(), ApplyError> {
+        let Target { tree, state } = &self.target;
+        let known = Known { tree, scan, placed: &Placed::new(), plan: &ApplyPlan::default() };
+        known.cache(version, wanted, options)?.save(state)?;
+        record::write(state, version)
+    }
+
+    /// Removes what earlier runs received and did not use.
+    pub fn discard_staged(&self) -> Result<(), ApplyError> {
+        stage::discard(&self.target.tree)
+    }
+}
+
+/// A run that receives contents.
+#[derive(Debug)]
+pub struct Staging<'a> {
+    target: &'a Target,
+    plan: &'a ApplyPlan,
+    version: Version,
+    stamp: Stamp,
+    journal: Journal<'a>,
+    stage: Stage<'a>,
+}
+
+impl<'a> Staging<'a> {
+    /// Where contents go.
+    pub const fn stage(&self) -> &Stage<'a> {
+        &self.stage
+    }
+
+    /// Makes all files beside the tree, durably, and notes the steps that will put them in place.
+    pub fn prepare(mut self) -> Result<Prepared<'a>, ApplyError> {
+        let Target { tree, .. } = self.target;
+        let (ops, placed) = flip::prepare(tree, &self.stage, &self.plan.actions)?;
+        tree.sync_file_system()?;
+        self.journal.staged(&ops)?;
+        let Self { target, plan, version, stamp, journal, .. } = self;
+        Ok(Prepared { target, plan, version, stamp, journal, ops, placed })
+    }
+}
+
+/// A run that has everything beside the tree and has not touched the tree.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    target: &'a Target,
+    plan: &'a ApplyPlan,
+    version: Version,
+    stamp: Stamp,
+    journal: Journal<'a>,
+    ops: Vec<Op>,
+    placed: Placed,
+}
+
+impl<'a> Prepared<'a> {
+    /// Changes the tree. From here on an error leaves a run that the next one completes.
+    pub fn flip(mut self) -> Result<Flipped<'a>, ApplyError> {
+        let Target { tree, state } = self.target;
+        self.journal.reached(State::Flipping)?;
+        let mut backup = Backup::new(state, &self.stamp);
+        flip::flip(tree, &mut backup, &self.ops)?;
+        tree.sync_file_system()?;
+        self.journal.reached(State::Flipped)?;
+        let Self { target, plan, version, journal, placed, .. } = self;
+        Ok(Flipped { target, plan, version, journal, placed, backed_up: backup.into_saved() })
+    }
+
+    /// Leaves the tree as it is; what was received stays staged.
+    pub fn abandon(self) -> Result<(), ApplyError> {
+        self.journal.end()
+    }
+}
+
+/// A run whose tree is the new one.
+#[derive(Debug)]
+pub struct Flipped<'a> {
+    target: &'a Target,
+    plan: &'a ApplyPlan,
+    version: Version,
+    journal: Journal<'a>,
+    placed: Placed,
+    backed_up: Vec<Box<[u8]>>,
+}
+
+impl Flipped<'_> {
+    /// Records the new version; returns the paths of the host's own changes that are in the backup now.
+    ///
+    /// `options.started` is a time after the flip.
+    pub fn commit<E: Borrow<Entry>>(
+        mut self,
+        wanted: impl IntoIterator<Item = E>,
+        scan: &Scan,
+        options: &ScanOptions<'_>,
+    ) -> Result<Vec<Box<[u8]>>, ApplyError> {
+        let Target { tree, state } = self.target;
+        let known = Known { tree, scan, placed: &self.placed, plan: self.plan };
+        known.cache(&self.version, wanted, options)?.save(state)?;
+        record::write(state, &self.version)?;
+        self.journal.reached(State::Committed)?;
+        stage::discard(tree)?;
+        self.journal.end()?;
+        Ok(self.backed_up)
+    }
+}
+
+/// What is known of the files of a target after a run.
+struct Known<'a> {
+    tree: &'a TreeDir,
+    scan: &'a Scan,
+    placed: &'a Placed,
+    plan: &'a ApplyPlan,
+}
+
+impl Known<'_> {
+    /// The stat cache of the new version. A file is only noted as verified if nothing shows that it changed since
+    /// its content was; what is missing here is hashed by the next scan.
+    fn cache<E: Borrow<Entry>>(
+        &self,
+        version: &Version,
+        wanted: impl IntoIterator<Item = E>,
+        options: &ScanOptions<'_>,
+    ) -> Result<StatCache, ApplyError> {
+        let root_device = self.tree.stat(b"")?.map_or((0, 0), |stat| stat.device);
+        let touched = self
+            .plan
+            .actions
+            .iter()
+            .filter(|action| matches!(action.change, Change::SetMetadata(..)))
+            .map(|action| &*action.path)
+            .collect();
+        let mut builder = Builder::default();
+        for entry in wanted {
+            let entry = entry.borrow();
+            let seen = self.seen(entry, &touched, options, root_device)?;
+            builder.push(entry, seen)?;
+        }
+        Ok(builder.finish(version.manifest(), options.started))
+    }
+
+    fn seen(
+        &self,
+        entry: &Entry,
+        touched: &std::collections::HashSet<&[u8]>,
+        options: &ScanOptions<'_>,
+        root_device: (u32, u32),
+    ) -> Result<Option<Seen>, ApplyError> {
+        let path = entry.path.as_bytes();
+        let expected = Expected::of(entry);
+        let is_git_directory =
+            expected.kind() == FileKind::Directory && matches!(entry.attributes, Attributes::Git(_));
+        let is_directory = expected.kind() == FileKind::Directory;
+        if is_git_directory || is_excluded(options.excluded, path, is_directory) {
+            return Ok(None);
+        }
+        let content = entry.content().map(|content| content.id);
+        let record = self.scan.cache.find(path).map(|position| self.scan.cache.record(position));
+        let recorded = record.filter(|record| {
+            content == Some(record.content.id) && record.expected.kind() == expected.kind()
+        });
+        let known = match self.placed.get(path) {
+            Some(placed) => Some(*placed),
+            None => {
+                let found = self.scan.finding(path).and_then(|finding| finding.found.as_ref());
+                let found = found.or_else(|| self.scan.examined(path));
+                let found = found.filter(|found| content.is_some() && found.content == content);
+                if let (None, Some(record)) = (found, recorded)
+                    && let Some(fingerprint) = record.verified
+                    && !touched.contains(path)
+                {
+                    // The scan saw it in time to rule out that it changed since; what it cannot rule out is
+                    // hashed again.
+                    if !fingerprint.is_settled_before(self.scan.taken) {
+                        return Ok(None);
+                    }
+                    let is_on_root_device = record.is_on_root_device;
+                    return Ok(Some(Seen { fingerprint, mode: record.mode, is_on_root_device }));
+                }
+                found.map(|found| found.stat.fingerprint()).or(recorded.and_then(|record| record.verified))
+            }
+        };
+        let Some(stat) = self.tree.stat(path)?.filter(|stat| stat.kind == expected.kind()) else {
+            return Ok(None);
+        };
+        let is_verified = match entry.node {
+            Node::File(_) | Node::Symlink(_) => {
+                known.is_some_and(|known| stat.fingerprint().has_content_of(&known))
+            }
+            _ => true,
+        };
+        Ok(is_verified.then(|| Seen::new(&stat, root_device)))
+    }
+}

@@ -1,0 +1,280 @@
+//! Contents on their way into a target: beside the tree, on its file system, and out of sight.
+//!
+//! A content becomes a file under its id only after its bytes were hashed and found to be it; until then it is a
+//! partial file, which no one takes for more. What an earlier run left is hashed again before it is used: after
+//! a power loss a name proves nothing. Contents are not made durable one by one; see the crash protocol in
+//! [`journal`](super::journal).
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Mutex;
+
+use smart_sync_store::id::ContentId;
+use smart_sync_store::manifest::entry::Content;
+
+use super::error::ApplyError;
+use super::hash::hash_reader;
+use super::plan::Need;
+use super::stat::FileKind;
+use super::tree_dir::TreeDir;
+use super::tree_walk::join;
+
+/// The staging directory in a target.
+pub const STAGE: &[u8] = b".smart-sync-stage";
+const CONTENTS: &[u8] = b".smart-sync-stage/contents";
+/// Files made of contents: copies, links, special files. They are made anew by each run.
+pub(super) const MADE: &[u8] = b".smart-sync-stage/made";
+
+const HOLE_BYTES: usize = 64 << 10;
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// The staging directory of a run.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    tree: &'a TreeDir,
+    verified: Mutex<HashSet<ContentId>>,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn open(tree: &'a TreeDir) -> Result<Self, ApplyError> {
+        tree.make_directory(STAGE, 0o700)?;
+        tree.make_directory(CONTENTS, 0o700)?;
+        tree.remove_all(MADE)?;
+        tree.make_directory(MADE, 0o700)?;
+        Ok(Self { tree, verified: Mutex::new(HashSet::new()) })
+    }
+
+    /// Whether a content is staged. One that an earlier run left is hashed first, and removed if it is damaged.
+    pub fn has(&self, content: &Content) -> Result<bool, ApplyError> {
+        if self.is_verified(content.id) {
+            return Ok(true);
+        }
+        let path = content_path(content.id);
+        let Some(stat) = self.tree.stat(&path)? else { return Ok(false) };
+        if stat.kind == FileKind::File && stat.size == content.size {
+            let found = hash_reader(self.tree.open_file(&path)?)
+                .map_err(|source| self.tree.failed("reading", &path, source))?;
+            if found == content.id {
+                self.set_verified(content.id);
+                return Ok(true);
+            }
+        }
+        self.tree.remove_all(&path)?;
+        Ok(false)
+    }
+
+    /// How many bytes an earlier run received of a content that it did not finish.
+    pub fn partial_len(&self, content: &Content) -> Result<u64, ApplyError> {
+        let stat = self.tree.stat(&partial_path(content.id))?;
+        Ok(stat.filter(|stat| stat.kind == FileKind::File).map_or(0, |stat| stat.size.min(content.size)))
+    }
+
+    /// Starts to write a content, keeping at most the first `keep` bytes of what an earlier run received; the
+    /// caller gives the bytes from [`ContentWriter::position`] on.
+    pub fn writer(&self, need: &Need, keep: u64) -> Result<ContentWriter<'_>, ApplyError> {
+        let path = partial_path(need.content.id);
+        let keep = keep.min(self.partial_len(&need.content)?);
+        let mut hasher = blake3::Hasher::new();
+        let file = if keep == 0 {
+            self.tree.remove_all(&path)?;
+            self.tree.create_file(&path)?
+        } else {
+            let mut file = self.tree.open_to_write(&path)?;
+            let failed = |source| self.tree.failed("reading", &path, source);
+            let hashed = io::copy(&mut (&mut file).take(keep), &mut hasher).map_err(failed)?;
+            file.set_len(hashed).and_then(|()| file.seek(SeekFrom::Start(hashed))).map_err(failed)?;
+            file
+        };
+        let position = hasher.count();
+        let is_sparse = need.is_sparse;
+        Ok(ContentWriter { stage: self, content: need.content, path, file, hasher, position, is_sparse })
+    }
+
+    /// Stages a content from the file of the target that the plan names; false if that is no longer the content,
+    /// which then has to be fetched.
+    pub fn copy_local(&self, need: &Need) -> Result<bool, ApplyError> {
+        let Some(local) = &need.local else { return Ok(false) };
+        if self.has(&need.content)? {
+            return Ok(true);
+        }
+        let source = match self.tree.open_file(local) {
+            Ok(source) => source,
+            Err(ApplyError::Io { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if self.clone_local(need, &source)? {
+            return Ok(true);
+        }
+        let mut writer = self.writer(need, 0)?;
+        match writer.copy_from(source) {
+            Ok(()) => writer.finish().map(|()| true),
+            Err(error) => Err(error),
+        }
+        .or_else(|error| match error {
+            ApplyError::WrongContent { .. } => Ok(false),
+            error => Err(error),
+        })
+    }
+
+    /// Shares the blocks of a file, where the file system can, and hashes what it got.
+    fn clone_local(&self, need: &Need, source: &File) -> Result<bool, ApplyError> {
+        let path = partial_path(need.content.id);
+        self.tree.remove_all(&path)?;
+        let file = self.tree.create_file(&path)?;
+        self.tree.announce("clone", &path)?;
+        if rustix::fs::ioctl_ficlone(&file, source).is_err() {
+            return Ok(false);
+        }
+        let id = hash_reader(&file).map_err(|source| self.tree.failed("reading", &path, source))?;
+        if id != need.content.id {
+            return Ok(false);
+        }
+        self.keep(need.content.id, &path)?;
+        Ok(true)
+    }
+
+    /// Gives a verified content its name.
+    fn keep(&self, id: ContentId, partial: &[u8]) -> Result<(), ApplyError> {
+        self.tree.rename(partial, &content_path(id))?;
+        self.set_verified(id);
+        Ok(())
+    }
+
+    /// Makes the file for a path: the staged file itself for the last one that wants it, else a copy.
+    pub(super) fn take_file(
+        &self,
+        content: &Content,
+        number: usize,
+        is_last: bool,
+    ) -> Result<Vec<u8>, ApplyError> {
+        let staged = content_path(content.id);
+        let made = join(MADE, number.to_string().as_bytes());
+        if content.size == 0 {
+            self.tree.create_file(&made)?;
+            return Ok(made);
+        }
+        if !self.has(content)? {
+            return Err(ApplyError::MissingContent(content.id));
+        }
+        if is_last {
+            return Ok(staged);
+        }
+        let mut from = self.tree.open_file(&staged)?;
+        let mut copy = self.tree.create_file(&made)?;
+        self.tree.announce("copy", &made)?;
+        if rustix::fs::ioctl_ficlone(&copy, &from).is_err() {
+            io::copy(&mut from, &mut copy).map_err(|source| self.tree.failed("copying to", &made, source))?;
+        }
+        Ok(made)
+    }
+
+    /// The bytes of a small staged content.
+    pub(super) fn read(&self, content: &Content) -> Result<Vec<u8>, ApplyError> {
+        if !self.has(content)? {
+            return Err(ApplyError::MissingContent(content.id));
+        }
+        let path = content_path(content.id);
+        let mut bytes = Vec::new();
+        self.tree
+            .open_file(&path)?
+            .take(content.size)
+            .read_to_end(&mut bytes)
+            .map_err(|source| self.tree.failed("reading", &path, source))?;
+        Ok(bytes)
+    }
+
+    fn is_verified(&self, id: ContentId) -> bool {
+        self.verified.lock().is_ok_and(|verified| verified.contains(&id))
+    }
+
+    fn set_verified(&self, id: ContentId) {
+        self.verified.lock().expect("no one panics while holding the lock").insert(id);
+    }
+}
+
+/// Removes the staging directory with everything that was received.
+pub(super) fn discard(tree: &TreeDir) -> Result<(), ApplyError> {
+    tree.remove_all(STAGE)
+}
+
+/// A content that is being received.
+#[derive(Debug)]
+pub struct ContentWriter<'a> {
+    stage: &'a Stage<'a>,
+    content: Content,
+    path: Vec<u8>,
+    file: File,
+    hasher: blake3::Hasher,
+    position: u64,
+    is_sparse: bool,
+}
+
+impl ContentWriter<'_> {
+    /// How many bytes are there.
+    pub const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Takes the next bytes. More than the content has are refused before they are written.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ApplyError> {
+        let end = self.position.checked_add(bytes.len() as u64).filter(|end| *end <= self.content.size);
+        let Some(end) = end else {
+            return Err(self.wrong(format!("they go on after its {} bytes", self.content.size)));
+        };
+        self.stage.tree.announce("write", &self.path)?;
+        self.hasher.update(bytes);
+        for piece in bytes.chunks(HOLE_BYTES) {
+            let is_hole = self.is_sparse && piece.len() == HOLE_BYTES && piece.iter().all(|byte| *byte == 0);
+            let written = if is_hole {
+                self.file.seek_relative(HOLE_BYTES as i64)
+            } else {
+                self.file.write_all(piece)
+            };
+            written.map_err(|source| self.stage.tree.failed("writing", &self.path, source))?;
+        }
+        self.position = end;
+        Ok(())
+    }
+
+    /// Accepts the content if it is the one that was asked for; otherwise removes what was received.
+    pub fn finish(self) -> Result<(), ApplyError> {
+        if self.position != self.content.size {
+            return Err(self.wrong(format!("{} of {} bytes came", self.position, self.content.size)));
+        }
+        let found = ContentId::from_bytes(*self.hasher.finalize().as_bytes());
+        if found != self.content.id {
+            self.stage.tree.remove_file(&self.path)?;
+            return Err(self.wrong(format!("they are {found}")));
+        }
+        // A hole at the end was only skipped.
+        self.file
+            .set_len(self.content.size)
+            .map_err(|source| self.stage.tree.failed("writing", &self.path, source))?;
+        self.stage.keep(self.content.id, &self.path)
+    }
+
+    fn copy_from(&mut self, mut source: File) -> Result<(), ApplyError> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            match source.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(len) => self.write(&buffer[..len])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(self.stage.tree.failed("reading a copy for", &self.path, source)),
+            }
+        }
+    }
+
+    fn wrong(&self, found: String) -> ApplyError {
+        ApplyError::WrongContent { expected: self.content.id, found }
+    }
+}
+
+fn content_path(id: ContentId) -> Vec<u8> {
+    join(CONTENTS, id.to_string().as_bytes())
+}
+
+fn partial_path(id: ContentId) -> Vec<u8> {
+    join(CONTENTS, format!("{id}.part").as_bytes())
+}

@@ -1,0 +1,243 @@
+//! A target, the trees that are applied to it, and what is found there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use smart_sync_store::id::{BlobId, CommitId, ContentId, ManifestId};
+use smart_sync_store::manifest::entry::{Attributes, Content, Entry, Fidelity, FileTime, GitMode, Node};
+use smart_sync_store::manifest::path::TreePath;
+
+use crate::apply::error::ApplyError;
+use crate::apply::lock::Holder;
+use crate::apply::plan::{ApplyPlan, PlanInput, Policy, plan};
+use crate::apply::preflight::preflight;
+use crate::apply::run::{ReadyTarget, Recovery, Target};
+use crate::apply::scan::{Rehash, Scan, ScanOptions, scan};
+use crate::apply::stat_cache::StatCache;
+use crate::apply::step::Steps;
+use crate::apply::tree_dir::RootLink;
+use crate::apply::{Stamp, Version};
+
+/// Later than any time that a file gets in a test, so that no file is taken for just changed.
+pub(super) const LATER: FileTime = FileTime { seconds: 1 << 40, nanoseconds: 0 };
+pub(super) const APPLY_TIME: FileTime = FileTime { seconds: 1_700_000_000, nanoseconds: 5 };
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Spec {
+    File(&'static str),
+    Executable(&'static str),
+    Link(&'static str),
+    Directory,
+    Submodule,
+}
+
+/// A tree with its contents.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tree {
+    pub(super) entries: Vec<Entry>,
+    pub(super) contents: HashMap<ContentId, Vec<u8>>,
+}
+
+impl Tree {
+    pub(super) fn new(specs: &[(&str, Spec)]) -> Self {
+        let mut tree = Self::default();
+        for (path, spec) in specs {
+            let mut content = |bytes: &str| tree.content(bytes.as_bytes());
+            let (node, mode) = match spec {
+                Spec::File(text) => (Node::File(content(text)), GitMode::FILE),
+                Spec::Executable(text) => (Node::File(content(text)), GitMode::EXECUTABLE),
+                Spec::Link(target) => (Node::Symlink(content(target)), GitMode::SYMLINK),
+                Spec::Directory => (Node::Directory, GitMode::DIRECTORY),
+                Spec::Submodule => {
+                    (Node::Submodule(CommitId::from_bytes([1; 20])), GitMode::SUBMODULE)
+                }
+            };
+            let path = TreePath::new(path.as_bytes()).unwrap();
+            tree.entries.push(Entry { path, node, attributes: Attributes::Git(mode) });
+        }
+        tree.entries.sort_by(|a, b| a.path.cmp(&b.path));
+        tree
+    }
+
+    pub(super) fn content(&mut self, bytes: &[u8]) -> Content {
+        let id = ContentId::of(bytes);
+        self.contents.insert(id, bytes.to_vec());
+        Content { size: bytes.len() as u64, blob: BlobId::from_bytes([0; 20]), id }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        let id = blake3::hash(format!("{:?}", self.entries).as_bytes());
+        Version::new(ManifestId::from_bytes(*id.as_bytes()), b"main").unwrap()
+    }
+}
+
+/// What stands at a path: its mode and content, or where it points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stands {
+    File(u32, String),
+    Link(String),
+    Directory,
+    Other,
+}
+
+pub(super) type Disk = BTreeMap<String, Stands>;
+
+/// Everything below a directory; directories only where nothing is in them.
+pub(super) fn disk(root: &Path) -> Disk {
+    fn add(root: &Path, path: &Path, found: &mut Disk) {
+        let name = String::from_utf8_lossy(path.strip_prefix(root).unwrap().as_os_str().as_bytes()).into_owned();
+        let metadata = fs::symlink_metadata(path).unwrap();
+        if metadata.is_dir() {
+            let children: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+            if children.is_empty() && path != root {
+                found.insert(name, Stands::Directory);
+            }
+            children.iter().for_each(|child| add(root, child, found));
+        } else if metadata.is_symlink() {
+            let target = fs::read_link(path).unwrap();
+            found.insert(name, Stands::Link(target.to_string_lossy().into_owned()));
+        } else if metadata.is_file() {
+            let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+            found.insert(name, Stands::File(metadata.mode() & 0o7777, text));
+        } else {
+            found.insert(name, Stands::Other);
+        }
+    }
+    let mut found = Disk::new();
+    add(root, root, &mut found);
+    found
+}
+
+/// What a tree looks like when it is applied to an empty directory.
+pub(super) fn disk_of(specs: &[(&str, Spec)]) -> Disk {
+    let stands = |spec: &Spec| match spec {
+        Spec::File(text) => Stands::File(0o644, (*text).into()),
+        Spec::Executable(text) => Stands::File(0o755, (*text).into()),
+        Spec::Link(target) => Stands::Link((*target).into()),
+        Spec::Directory | Spec::Submodule => Stands::Directory,
+    };
+    specs.iter().map(|(path, spec)| ((*path).to_owned(), stands(spec))).collect()
+}
+
+pub(super) struct Host {
+    _directory: tempfile::TempDir,
+    pub(super) root: PathBuf,
+    pub(super) state: PathBuf,
+    pub(super) outside: PathBuf,
+    pub(super) excluded: fn(&[u8], bool) -> bool,
+    pub(super) policy: Policy,
+    pub(super) fidelity: Fidelity,
+}
+
+impl Host {
+    pub(super) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let [root, state, outside] = [path("target"), path("state"), path("outside")];
+        for path in [&root, &state, &outside] {
+            fs::create_dir(path).unwrap();
+        }
+        fs::write(outside.join("precious"), "outside").unwrap();
+        Self {
+            root,
+            state,
+            outside,
+            excluded: |_, _| false,
+            policy: Policy::default(),
+            fidelity: Fidelity::Git,
+            _directory: directory,
+        }
+    }
+
+    pub(super) fn write(&self, path: &str, text: &str) {
+        let path = self.root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(super) fn chmod(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.root.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub(super) fn link(&self, target: &Path, path: &str) {
+        std::os::unix::fs::symlink(target, self.root.join(path)).unwrap();
+    }
+
+    pub(super) fn disk(&self) -> Disk {
+        disk(&self.root)
+    }
+
+    /// Nothing but the precious file may be outside, whatever happened.
+    pub(super) fn check_outside(&self) {
+        let expected = Disk::from([("precious".into(), Stands::File(0o644, "outside".into()))]);
+        assert_eq!(disk(&self.outside), expected);
+    }
+
+    /// The backups of the only run that made any.
+    pub(super) fn backups(&self) -> Disk {
+        let backups = self.state.join("backups");
+        if backups.exists() { disk(&backups.join("stamp")) } else { Disk::new() }
+    }
+
+    pub(super) fn options(&self) -> ScanOptions<'_> {
+        ScanOptions {
+            excluded: &self.excluded,
+            fidelity: self.fidelity,
+            rehash: Rehash::Sample { files: 0, seed: 0 },
+            started: LATER,
+        }
+    }
+
+    pub(super) fn open(&self, steps: &Steps) -> Result<(ReadyTarget, Recovery), ApplyError> {
+        let target = Target::open(&self.root, RootLink::Refuse, &self.state, steps)?;
+        target.lock(&Holder::this_process("test", 0))?.recover()
+    }
+
+    pub(super) fn scan(&self, ready: &ReadyTarget, applied: &Tree) -> Result<Scan, ApplyError> {
+        let manifest = applied.version().manifest();
+        let cache = match StatCache::load(ready.target().state(), manifest) {
+            Some(cache) => cache,
+            None => StatCache::from_entries(manifest, &applied.entries)?,
+        };
+        scan(ready.target().tree(), cache, &self.options())
+    }
+
+    pub(super) fn plan(
+        &self,
+        ready: &ReadyTarget,
+        applied: &Tree,
+        wanted: &Tree,
+    ) -> Result<(Scan, ApplyPlan), ApplyError> {
+        let mut scan = self.scan(ready, applied)?;
+        scan.examine(ready.target().tree(), &wanted.entries, &self.options())?;
+        let input = PlanInput { scan: &scan, excluded: &self.excluded, policy: &self.policy, now: APPLY_TIME };
+        let mut made = plan(&applied.entries, &wanted.entries, &input)?;
+        preflight(ready.target().tree(), &mut made, &wanted.entries)?;
+        Ok((scan, made))
+    }
+
+    /// One whole run; returns what was backed up.
+    pub(super) fn run(&self, applied: &Tree, wanted: &Tree, steps: &Steps) -> Result<Vec<Box<[u8]>>, ApplyError> {
+        let (ready, _) = self.open(steps)?;
+        let (scan, plan) = self.plan(&ready, applied, wanted)?;
+        let run = ready.begin(&plan, wanted.version(), Stamp::new(b"stamp").unwrap())?;
+        for need in &plan.needs {
+            if run.stage().has(&need.content)? || run.stage().copy_local(need)? {
+                continue;
+            }
+            let mut writer = run.stage().writer(need, 0)?;
+            writer.write(&wanted.contents[&need.content.id])?;
+            writer.finish()?;
+        }
+        run.prepare()?.flip()?.commit(&wanted.entries, &scan, &self.options())
+    }
+
+    /// One whole run that has to succeed.
+    pub(super) fn apply(&self, applied: &Tree, wanted: &Tree) -> Vec<String> {
+        let backups = self.run(applied, wanted, &Steps::default()).unwrap();
+        backups.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+    }
+}

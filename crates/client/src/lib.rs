@@ -1,0 +1,11 @@
+//! The client: the command line, its settings, and the sources it reads.
+//!
+//! `main` parses, runs and exits; everything it is made of is here, so that it can be tested without a process.
+
+pub mod failure;
+pub mod interrupt;
+pub mod output;
+pub mod reference;
+pub mod server_url;
+pub mod state_dir;
+pub mod token;

@@ -3,6 +3,7 @@
 //! `main` parses, runs and exits; everything it is made of is here, so that it can be tested without a process.
 
 pub mod failure;
+pub mod github;
 pub mod interrupt;
 pub mod output;
 pub mod reference;

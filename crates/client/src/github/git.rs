@@ -4,11 +4,14 @@
 //! no question, and speaks only the protocol of the address. What it hands over is proven again here, as if it came from
 //! the network, because that is where it came from.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Stdio;
 
 use base64::Engine;
+use futures::future::{Either, select};
 use reqwest::Url;
 use smart_sync_store::id::CommitId;
 use smart_sync_store::manifest::entry::GitMode;
@@ -71,7 +74,8 @@ impl Git {
         let tree = format!("{commit}^{{tree}}");
         let parse = ["rev-parse", "--verify", "--quiet", tree.as_str()];
         if !self.has_all(commit).await {
-            let text = commit.to_string();
+            // The ref keeps the commit, so that the next fetch brings only what it lacks and old ones can be dropped.
+            let text = format!("+{commit}:refs/heads/last");
             let arguments = [
                 "fetch",
                 "--quiet",
@@ -116,6 +120,8 @@ impl Git {
         let ask = async move {
             // A git that ends early is noticed by what is missing from its answer.
             let _ = stdin.write_all(ids.as_bytes()).await;
+            drop(stdin);
+            std::future::pending::<Infallible>().await
         };
         let read = async {
             let mut stdout = BufReader::new(stdout);
@@ -124,8 +130,11 @@ impl Git {
             }
             Ok(())
         };
-        let ((), result) = futures::join!(ask, read);
-        result
+        // Asking ends when reading does: a git whose answer nobody reads takes no more questions.
+        match select(pin!(read), pin!(ask)).await {
+            Either::Left((result, _)) => result,
+            Either::Right((never, _)) => match never {},
+        }
     }
 
     async fn read_blob(
@@ -217,7 +226,9 @@ impl Git {
         let mut command = Command::new("git");
         command.args(arguments).current_dir(&self.folder).kill_on_drop(true);
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("GIT_") {
+            let text = name.to_string_lossy();
+            // Whom a connection trusts is a matter of the host, all else would change what git does.
+            if text.starts_with("GIT_") && !text.starts_with("GIT_SSL_CA") {
                 command.env_remove(name);
             }
         }
@@ -243,8 +254,11 @@ impl Git {
         let pairs = [
             ("core.hooksPath", "/dev/null"),
             ("transfer.fsckObjects", "true"),
-            ("gc.auto", "0"),
-            ("maintenance.auto", "false"),
+            ("gc.auto", "1000"),
+            ("gc.autoPackLimit", "10"),
+            ("gc.autoDetach", "false"),
+            ("maintenance.autoDetach", "false"),
+            ("gc.pruneExpire", "1.day.ago"),
             ("http.lowSpeedLimit", "200"),
             ("http.lowSpeedTime", "30"),
         ];

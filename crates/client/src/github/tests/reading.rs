@@ -149,7 +149,6 @@ async fn names_that_json_cannot_hold_are_fetched_by_git() {
         std::fs::write(folder.join(std::ffi::OsStr::from_bytes(b"caf\xe9")), "latin\n").unwrap();
         git(folder, &["add", "-A"]);
         git(folder, &["commit", "-q", "-m", "one"]);
-        git(folder, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
     })
     .await;
     let client = Client::new(&server);
@@ -180,4 +179,45 @@ async fn git_finds_every_form_of_ref_too() {
     assert_eq!(exit, Exit::General);
     assert!(message.contains("no branch, tag or commit `gone`"), "{message}");
     assert_eq!(client.again(&server).read("v1").await.unwrap(), server.expected("v1"));
+}
+
+#[tokio::test]
+async fn git_fetches_what_is_new_and_drops_what_is_old() {
+    let server = Server::with_everything().await;
+    server
+        .set_fault(|asked| if asked.path.starts_with("/repos/") { reply(200, &[], "<html>") } else { None });
+    let client = Client::new(&server);
+    for reference in ["v1", "main", "v1"] {
+        assert_eq!(client.again(&server).read(reference).await.unwrap(), server.expected(reference));
+    }
+    let folder = client.folder.path().join(server.address().folder_name()).join("objects-v1.git");
+    let refs = git(&folder, &["for-each-ref", "--format=%(refname)"]);
+    assert_eq!(String::from_utf8(refs).unwrap(), "refs/heads/last\n");
+}
+
+/// More blobs than the questions for them fit into a pipe.
+#[tokio::test]
+async fn a_sink_that_fails_ends_the_download() {
+    let server = Server::start(|folder| {
+        for number in 0..1800 {
+            std::fs::write(folder.join(number.to_string()), format!("content {number}\n").repeat(40))
+                .unwrap();
+        }
+        git(folder, &["add", "-A"]);
+        git(folder, &["commit", "-q", "-m", "one"]);
+    })
+    .await;
+    for has_api in [true, false] {
+        server.set_fault(move |asked| {
+            let is_api = asked.path.starts_with("/repos/");
+            if is_api && !has_api { reply(200, &[], "<html>") } else { None }
+        });
+        let client = Client::new(&server);
+        let head = client.repository.resolve(&"main".parse().unwrap()).await.unwrap();
+        let tree = client.repository.tree(&head).await.unwrap();
+        assert_eq!(tree.entries.len(), 1800);
+        let mut sink = |_| Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        let error = client.repository.download(&tree, &tree.entries, &mut sink).await.unwrap_err();
+        assert!(matches!(error, crate::github::SourceError::Sink(_)), "{error}");
+    }
 }

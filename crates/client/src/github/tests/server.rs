@@ -124,7 +124,7 @@ pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Body>
 /// Runs git for a fixture, under fixed names and times.
 pub(super) fn git(folder: &Path, arguments: &[&str]) -> Vec<u8> {
     let output = Command::new("git")
-        .args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always"])
+        .args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "core.fsync=none"])
         .args(arguments)
         .current_dir(folder)
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -170,8 +170,6 @@ fn everything(folder: &Path) {
     write("README", b"read me again\n");
     git(folder, &["commit", "-q", "-a", "-m", "two"]);
     git(folder, &["update-ref", "refs/pull/7/head", "HEAD"]);
-    git(folder, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
-    git(folder, &["config", "http.getanyfile", "false"]);
 }
 
 async fn answer(

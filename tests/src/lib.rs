@@ -1,1 +1,25 @@
-//! End-to-end tests.
+//! The environment of the end-to-end tests: a machine of its own for each test, with the real programs on it.
+//!
+//! The one decision: a test sees nothing of the machine it runs on except `PATH`. Home, state, configuration, time
+//! zone, language and git's settings are the test's, below one temporary directory that goes when the test ends, so
+//! that tests pass in any order, side by side, and on anybody's machine.
+//!
+//! The programs are the ones that cargo built beside the test's own executable. `cargo nextest run -p
+//! smart-sync-tests` alone does not build them: run `cargo build --bins` first, or `make test`, which does. A program
+//! that is absent, or older than its sources, fails the test with that advice.
+
+pub mod environment;
+pub mod git;
+pub mod program;
+pub mod proxy;
+pub mod server;
+pub mod skip;
+pub mod snapshot;
+
+pub use environment::TestEnvironment;
+pub use git::Repository;
+pub use program::Finished;
+pub use proxy::{CountingProxy, Totals};
+pub use server::{Realm, Server};
+pub use skip::skipped;
+pub use snapshot::Snapshot;

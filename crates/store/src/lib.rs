@@ -1,5 +1,21 @@
 //! Content-addressed storage: ids, chunking, packs, manifests, the catalogue, garbage collection and `check`.
 
+pub mod backend;
+pub mod catalogue;
+pub mod check;
+pub mod chunk;
 pub mod codec;
+pub mod content;
+pub mod domain;
+pub mod error;
+pub mod gc;
 pub mod id;
 pub mod manifest;
+pub mod object;
+pub mod pack;
+pub mod recipe;
+mod store;
+#[cfg(test)]
+mod test_data;
+
+pub use store::{Added, Store};

@@ -101,9 +101,14 @@ impl GitMode {
         self.0 & 0o170_000 == 0o120_000
     }
 
-    /// Whether git takes this for a submodule.
+    /// Whether git takes this for a file.
+    pub const fn is_file(self) -> bool {
+        self.0 & 0o170_000 == 0o100_000
+    }
+
+    /// Whether git takes this for a submodule: it does so with every type that is no other.
     pub const fn is_submodule(self) -> bool {
-        self.0 & 0o170_000 == 0o160_000
+        !self.is_file() && !self.is_symlink() && !self.is_directory()
     }
 
     /// Whether the file may be executed by its owner.

@@ -1,0 +1,7 @@
+//! What client and server send each other beside evidence, packs and pages.
+//!
+//! None of it is trusted: each message only says where something may be found, and what is found there is named by
+//! its own hash.
+
+pub mod delta;
+pub mod fetch_map;

@@ -1,0 +1,114 @@
+//! Running programs to their end, and finding the ones that are under test.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+/// What a program that has ended left behind.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// What was run, for messages.
+    pub command: String,
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+#[expect(clippy::return_self_not_must_use, reason = "an assertion is a statement of its own as often as not")]
+impl Finished {
+    /// Fails the test, with everything the program said, unless it ended with this code.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert!(
+            self.code == Some(code),
+            "{} ended with {:?} instead of {code}\n--- stdout\n{}\n--- stderr\n{}",
+            self.command,
+            self.code,
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// Fails the test unless the program ended with 0.
+    #[track_caller]
+    pub fn success(self) -> Self {
+        self.expect_code(0)
+    }
+
+    /// Fails the test unless standard error holds this text.
+    #[track_caller]
+    pub fn stderr_contains(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "{}: no {text:?} in:\n{}", self.command, self.stderr);
+        self
+    }
+}
+
+/// Runs a command to its end, without standard input.
+#[track_caller]
+pub fn run(command: &mut Command) -> Finished {
+    let described = describe(command);
+    let output =
+        command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("starting {described}: {error}"));
+    Finished {
+        command: described,
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A command as one would type it.
+pub fn describe(command: &Command) -> String {
+    let mut words = OsString::from(command.get_program());
+    for argument in command.get_args() {
+        words.push(" ");
+        words.push(argument);
+    }
+    words.to_string_lossy().into_owned()
+}
+
+/// The path of a program that cargo built beside the running executable.
+///
+/// A program older than the sources that its dependency file lists would test yesterday's code, and fails as an
+/// absent one does.
+pub fn built(name: &str) -> PathBuf {
+    let path = target_directory().join(name);
+    let advice = "run `cargo build --bins` (with --release for a release build), or `make test`";
+    let built = modified(&path).unwrap_or_else(|| panic!("{} is not there: {advice}", path.display()));
+    if let Some(newer) =
+        sources(&path).into_iter().find(|source| modified(source).is_none_or(|time| time > built))
+    {
+        panic!("{} is older than {}: {advice}", path.display(), newer.display());
+    }
+    path
+}
+
+/// `target/debug` or whatever the profile's directory is.
+fn target_directory() -> PathBuf {
+    let executable = std::env::current_exe().expect("the running executable has a path");
+    let directory = executable.parent().expect("an executable lies in a directory");
+    // Test executables lie in `deps`, programs one level above.
+    if directory.ends_with("deps") {
+        directory.parent().expect("`deps` lies in the profile's directory").to_path_buf()
+    } else {
+        directory.to_path_buf()
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+/// The sources that cargo's dependency file, `PROGRAM: SOURCE SOURCE …` with escaped spaces, lists for a program.
+fn sources(program: &Path) -> Vec<PathBuf> {
+    let listed = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+    let Some((_, listed)) = listed.split_once(": ") else { return Vec::new() };
+    let listed = listed.trim_end().replace("\\ ", "\0");
+    listed.split(' ').filter(|path| !path.is_empty()).map(|path| path.replace('\0', " ").into()).collect()
+}

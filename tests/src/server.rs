@@ -1,0 +1,215 @@
+//! A running server, and a realm with one.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::environment::TestEnvironment;
+use crate::program::{self, describe};
+
+/// How long a server may take to say where it listens, on the slowest machine that should still pass.
+const READY_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A process that serves, in a process group of its own that is killed when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    url: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Starts a command and waits for it to print `listening on URL` on standard error.
+    pub fn start(command: &mut Command) -> Self {
+        let described = describe(command);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|error| panic!("starting {described}: {error}"));
+        let stderr = child.stderr.take().expect("standard error is piped");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (sender, receiver) = mpsc::channel();
+        let copy = Arc::clone(&log);
+        std::thread::spawn(move || follow(stderr, &copy, &sender));
+        let mut server = Self { child, url: String::new(), log };
+        match receiver.recv_timeout(READY_TIMEOUT) {
+            Ok(url) => server.url = url,
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("{described} ended before it listened:\n{}", server.log());
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("{described} did not listen within {READY_TIMEOUT:?}:\n{}", server.log());
+            }
+        }
+        server
+    }
+
+    /// `http://127.0.0.1:PORT`, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        self.url.split_once("://").map_or(self.url.as_str(), |(_, address)| address)
+    }
+
+    /// The process, which is also its group.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has printed on standard error so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks it to stop, as an administrator does, and waits until it has.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.child.wait().expect("a child that was not waited for can be")
+    }
+
+    /// Ends it at once, as a power failure does.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // The group is gone when the process was waited for and had no children: nothing is left to signal.
+        let _ = kill_process_group(group.expect("a process id is a positive number"), signal);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // An id that was waited for may belong to somebody else by now.
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            self.signal(Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Copies standard error into the log, and reports the first URL that it says it listens on.
+fn follow(stderr: impl Read, log: &Mutex<String>, ready: &Sender<String>) {
+    let mut ready = Some(ready);
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.push_str(&line);
+        log.push('\n');
+        drop(log);
+        if let Some(url) = listening_url(&line)
+            && let Some(ready) = ready.take()
+        {
+            // Nobody waits any longer when starting was given up.
+            let _ = ready.send(url.to_owned());
+        }
+    }
+}
+
+fn listening_url(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("listening on ")?;
+    let end =
+        rest.find(|character: char| character.is_whitespace() || character == '"').unwrap_or(rest.len());
+    let url = &rest[..end];
+    url.contains("://").then_some(url)
+}
+
+/// A realm on a server of its own: keys, log, and a token that may publish.
+#[derive(Debug)]
+pub struct Realm {
+    data: PathBuf,
+    fingerprint: String,
+    token: String,
+    server: Server,
+}
+
+impl Realm {
+    /// The name that every realm here has.
+    pub const ORIGIN: &str = "test.example";
+
+    /// Makes a realm below `directory` and serves it. Its publish key may publish to `repos/*`.
+    pub fn start(environment: &TestEnvironment, directory: &str) -> Self {
+        let data = environment.path(directory);
+        let fingerprint = initialise(environment, &data, Self::ORIGIN);
+        let token = create_token(environment, &data, "publish", "repos/");
+        let server = Server::start(&mut serve(environment, &data));
+        Self { data, fingerprint, token, server }
+    }
+
+    /// The server's data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// One of the keys that `init` made: `root`, `log`, `clock` or `publish`.
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.data.join("keys").join(format!("{name}.key"))
+    }
+
+    /// The first root document's digest, `sha256:…`, for `trust add --root`.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// A token with the verb `publish` for `repos/`.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The running server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Ends the server with `end`, and starts it again on the same data and another port.
+    #[must_use]
+    pub fn restart(self, environment: &TestEnvironment, end: impl FnOnce(Server)) -> Self {
+        end(self.server);
+        let server = Server::start(&mut serve(environment, &self.data));
+        Self { server, ..self }
+    }
+}
+
+/// Runs `init`, and returns the root's fingerprint from what it printed.
+pub fn initialise(environment: &TestEnvironment, data: &Path, origin: &str) -> String {
+    let mut command = environment.server();
+    command.arg("init").arg("--data").arg(data).args(["--origin", origin, "--publish", "repos/*"]);
+    word_of(&mut command, "sha256:")
+}
+
+/// Runs `token create`, and returns the token that it printed.
+pub fn create_token(environment: &TestEnvironment, data: &Path, verb: &str, prefix: &str) -> String {
+    let mut command = environment.server();
+    command.args(["token", "create"]).arg("--data").arg(data);
+    command.args(["--name", "test", "--verb", verb, "--prefix", prefix]);
+    word_of(&mut command, "sst_")
+}
+
+/// The command that serves a realm on a free port.
+pub fn serve(environment: &TestEnvironment, data: &Path) -> Command {
+    let mut command = environment.server();
+    command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+    command
+}
+
+/// Runs a command, and returns the first word of its output that begins in this way.
+fn word_of(command: &mut Command, beginning: &str) -> String {
+    let finished = program::run(command).success();
+    let found = finished.stdout.split_whitespace().find(|word| word.starts_with(beginning));
+    found
+        .unwrap_or_else(|| panic!("{} printed no {beginning}…:\n{}", finished.command, finished.stdout))
+        .to_owned()
+}

@@ -1,2 +1,62 @@
-//! The client.
-fn main() {}
+//! The command `smart-sync`: parse, run, exit.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use smart_sync::args::{Arguments, Command};
+use smart_sync::commands::documents;
+use smart_sync::failure::{Exit, Failure};
+use smart_sync::output::{Format, Output, Verbosity};
+use smart_sync::settings;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error).into(),
+    };
+    let (format, verbosity) = match settings::voice(&arguments.global) {
+        Ok(voice) => voice,
+        Err(failure) => return fail(&Output::standard(Format::Text, Verbosity::Normal), &failure).into(),
+    };
+    let output = Output::standard(format, verbosity);
+    run(&arguments, &output).unwrap_or_else(|failure| fail(&output, &failure)).into()
+}
+
+fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
+    settings::check_placement(arguments)?;
+    match &arguments.command {
+        Some(Command::Completions(args)) => documents::completions(args, output),
+        Some(Command::Man(args)) => documents::man(args, output),
+        None => {
+            output.data(Arguments::command().render_help().to_string().as_bytes())?;
+            Ok(Exit::Arguments)
+        }
+    }
+}
+
+fn fail(output: &Output, failure: &Failure) -> Exit {
+    output.failure(failure);
+    failure.exit()
+}
+
+/// Help and version go to standard output and are no failure; everything else is a wrong command line.
+fn explain(error: &clap::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader that has seen enough is no failure either.
+            let _ = error.print();
+            Exit::Success
+        }
+        _ => {
+            let text = error.render().to_string();
+            let mut stderr = std::io::stderr().lock();
+            for line in text.lines().filter(|line| !line.is_empty()) {
+                let _ =
+                    writeln!(stderr, "[smart-sync ERROR] {}", line.strip_prefix("error: ").unwrap_or(line));
+            }
+            Exit::Arguments
+        }
+    }
+}

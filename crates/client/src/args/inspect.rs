@@ -1,0 +1,88 @@
+//! Arguments of the commands that look and change nothing.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::sync::TreeArgs;
+use crate::reference::RequestedRef;
+
+/// Arguments of `status`: what each target has, and whether anything is unfinished.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct StatusArgs {
+    /// Only this target.
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+}
+
+/// Arguments of `diff`: what differs between two refs, or between a target and a ref.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DiffArgs {
+    /// The ref to compare from; with one ref alone, the target is compared with it.
+    #[arg(value_name = "REF")]
+    pub from: RequestedRef,
+
+    /// The ref to compare to.
+    #[arg(value_name = "REF")]
+    pub to: Option<RequestedRef>,
+
+    /// The target to compare.
+    #[arg(long, value_name = "DIR", conflicts_with = "to")]
+    pub target: Option<PathBuf>,
+
+    /// Show names only.
+    #[arg(long)]
+    pub names_only: bool,
+}
+
+/// Arguments of `log`: the publications of a ref, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct LogArgs {
+    /// Which tree.
+    #[command(flatten)]
+    pub tree: TreeArgs,
+
+    /// At most so many.
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 20)]
+    pub number: u32,
+}
+
+/// Arguments of `ls`: what a tree holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct LsArgs {
+    /// Which tree.
+    #[command(flatten)]
+    pub tree: TreeArgs,
+
+    /// Only what is below this path.
+    #[arg(value_name = "PATH")]
+    pub path: Option<String>,
+
+    /// Also show modes, sizes and ids.
+    #[arg(long, short)]
+    pub long: bool,
+}
+
+/// Arguments of `cat`: the content of a file of a tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct CatArgs {
+    /// Which tree.
+    #[command(flatten)]
+    pub tree: TreeArgs,
+
+    /// The file.
+    #[arg(value_name = "PATH")]
+    pub path: String,
+}
+
+/// Arguments of `verify`: whether a target is what was applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct VerifyArgs {
+    /// The target.
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+
+    /// Read every file, not only those whose size or time changed.
+    #[arg(long)]
+    pub full: bool,
+}

@@ -1,0 +1,176 @@
+//! The command line, as it was typed.
+//!
+//! Types here say what can be typed and how it is explained; what it means together with the configuration and the
+//! environment is decided in [`crate::settings`]. Numbers, refs and URLs are parsed here all the same, so that a
+//! mistake is reported beside the argument that holds it.
+
+pub mod inspect;
+pub mod publish;
+pub mod sync;
+pub mod trust;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use sync::SyncArgs;
+
+/// Keep a directory of this host equal to a published tree: verified, all or nothing.
+///
+/// Without a subcommand, the target is brought to the ref: smart-sync asks what the ref is, verifies the answer,
+/// downloads only what changed and applies it. What it is and where it goes comes from the configuration, so that on
+/// a configured host `smart-sync` or `smart-sync --ref v2.1` is enough.
+#[derive(Debug, Parser)]
+#[command(
+    name = "smart-sync",
+    version,
+    max_term_width = 100,
+    after_long_help = EXIT_STATUS_HELP,
+    after_help = "Exit status and examples: smart-sync --help"
+)]
+pub struct Arguments {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to sync.
+    #[command(flatten)]
+    pub sync: SyncArgs,
+    /// Something else than a sync.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const EXIT_STATUS_HELP: &str = "\
+Exit status:
+    0  done, or nothing to do          7  verification refused it
+    1  general error                   8  applied, found unhealthy, rolled back
+    2  a program is missing            9  rolling back failed
+    3  permission denied              10  --check-only: an update is available
+    4  invalid arguments              11  local files differ from what was applied
+    5  network error                  12  applied, a reboot is pending
+    6  configuration error           130  interrupted
+
+Examples:
+    smart-sync                              update the default target
+    smart-sync --ref v2.1 --dry-run         show what going to v2.1 would change
+    smart-sync --check-only --quiet         ask by exit status whether there is an update
+    smart-sync --source github:OWNER/REPO --target /srv/repo";
+
+/// What applies to every command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "General")]
+pub struct GlobalArgs {
+    /// Read this configuration instead of /etc/smart-sync/config.toml.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Keep trust, journals and caches here.
+    ///
+    /// Otherwise: /var/lib/smart-sync for root, $XDG_STATE_HOME/smart-sync or ~/.local/state/smart-sync for others.
+    #[arg(long, value_name = "DIR", global = true, env = "SMART_SYNC_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Also say how things are done.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
+    /// Write one JSON object per event to standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say nothing but warnings and errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// Something else than a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print a completion script for a shell.
+    ///
+    /// For instance: smart-sync completions bash > /etc/bash_completion.d/smart-sync
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one page per command into a directory.
+    Man(ManArgs),
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ManArgs {
+    /// Write smart-sync.1 and a page for each subcommand here.
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Every subcommand there is a type for, to check them even where the command line does not offer them yet.
+    #[derive(Debug, Parser)]
+    enum Every {
+        #[command(subcommand)]
+        Trust(trust::TrustCommand),
+        #[command(subcommand)]
+        Root(trust::RootCommand),
+        #[command(subcommand)]
+        Key(trust::KeyCommand),
+        Publish(publish::PublishArgs),
+        Status(inspect::StatusArgs),
+        Diff(inspect::DiffArgs),
+        Log(inspect::LogArgs),
+        Ls(inspect::LsArgs),
+        Cat(inspect::CatArgs),
+        Verify(inspect::VerifyArgs),
+    }
+
+    #[track_caller]
+    fn check(line: &str, is_taken: bool) {
+        let words = std::iter::once("smart-sync").chain(line.split_whitespace());
+        let found = Every::try_parse_from(words);
+        assert_eq!(found.is_ok(), is_taken, "{line}: {found:?}");
+    }
+
+    #[test]
+    fn the_definitions_do_not_contradict_themselves() {
+        Arguments::command().debug_assert();
+        Every::command().debug_assert();
+    }
+
+    #[test]
+    fn subcommands_take_what_belongs_together() {
+        let pin = "4b825dc642cb6eb9a060e54bf8d69288fbee49044b825dc642cb6eb9a060e54b";
+        check(&format!("trust add https://example.org --root sha256:{pin}"), true);
+        check("trust add https://example.org --first-use", true);
+        check("trust add https://example.org", false);
+        check(&format!("trust add https://example.org --first-use --root sha256:{pin}"), false);
+        check("trust add https://example.org --root sha256:12", false);
+        check("trust add file:///srv --first-use", false);
+        check("trust reset lab.example.org --yes", true);
+        check("root sign draft --key root.key --key agent:SHA256:abc", true);
+        check("root sign draft", false);
+        check("publish . --channel repos/nixos --key k", true);
+        check("publish - --channel repos/nixos --key k --ref v1", true);
+        check("publish --git . --channel repos/nixos --key k --all-refs", true);
+        check("publish --git . --channel repos/nixos --key k --all-refs --ref main", false);
+        check("publish . --channel repos/nixos --key k --all-refs", false);
+        check("publish . --git . --channel repos/nixos --key k", false);
+        check("publish --channel repos/nixos --key k", false);
+        check("publish --withdraw --ref v1 --channel repos/nixos --key k", true);
+        check("publish --withdraw --channel repos/nixos --key k", false);
+        check("verify --full", true);
+        check("diff main v2", true);
+        check("cat etc/fstab --ref v2", true);
+        check("cat", false);
+        check("ls --source github:o/r --channel repos/x", false);
+    }
+}

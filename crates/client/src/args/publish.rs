@@ -1,0 +1,97 @@
+//! Arguments of `publish`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgGroup, Args, ValueEnum};
+
+use super::trust::KeySource;
+use crate::reference::RequestedRef;
+use crate::server_url::ServerUrl;
+
+/// Arguments of `publish`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["tree", "git", "withdraw"]))]
+pub struct PublishArgs {
+    /// A directory, or - for a tar on standard input.
+    #[arg(value_name = "DIR|-")]
+    pub tree: Option<TreeInput>,
+
+    /// A git repository; its objects are read, nothing is checked out.
+    #[arg(long, value_name = "DIR")]
+    pub git: Option<PathBuf>,
+
+    /// Withdraw the ref: say that it is no more.
+    #[arg(long, requires = "reference")]
+    pub withdraw: bool,
+
+    /// The channel to publish in.
+    #[arg(long, value_name = "CHANNEL")]
+    pub channel: String,
+
+    /// What the channel holds [default: what it held before, else repo for git and tree for others].
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+
+    /// The ref to publish [default: the branch that is checked out, else main].
+    #[arg(long = "ref", value_name = "REF", conflicts_with = "all_refs")]
+    pub reference: Option<RequestedRef>,
+
+    /// Publish every branch and tag of the repository.
+    #[arg(long, conflicts_with_all = ["tree", "withdraw"])]
+    pub all_refs: bool,
+
+    /// The key to sign with: a file, or agent:FINGERPRINT for one in an ssh-agent.
+    #[arg(long, value_name = "KEY")]
+    pub key: KeySource,
+
+    /// A server to publish to [default: the first one of the configuration].
+    #[arg(long, value_name = "URL")]
+    pub server: Option<ServerUrl>,
+
+    /// How much of a file's metadata is published [default: git].
+    #[arg(long, value_enum, conflicts_with = "git")]
+    pub fidelity: Option<FidelityArg>,
+
+    /// Also sign for `minisign -V` with this key.
+    #[arg(long, value_name = "FILE")]
+    pub minisign_key: Option<PathBuf>,
+
+    /// Also sign for `ssh-keygen -Y verify` with this key.
+    #[arg(long, value_name = "KEY")]
+    pub ssh_key: Option<KeySource>,
+
+    /// Show what would be published and uploaded, and do neither.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// How much of a file's metadata is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FidelityArg {
+    /// The executable bit and symbolic links.
+    Git,
+    /// Modes, owners, times, extended attributes and hard links too.
+    System,
+}
+
+/// A tree that is not in a git repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeInput {
+    /// A directory.
+    Directory(PathBuf),
+    /// A tar on standard input.
+    TarOnStdin,
+}
+
+impl FromStr for TreeInput {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("a directory, or -".to_owned()),
+            "-" => Ok(Self::TarOnStdin),
+            directory => Ok(Self::Directory(directory.into())),
+        }
+    }
+}

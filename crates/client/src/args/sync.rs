@@ -1,0 +1,73 @@
+//! Arguments of the sync itself, and of saying which tree is meant.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::github::Address;
+use crate::reference::RequestedRef;
+use crate::server_url::ServerUrl;
+
+/// Which tree: where it comes from and which ref of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Which tree")]
+pub struct TreeArgs {
+    /// The branch, tag or commit to follow; with @DATE, what it was then [default: that of the target in the configuration, else main].
+    ///
+    /// A name is looked up as a branch, then as a tag, then as the beginning of a commit id; branch:NAME, tag:NAME and
+    /// commit:ID say which. A date such as @2026-11-01 (the end of that day, UTC) or @2026-11-01T12:00Z asks what the
+    /// ref was at that time.
+    #[arg(long = "ref", value_name = "REF[@DATE]")]
+    pub reference: Option<RequestedRef>,
+
+    /// The channel, such as repos/nixos.
+    #[arg(long, value_name = "CHANNEL")]
+    pub channel: Option<String>,
+
+    /// A server of the channel; repeat it to name mirrors.
+    #[arg(long = "server", value_name = "URL")]
+    pub servers: Vec<ServerUrl>,
+
+    /// A repository behind GitHub's REST API instead of a smart-sync server.
+    ///
+    /// github:OWNER/REPO, or the address of the repository in any API of that form, such as
+    /// https://git.example.org/api/v3/repos/OWNER/REPO.
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["channel", "servers"])]
+    pub source: Option<Address>,
+}
+
+/// Arguments of the sync.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line; settings make enums of them"
+)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct SyncArgs {
+    /// Which tree.
+    #[command(flatten)]
+    pub tree: TreeArgs,
+
+    /// The directory to bring up to date.
+    #[arg(long, value_name = "DIR", help_heading = "What to do")]
+    pub target: Option<PathBuf>,
+
+    /// Compare and, where needed, fetch every file again, as if nothing was known about the target.
+    ///
+    /// Local changes are kept in the backup and excluded paths are left alone, as always.
+    #[arg(long, help_heading = "What to do", conflicts_with_all = ["check_only", "skip_validation"])]
+    pub force_full: bool,
+
+    /// Show what would change, and change nothing.
+    #[arg(long, help_heading = "What to do", conflicts_with = "check_only")]
+    pub dry_run: bool,
+
+    /// Ask only whether there is an update: exit status 10 if so, 0 if not.
+    #[arg(long, help_heading = "What to do")]
+    pub check_only: bool,
+
+    /// Trust size and time of local files instead of reading some of them again.
+    ///
+    /// What is downloaded is verified always.
+    #[arg(long, help_heading = "What to do")]
+    pub skip_validation: bool,
+}

@@ -1,0 +1,403 @@
+//! The configuration file.
+//!
+//! Only the shape of the file is here, with each value parsed into the type it is used as, so that a mistake is
+//! reported with the line it stands in. What the values mean together with the command line is decided in
+//! [`crate::settings`]. Unknown keys are errors: a misspelt key that is ignored is a protection that is missing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use crate::failure::{Exit, Failure};
+use crate::github::Address;
+use crate::reference::RequestedRef;
+use crate::server_url::ServerUrl;
+use crate::token::{Token, TokenError, check_private};
+
+/// Where the configuration is when `--config` does not say.
+pub const DEFAULT_PATH: &str = "/etc/smart-sync/config.toml";
+
+/// The largest file that is read.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// The whole file.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// The target that is synced when `--target` does not say.
+    pub target: Option<AbsolutePath>,
+    /// The realms this host follows, by their origin.
+    #[serde(default)]
+    pub realms: BTreeMap<String, RealmConfig>,
+    /// The targets of this host, by their directory.
+    #[serde(default)]
+    pub targets: BTreeMap<AbsolutePath, TargetConfig>,
+    /// How the network is used.
+    #[serde(default)]
+    pub network: NetworkConfig,
+}
+
+/// A realm: its servers and how fresh its word must be.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RealmConfig {
+    /// Its servers; those after the first are mirrors.
+    #[serde(deserialize_with = "servers")]
+    pub servers: Vec<ServerUrl>,
+    /// A token for its servers.
+    #[serde(default, deserialize_with = "token")]
+    pub token: Option<Token>,
+    /// How old the proof of freshness may be; the root document decides when this is left out.
+    pub max_age: Option<Span>,
+}
+
+/// A target: which tree it follows, and what is kept away from it.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TargetConfig {
+    /// The realm, where there are several.
+    pub realm: Option<String>,
+    /// The channel.
+    pub channel: Option<String>,
+    /// A repository instead of a realm and a channel.
+    #[serde(default, deserialize_with = "optional_from_text")]
+    pub source: Option<Address>,
+    /// The ref.
+    #[serde(default, rename = "ref", deserialize_with = "optional_from_text")]
+    pub reference: Option<RequestedRef>,
+    /// Patterns of paths that belong to this host, in place of the usual ones.
+    pub exclude: Option<Vec<String>>,
+    /// Patterns in addition to `exclude`, or to the usual ones.
+    #[serde(default)]
+    pub exclude_also: Vec<String>,
+    /// Which kinds of manifest are taken; both when left out.
+    pub fidelity: Option<Fidelity>,
+    /// What is refused unless it stands here.
+    #[serde(default)]
+    pub allow: Vec<Allowed>,
+}
+
+/// How the network is used.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NetworkConfig {
+    /// How many files are downloaded at the same time.
+    pub connections: Option<Connections>,
+    /// How long a connection may bring next to nothing before it is given up.
+    pub stall: Option<Span>,
+    /// How long a rate limit is waited for; a longer one is reported.
+    pub rate_limit_wait: Option<Span>,
+}
+
+/// How much of a file's metadata a manifest keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fidelity {
+    /// The executable bit and symbolic links.
+    Git,
+    /// Modes, owners, times, extended attributes and hard links.
+    System,
+}
+
+/// What a target takes only when it says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allowed {
+    /// Device files.
+    Devices,
+    /// Sockets and named pipes.
+    Sockets,
+    /// Files that run as their owner or group.
+    SetId,
+    /// A publication that holds excluded paths; what is excluded is left out of it.
+    ExcludedPaths,
+}
+
+/// A path that does not depend on where the program was started.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AbsolutePath(pub PathBuf);
+
+/// A length of time, written as `90s`, `15m`, `36h` or `14d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+/// From 1 to 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections(pub usize);
+
+/// Why a configuration is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that `--config` names is not there.
+    #[error("there is no configuration at {}", .0.display())]
+    Absent(PathBuf),
+    /// It cannot be read.
+    #[error("reading the configuration {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It holds something wrong.
+    #[error("{}, line {line}{key}: {message}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key in that line, for the message.
+        key: KeyInLine,
+        /// What is wrong.
+        message: String,
+    },
+    /// It holds a token, and others can read it.
+    #[error("the configuration holds a token")]
+    Exposed(#[source] TokenError),
+}
+
+/// The key that stands in a line, where one does.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KeyInLine(Option<String>);
+
+impl fmt::Display for KeyInLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |key| write!(f, ", `{key}`"))
+    }
+}
+
+impl Config {
+    /// Reads the file that `--config` names, or the usual one, which may be missing.
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = named.unwrap_or(Path::new(DEFAULT_PATH));
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let file = match std::fs::File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return named.map_or(Ok(Self::default()), |path| Err(ConfigError::Absent(path.to_owned())));
+            }
+            opened => opened.map_err(unreadable)?,
+        };
+        let mode = file.metadata().map_err(unreadable)?.mode();
+        let mut text = String::new();
+        let read = file.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if read as u64 > CONFIG_BYTES_MAX {
+            return Err(unreadable(std::io::Error::other("it is larger than 1 MiB")));
+        }
+        let config = Self::parse(path, &text)?;
+        if config.realms.values().any(|realm| realm.token.is_some()) {
+            check_private(path, mode).map_err(ConfigError::Exposed)?;
+        }
+        Ok(config)
+    }
+
+    /// Parses the text of the file at `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start.min(text.len()));
+            let before = text.get(..at).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let key = KeyInLine(text.lines().nth(line - 1).and_then(key_of_line));
+            ConfigError::Wrong { path: path.to_owned(), line, key, message: error.message().to_owned() }
+        })
+    }
+}
+
+impl ConfigError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exposed(error) => error.hint(),
+            Self::Absent(_) => Some(format!("without --config, {DEFAULT_PATH} is read if it is there")),
+            _ => None,
+        }
+    }
+}
+
+/// What a line names; never its value, which may be a secret.
+fn key_of_line(line: &str) -> Option<String> {
+    let line = line.trim();
+    let key = match line.strip_prefix('[') {
+        Some(table) => table.split(']').next()?,
+        None => line.split_once('=')?.0,
+    };
+    let key = key.trim();
+    (!key.is_empty()).then(|| key.to_owned())
+}
+
+impl<'de> Deserialize<'de> for AbsolutePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let path = PathBuf::from(String::deserialize(deserializer)?);
+        if path.is_absolute() { Ok(Self(path)) } else { Err(D::Error::custom("the path is not absolute")) }
+    }
+}
+
+impl FromStr for Span {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "a length of time is a number and s, m, h or d, such as 90s or 14d";
+        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(EXPECTED)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return Err(EXPECTED),
+        };
+        let number: u32 = number.parse().map_err(|_| EXPECTED)?;
+        Ok(Self(Duration::from_secs(u64::from(number) * seconds)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Connections {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match usize::deserialize(deserializer)? {
+            number @ 1..=64 => Ok(Self(number)),
+            _ => Err(D::Error::custom("connections are between 1 and 64")),
+        }
+    }
+}
+
+fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ServerUrl>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    if texts.is_empty() {
+        return Err(D::Error::custom("a realm needs at least one server"));
+    }
+    texts
+        .iter()
+        .map(|text| text.parse().map_err(|error| D::Error::custom(format!("`{text}`: {error}"))))
+        .collect()
+}
+
+fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Token::parse(&text, "the configuration").map(Some).map_err(D::Error::custom)
+}
+
+fn optional_from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let exit = match &error {
+            ConfigError::Unreadable { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Exit::Permission
+            }
+            ConfigError::Exposed(_) => Exit::Permission,
+            _ => Exit::Configuration,
+        };
+        let hint = error.hint();
+        hint.into_iter().fold(Self::new(exit, error), Self::hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const EVERYTHING: &str = r#"
+target = "/etc/nixos"
+
+[realms."lab.example.org"]
+servers = ["https://sync.lab.example.org", "https://mirror.lab.example.org/sync"]
+token = "sst_secret"
+max-age = "14d"
+
+[targets."/etc/nixos"]
+realm = "lab.example.org"
+channel = "repos/nixos"
+ref = "branch:main"
+exclude-also = ["hardware-configuration.nix"]
+fidelity = "git"
+allow = ["set-id"]
+
+[targets."/srv/repo"]
+source = "github:owner/repo"
+exclude = [".git/"]
+
+[network]
+connections = 4
+stall = "30s"
+rate-limit-wait = "2m"
+"#;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let error = Config::parse(Path::new("config.toml"), text).unwrap_err().to_string();
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn every_key_is_understood() {
+        let config = Config::parse(Path::new("config.toml"), EVERYTHING).unwrap();
+        assert_eq!(config.target, Some(AbsolutePath("/etc/nixos".into())));
+        let realm = &config.realms["lab.example.org"];
+        assert_eq!(realm.servers[1].to_string(), "https://mirror.lab.example.org/sync");
+        assert_eq!(realm.max_age, Some(Span(Duration::from_secs(14 * 86_400))));
+        assert_eq!(config.targets.len(), 2);
+        assert_eq!(config.network.connections, Some(Connections(4)));
+        assert!(!format!("{config:?}").contains("sst_secret"));
+    }
+
+    #[test]
+    fn errors_name_the_file_the_line_and_the_key() {
+        check(
+            "target = \"/etc\"\nchanel = \"x\"\n",
+            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `network`",
+        );
+        check(
+            "\n[network]\nstall = \"soon\"",
+            "config.toml, line 3, `stall`: a length of time is a number and s, m, h or d, such as 90s or 14d",
+        );
+        check(
+            "[realms.a]\nservers = [\"file:///etc\"]",
+            "config.toml, line 2, `servers`: `file:///etc`: `file:` cannot be read from; a server is reached over http: or https:",
+        );
+        check(
+            "[network]\nconnections = 0",
+            "config.toml, line 2, `connections`: connections are between 1 and 64",
+        );
+        check("target = \"etc\"", "config.toml, line 1, `target`: the path is not absolute");
+    }
+
+    #[test]
+    fn no_error_shows_a_token() {
+        let error =
+            Config::parse(Path::new("c"), "[realms.a]\nservers = []\ntoken = \"sst secret\"").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_file_with_a_token_is_for_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, EVERYTHING).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let error = Config::load(Some(&path)).unwrap_err();
+        assert!(error.hint().unwrap().contains("chmod 600"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        Config::load(Some(&path)).unwrap();
+        assert!(matches!(Config::load(Some(&path.with_file_name("none"))), Err(ConfigError::Absent(_))));
+    }
+}

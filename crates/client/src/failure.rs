@@ -1,0 +1,132 @@
+//! How a run ends: an exit status, and for a failure its causes and what to do about it.
+//!
+//! The status is part of the error from where it arises on, because only there is it known whether a missing file
+//! is a wrong argument, a wrong configuration or a fault.
+
+use std::fmt;
+
+/// How a run ends, as scripts see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or there was nothing to do.
+    Success = 0,
+    /// A fault without a status of its own.
+    General = 1,
+    /// A program or a library that is needed is not installed.
+    MissingDependency = 2,
+    /// The operating system or the server does not allow it.
+    Permission = 3,
+    /// The command line contradicts itself or cannot be understood.
+    Arguments = 4,
+    /// The network, or the server behind it, does not answer as it should.
+    Network = 5,
+    /// A configuration file is wrong.
+    Configuration = 6,
+    /// What was received is not what was signed or named: nothing of it was used.
+    Refused = 7,
+    /// The update was applied, found unhealthy, and taken back.
+    RolledBack = 8,
+    /// Going back failed.
+    RollbackFailed = 9,
+    /// Only asked: there is an update.
+    UpdateAvailable = 10,
+    /// Only asked: local files differ from what was applied.
+    Drift = 11,
+    /// Applied; a reboot is pending.
+    RebootPending = 12,
+    /// Ended by Ctrl-C or SIGTERM.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The number that the operating system is given.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// An error with the exit status it leads to and advice on what to do.
+pub struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+    hints: Vec<String>,
+}
+
+impl Failure {
+    /// An error that ends the run with this status.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into(), hints: Vec::new() }
+    }
+
+    /// A failure that no other error caused.
+    pub fn message(exit: Exit, message: impl fmt::Display) -> Self {
+        Self::new(exit, anyhow::Error::msg(message.to_string()))
+    }
+
+    /// Puts in front what was being done.
+    #[must_use]
+    pub fn context(mut self, doing: impl fmt::Display) -> Self {
+        self.error = self.error.context(doing.to_string());
+        self
+    }
+
+    /// Adds a sentence that says what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The status that the run ends with.
+    pub const fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The error, the outermost message first.
+    pub fn messages(&self) -> impl Iterator<Item = String> {
+        self.error.chain().map(ToString::to_string)
+    }
+
+    /// What to do about it.
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit {}: {:?}, hints: {:?}", self.exit.code(), self.error, self.hints)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let exit = match error.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Exit::Permission,
+            _ => Exit::General,
+        };
+        Self::new(exit, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outermost_message_comes_first() {
+        let failure = Failure::from(std::io::Error::from(std::io::ErrorKind::PermissionDenied))
+            .context("opening the lock")
+            .hint("run it as root");
+        assert_eq!(failure.exit(), Exit::Permission);
+        assert_eq!(failure.messages().collect::<Vec<_>>(), ["opening the lock", "permission denied"]);
+        assert_eq!(failure.hints(), ["run it as root"]);
+    }
+}

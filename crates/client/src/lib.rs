@@ -1,0 +1,16 @@
+//! The client: the command line, its settings, and the sources it reads.
+//!
+//! `main` parses, runs and exits; everything it is made of is here, so that it can be tested without a process.
+
+pub mod args;
+pub mod commands;
+pub mod config;
+pub mod failure;
+pub mod github;
+pub mod interrupt;
+pub mod output;
+pub mod reference;
+pub mod server_url;
+pub mod settings;
+pub mod state_dir;
+pub mod token;

@@ -1,0 +1,407 @@
+//! What a run is to do: arguments, configuration and environment, brought together and checked.
+//!
+//! A pure function of its inputs: files are read before, by [`crate::config`] and [`crate::token`]. The nearest word
+//! wins: the command line, then the target's own table, then what holds for every target.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::args::sync::{SyncArgs, TreeArgs};
+use crate::args::{Arguments, GlobalArgs};
+use crate::config::{Allowed, Config, Fidelity, RealmConfig, TargetConfig};
+use crate::failure::{Exit, Failure};
+use crate::github::Address;
+use crate::output::{Format, Verbosity};
+use crate::reference::RequestedRef;
+use crate::server_url::ServerUrl;
+use crate::token::{Token, Tokens};
+
+/// What belongs to the host in every target that does not say otherwise.
+pub const DEFAULT_EXCLUSIONS: [&str; 6] =
+    [".git/", "result/", "target/", "tools/target/", "var/", "*.socket"];
+
+/// A sync, completely said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncSettings {
+    /// The directory.
+    pub target: PathBuf,
+    /// Where its tree comes from.
+    pub tree: TreeSettings,
+    /// What is done to it.
+    pub mode: SyncMode,
+    /// How far local files are believed.
+    pub validation: Validation,
+    /// What protects the target.
+    pub policy: TargetPolicy,
+}
+
+/// A ref and where it is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeSettings {
+    /// The ref.
+    pub reference: RequestedRef,
+    /// Where from.
+    pub origin: Origin,
+}
+
+/// Where a tree comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A channel of a realm.
+    Channel {
+        /// The realm's origin, where the configuration says it; else trust knows it by its servers.
+        realm: Option<String>,
+        /// At least one; those after the first are mirrors.
+        servers: Vec<ServerUrl>,
+        /// The channel.
+        channel: String,
+        /// The token for the servers.
+        token: Option<Token>,
+        /// How old the proof of freshness may be, where the root document is not to decide.
+        max_age: Option<Duration>,
+    },
+    /// A repository behind GitHub's REST API.
+    Repository(Address),
+}
+
+/// What a sync does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncMode {
+    /// Bring the target to the ref.
+    Apply,
+    /// Say what that would change.
+    DryRun,
+    /// Say whether there is an update.
+    CheckOnly,
+}
+
+/// How far local files are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validation {
+    /// Size and time decide.
+    TrustStat,
+    /// What changed is read again, and a sample of the rest.
+    Sample,
+    /// Everything is read again, and fetched again where it differs.
+    Full,
+}
+
+/// What protects a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetPolicy {
+    /// Patterns of paths that belong to the host.
+    pub exclusions: Vec<String>,
+    /// The only fidelity that is taken.
+    pub fidelity: Option<Fidelity>,
+    /// What is taken although it is refused as a rule.
+    pub allow: Vec<Allowed>,
+}
+
+/// How the network is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkSettings {
+    /// How many files are downloaded at the same time.
+    pub connections: usize,
+    /// How long a connection may bring next to nothing.
+    pub stall: Duration,
+    /// How long a rate limit is waited for.
+    pub rate_limit_wait: Duration,
+}
+
+/// Decides how the network is used.
+pub fn network(config: &Config) -> NetworkSettings {
+    let network = &config.network;
+    NetworkSettings {
+        connections: network.connections.map_or(8, |connections| connections.0),
+        stall: network.stall.map_or(Duration::from_secs(30), |span| span.0),
+        rate_limit_wait: network.rate_limit_wait.map_or(Duration::from_secs(60), |span| span.0),
+    }
+}
+
+/// Decides how the run speaks.
+pub fn voice(global: &GlobalArgs) -> Result<(Format, Verbosity), Failure> {
+    let verbosity = match (global.quiet, global.verbose) {
+        (true, true) => {
+            return Err(contradiction("--quiet and --verbose ask for the opposite of each other"));
+        }
+        (true, false) => Verbosity::Quiet,
+        (false, true) => Verbosity::Verbose,
+        (false, false) => Verbosity::Normal,
+    };
+    Ok((if global.json { Format::Json } else { Format::Text }, verbosity))
+}
+
+/// Refuses arguments of the sync in front of a subcommand, where they would mean nothing.
+pub fn check_placement(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.command.is_none() || arguments.sync == SyncArgs::default() {
+        return Ok(());
+    }
+    Err(Failure::message(Exit::Arguments, "arguments of the sync stand in front of a subcommand")
+        .hint("write arguments of a subcommand behind its name: smart-sync SUBCOMMAND --ref v2.1"))
+}
+
+/// Decides what a sync is to do. `tokens` are those of the surroundings.
+pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSettings, Failure> {
+    let target = target_directory(args.target.as_deref(), config)?;
+    let section = target_section(&target, config);
+    Ok(SyncSettings {
+        tree: tree(&args.tree, section, config, tokens)?,
+        mode: match (args.dry_run, args.check_only) {
+            (true, true) => return Err(contradiction("--dry-run and --check-only ask different questions")),
+            (true, false) => SyncMode::DryRun,
+            (false, true) => SyncMode::CheckOnly,
+            (false, false) => SyncMode::Apply,
+        },
+        validation: match (args.skip_validation, args.force_full) {
+            (true, true) => {
+                return Err(contradiction(
+                    "--force-full reads every file again, which --skip-validation forbids",
+                ));
+            }
+            (true, false) => Validation::TrustStat,
+            (false, true) => Validation::Full,
+            (false, false) => Validation::Sample,
+        },
+        policy: policy(section),
+        target,
+    })
+}
+
+/// Decides which tree is meant, for a target with this section or for none.
+pub fn tree(
+    args: &TreeArgs,
+    section: Option<&TargetConfig>,
+    config: &Config,
+    tokens: &Tokens,
+) -> Result<TreeSettings, Failure> {
+    let reference = args
+        .reference
+        .clone()
+        .or_else(|| section.and_then(|section| section.reference.clone()))
+        .unwrap_or_else(RequestedRef::main);
+    let asks_for_channel = args.channel.is_some() || !args.servers.is_empty();
+    if args.source.is_some() && asks_for_channel {
+        return Err(contradiction(
+            "--source names a repository, --channel and --server a realm: use one of them",
+        ));
+    }
+    let repository = args
+        .source
+        .as_ref()
+        .or_else(|| section.filter(|_| !asks_for_channel).and_then(|section| section.source.as_ref()));
+    let origin = match repository {
+        Some(address) if reference.at.is_some() => {
+            return Err(Failure::message(
+                Exit::Arguments,
+                format!("{address} cannot say what `{reference}` was: git does not record where a branch stood when"),
+            )
+            .hint("name a tag or a commit, or follow a smart-sync server, which can go back in time"));
+        }
+        Some(address) => Origin::Repository(address.clone()),
+        None => channel(args, section, config, tokens)?,
+    };
+    Ok(TreeSettings { reference, origin })
+}
+
+/// Where the target is, and whether the command line may leave it out.
+fn target_directory(argument: Option<&Path>, config: &Config) -> Result<PathBuf, Failure> {
+    let target = match (argument, &config.target, config.targets.len()) {
+        (Some(argument), _, _) => argument.to_owned(),
+        (None, Some(default), _) => default.0.clone(),
+        (None, None, 1) => config.targets.keys().map(|path| path.0.clone()).collect(),
+        (None, None, 0) => {
+            return Err(Failure::message(
+                Exit::Arguments,
+                "no target: nothing says which directory to bring up to date",
+            )
+            .hint("name one with --target DIR, or set `target = \"/DIR\"` in /etc/smart-sync/config.toml"));
+        }
+        (None, None, _) => {
+            let names: Vec<_> = config.targets.keys().map(|path| path.0.display().to_string()).collect();
+            return Err(Failure::message(
+                Exit::Arguments,
+                "there are several targets, and none of them is the default",
+            )
+            .hint(format!("name one with --target: {}", names.join(", "))));
+        }
+    };
+    if target.as_os_str().is_empty() {
+        return Err(Failure::message(Exit::Arguments, "--target is empty"));
+    }
+    Ok(target)
+}
+
+/// The table of this target. Paths are compared by their components, so that a slash at the end does not matter.
+fn target_section<'a>(target: &Path, config: &'a Config) -> Option<&'a TargetConfig> {
+    config
+        .targets
+        .iter()
+        .find(|(path, _)| path.0.components().eq(target.components()))
+        .map(|(_, section)| section)
+}
+
+fn channel(
+    args: &TreeArgs,
+    section: Option<&TargetConfig>,
+    config: &Config,
+    tokens: &Tokens,
+) -> Result<Origin, Failure> {
+    let channel = args
+        .channel
+        .clone()
+        .or_else(|| section.and_then(|section| section.channel.clone()))
+        .ok_or_else(|| {
+            Failure::message(Exit::Arguments, "no channel: nothing says which tree to follow")
+                .hint("name one with --channel repos/NAME, or a repository with --source github:OWNER/REPO")
+        })?;
+    let named = section.and_then(|section| section.realm.as_deref());
+    // Servers on the command line replace the realm of the configuration, and with it its token: a token is only ever
+    // sent where its owner put it.
+    if !args.servers.is_empty() {
+        let same = config
+            .realms
+            .iter()
+            .find(|(_, realm)| args.servers.iter().all(|url| realm.servers.contains(url)));
+        return Ok(Origin::Channel {
+            realm: same.map(|(name, _)| name.clone()),
+            servers: args.servers.clone(),
+            channel,
+            token: tokens.choose(same.and_then(|(_, realm)| realm.token.as_ref())).cloned(),
+            max_age: same.and_then(|(_, realm)| realm.max_age).map(|span| span.0),
+        });
+    }
+    let (name, realm) = realm(named, config)?;
+    Ok(Origin::Channel {
+        realm: Some(name.to_owned()),
+        servers: realm.servers.clone(),
+        channel,
+        token: tokens.choose(realm.token.as_ref()).cloned(),
+        max_age: realm.max_age.map(|span| span.0),
+    })
+}
+
+fn realm<'a>(named: Option<&str>, config: &'a Config) -> Result<(&'a str, &'a RealmConfig), Failure> {
+    let found = match (named, config.realms.len()) {
+        (Some(name), _) => config.realms.get_key_value(name).ok_or_else(|| {
+            Failure::message(
+                Exit::Configuration,
+                format!("the target follows the realm `{name}`, which is not configured"),
+            )
+            .hint(format!("add [realms.\"{name}\"] with servers = [\"https://…\"] to the configuration"))
+        })?,
+        (None, 1) => config.realms.first_key_value().expect("there is one realm"),
+        (None, 0) => {
+            return Err(Failure::message(
+                Exit::Arguments,
+                "no server: nothing says where the channel is served",
+            )
+            .hint("name one with --server URL, or add a realm to /etc/smart-sync/config.toml"));
+        }
+        (None, _) => {
+            return Err(Failure::message(
+                Exit::Configuration,
+                "there are several realms, and the target names none",
+            )
+            .hint("set `realm = \"…\"` in the target's table, or name a server with --server URL"));
+        }
+    };
+    Ok((found.0, found.1))
+}
+
+fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
+    let usual = || DEFAULT_EXCLUSIONS.map(ToOwned::to_owned).to_vec();
+    let Some(section) = section else {
+        return TargetPolicy { exclusions: usual(), fidelity: None, allow: Vec::new() };
+    };
+    let mut exclusions = section.exclude.clone().unwrap_or_else(usual);
+    exclusions.extend_from_slice(&section.exclude_also);
+    TargetPolicy { exclusions, fidelity: section.fidelity, allow: section.allow.clone() }
+}
+
+fn contradiction(message: &str) -> Failure {
+    Failure::message(Exit::Arguments, message).hint("see smart-sync --help")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    const CONFIG: &str = r#"
+target = "/etc/nixos"
+[realms."lab.example.org"]
+servers = ["https://one.example.org", "https://two.example.org"]
+token = "sst_lab"
+max-age = "1d"
+[targets."/etc/nixos"]
+channel = "repos/nixos"
+ref = "v1"
+exclude-also = ["local/"]
+[targets."/srv/repo"]
+source = "github:owner/repo"
+exclude = ["data/"]
+"#;
+
+    fn settings(config: &str, line: &str) -> Result<SyncSettings, Failure> {
+        let config = Config::parse(Path::new("config.toml"), config).unwrap();
+        let words = std::iter::once("smart-sync").chain(line.split_whitespace());
+        let args = Arguments::try_parse_from(words)
+            .map_err(|error| Failure::message(Exit::Arguments, error.to_string().lines().next().unwrap()))?;
+        sync(&args.sync, &config, &Tokens::default())
+    }
+
+    #[track_caller]
+    fn check(config: &str, line: &str, exit: Exit, message: &str) {
+        let failure = settings(config, line).unwrap_err();
+        assert_eq!((failure.exit(), failure.messages().next().unwrap().as_str()), (exit, message), "{line}");
+    }
+
+    #[test]
+    fn the_nearest_word_wins() {
+        let plain = settings(CONFIG, "").unwrap();
+        assert_eq!(plain.target, Path::new("/etc/nixos"));
+        assert_eq!(plain.tree.reference.to_string(), "v1");
+        assert!(matches!(&plain.tree.origin, Origin::Channel { channel, servers, token: Some(_), .. }
+            if channel == "repos/nixos" && servers.len() == 2));
+        assert_eq!(plain.policy.exclusions.len(), 7);
+        assert_eq!((plain.mode, plain.validation), (SyncMode::Apply, Validation::Sample));
+
+        let other = settings(CONFIG, "--target /srv/repo/ --ref v2 --dry-run --skip-validation").unwrap();
+        assert!(matches!(&other.tree.origin, Origin::Repository(_)));
+        assert_eq!(other.tree.reference.to_string(), "v2");
+        assert_eq!(other.policy.exclusions, ["data/"]);
+        assert_eq!((other.mode, other.validation), (SyncMode::DryRun, Validation::TrustStat));
+    }
+
+    #[test]
+    fn a_token_of_the_configuration_stays_with_its_servers() {
+        let elsewhere = settings(CONFIG, "--server https://evil.example.org").unwrap();
+        assert!(matches!(elsewhere.tree.origin, Origin::Channel { token: None, realm: None, .. }));
+        let at_home = settings(CONFIG, "--server https://two.example.org").unwrap();
+        assert!(matches!(at_home.tree.origin, Origin::Channel { token: Some(_), realm: Some(_), .. }));
+    }
+
+    #[test]
+    fn what_contradicts_itself_or_says_too_little_is_refused() {
+        let both = "the argument '--force-full' cannot be used with '--skip-validation'";
+        check("", "--force-full --skip-validation", Exit::Arguments, &format!("error: {both}"));
+        let no_target = "no target: nothing says which directory to bring up to date";
+        check("", "", Exit::Arguments, no_target);
+        check("", "--target /t", Exit::Arguments, "no channel: nothing says which tree to follow");
+        let no_server = "no server: nothing says where the channel is served";
+        check("", "--target /t --channel repos/a", Exit::Arguments, no_server);
+        let unknown = "[targets.\"/t\"]\nrealm = \"gone\"\nchannel = \"a\"";
+        let message = "the target follows the realm `gone`, which is not configured";
+        check(unknown, "", Exit::Configuration, message);
+        let several = "[targets.\"/a\"]\n[targets.\"/b\"]";
+        check(several, "", Exit::Arguments, "there are several targets, and none of them is the default");
+        let dated = "github:o/r cannot say what `main@2026-11-01T23:59:59Z` was: git does not record where a branch stood when";
+        check("", "--target /t --source github:o/r --ref main@2026-11-01", Exit::Arguments, dated);
+    }
+
+    #[test]
+    fn quiet_and_verbose_exclude_each_other() {
+        let global = GlobalArgs { quiet: true, verbose: true, ..GlobalArgs::default() };
+        assert_eq!(voice(&global).unwrap_err().exit(), Exit::Arguments);
+    }
+}

@@ -22,7 +22,12 @@ pub struct TestEnvironment {
 impl TestEnvironment {
     /// An empty machine.
     pub fn new() -> Self {
-        let root = tempfile::Builder::new().prefix("smart-sync-test-").tempdir();
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// An empty machine whose files lie below a directory, for those that need its space or its file system.
+    pub fn below(directory: &Path) -> Self {
+        let root = tempfile::Builder::new().prefix("smart-sync-test-").tempdir_in(directory);
         let environment = Self { root: root.expect("a temporary directory can be made") };
         for directory in [environment.home(), environment.state_directory(), environment.path("tmp")] {
             fs::create_dir_all(&directory).expect("a directory can be made in a new temporary directory");

@@ -1,0 +1,110 @@
+//! What a workload works with: how large, how often, and where.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use smart_sync_tests::{Snapshot, TestEnvironment};
+
+/// How large the data of the workloads is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    /// Files in the tree of many small files.
+    pub(crate) many_files: u32,
+    /// Files in the small tree.
+    pub(crate) few_files: u32,
+    /// Bytes in the realistic tree.
+    pub(crate) tree_bytes: u64,
+    /// Debian packages that the realistic tree is made of, until it is full.
+    pub(crate) packages: &'static [&'static str],
+    /// Bytes of the one large file.
+    pub(crate) large_file: u64,
+    /// Bytes of the file that is served plainly.
+    pub(crate) plain_file: u64,
+    /// Clients that sync at the same time.
+    pub(crate) clients: usize,
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+impl Scale {
+    /// What the report holds.
+    pub(crate) const FULL: Self = Self {
+        many_files: 200_000,
+        few_files: 1_000,
+        tree_bytes: GIB,
+        packages: crate::data::PACKAGES,
+        large_file: 4 * GIB,
+        plain_file: 256 * MIB,
+        clients: 32,
+    };
+    /// Just enough to see that everything works.
+    pub(crate) const QUICK: Self = Self {
+        many_files: 2_000,
+        few_files: 200,
+        tree_bytes: 24 * MIB,
+        packages: crate::data::PACKAGES_QUICK,
+        large_file: 64 * MIB,
+        plain_file: 16 * MIB,
+        clients: 4,
+    };
+}
+
+/// A run of the driver.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    directory: PathBuf,
+    /// The machine that every program runs on: no settings of whoever started this reach them.
+    pub(crate) environment: TestEnvironment,
+    pub(crate) scale: Scale,
+    pub(crate) runs: usize,
+    pub(crate) peers_only: bool,
+}
+
+impl Bench {
+    pub(crate) fn new(directory: &Path, scale: Scale, runs: usize, peers_only: bool) -> Result<Self> {
+        fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+        let directory =
+            fs::canonicalize(directory).with_context(|| format!("finding {}", directory.display()))?;
+        let environment = TestEnvironment::below(&directory);
+        Ok(Self { directory, environment, scale, runs, peers_only })
+    }
+
+    /// A directory that is kept between runs.
+    pub(crate) fn data_directory(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// A path for this run. Nothing is there: what an earlier step left is removed.
+    pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let path = self.environment.path(name);
+        if path.exists() {
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+        }
+        Ok(path)
+    }
+}
+
+/// Runs a command that is not measured, and returns what it printed.
+pub(crate) fn prepare(command: &mut Command) -> Result<String> {
+    let finished = smart_sync_tests::program::run(command);
+    if finished.code != Some(0) {
+        bail!("{} ended with {:?}:\n{}", finished.command, finished.code, finished.stderr);
+    }
+    Ok(finished.stdout)
+}
+
+/// Fails unless two trees hold the same files, links and executable bits.
+pub(crate) fn check_same(what: &str, expected: &Path, found: &Path) -> Result<()> {
+    let differences = Snapshot::as_git(expected).differences(&Snapshot::as_git(found));
+    if let Some(first) = differences.first() {
+        bail!("{what}: the result differs in {} lines, the first is {first}", differences.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! The data of the workloads: the same bytes on every machine, made once and kept between runs.
+
+mod debian;
+mod random;
+mod small;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+pub(crate) use debian::{PACKAGES, PACKAGES_QUICK};
+pub(crate) use small::{Edit, Sizes};
+
+use crate::bench::Bench;
+use crate::say;
+use random::Random;
+
+/// A tree of many files of 1 to 4 KiB.
+pub(crate) fn many_files(bench: &Bench) -> Result<PathBuf> {
+    small_files(bench, bench.scale.many_files, Sizes::SMALL)
+}
+
+/// A tree of a few files of 1 to 32 KiB.
+pub(crate) fn few_files(bench: &Bench) -> Result<PathBuf> {
+    small_files(bench, bench.scale.few_files, Sizes::SOURCE)
+}
+
+/// A tree of a given size with programs, libraries, fonts, headers and sources, from Debian packages.
+pub(crate) fn realistic_tree(bench: &Bench) -> Result<PathBuf> {
+    kept(bench, &format!("debian-{}", bench.scale.tree_bytes), |path| {
+        debian::make(bench, path, bench.scale.packages, bench.scale.tree_bytes)
+    })
+}
+
+/// A directory with one file of bytes that nothing compresses.
+pub(crate) fn one_file(bench: &Bench, size: u64) -> Result<PathBuf> {
+    kept(bench, &format!("file-{size}"), |path| {
+        fs::create_dir(path)?;
+        let mut file = fs::File::create(path.join("file"))?;
+        let mut random = Random::new(size);
+        let mut block = vec![0; 1024 * 1024];
+        let mut left = size;
+        while left > 0 {
+            random.fill(&mut block);
+            let length = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
+            file.write_all(&block[..length])?;
+            left -= length as u64;
+        }
+        Ok(())
+    })
+}
+
+fn small_files(bench: &Bench, count: u32, sizes: Sizes) -> Result<PathBuf> {
+    kept(bench, &format!("files-{count}"), |path| small::make(path, count, sizes))
+}
+
+/// Makes a tree unless it is there. One that was begun and not finished is made again.
+fn kept(bench: &Bench, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let path = bench.data_directory().join(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    say(&format!("making {name}"));
+    let making = bench.data_directory().join(format!("{name}.making"));
+    if making.exists() {
+        fs::remove_dir_all(&making).with_context(|| format!("removing {}", making.display()))?;
+    }
+    fs::create_dir_all(bench.data_directory()).context("creating the data directory")?;
+    make(&making).with_context(|| format!("making {name}"))?;
+    fs::rename(&making, &path).with_context(|| format!("renaming {}", making.display()))?;
+    Ok(path)
+}

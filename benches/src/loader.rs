@@ -1,0 +1,88 @@
+//! Plain GETs over several connections, the same for every server.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Fetches a path from each of several connections, several times each, and returns how long all of it took.
+pub(crate) fn load(
+    address: &str,
+    path: &str,
+    connections: usize,
+    times: usize,
+    size: u64,
+) -> Result<Duration> {
+    let start = Instant::now();
+    let workers: Vec<_> = (0..connections)
+        .map(|_| {
+            let (address, path) = (address.to_owned(), path.to_owned());
+            std::thread::spawn(move || fetch_repeatedly(&address, &path, times, size))
+        })
+        .collect();
+    for worker in workers {
+        worker.join().map_err(|_| anyhow::anyhow!("a connection's thread panicked"))??;
+    }
+    Ok(start.elapsed())
+}
+
+/// Fetches a path once and returns BLAKE3 of the content.
+pub(crate) fn digest(address: &str, path: &str, size: u64) -> Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut connection = BufReader::new(TcpStream::connect(address)?);
+    fetch(&mut connection, address, path, size, |piece| {
+        hasher.update(piece);
+    })?;
+    Ok(hasher.finalize())
+}
+
+fn fetch_repeatedly(address: &str, path: &str, times: usize, size: u64) -> Result<()> {
+    let mut connection = BufReader::new(TcpStream::connect(address)?);
+    for _ in 0..times {
+        fetch(&mut connection, address, path, size, |_| ())?;
+    }
+    Ok(())
+}
+
+fn fetch(
+    connection: &mut BufReader<TcpStream>,
+    address: &str,
+    path: &str,
+    size: u64,
+    mut each: impl FnMut(&[u8]),
+) -> Result<()> {
+    write!(connection.get_mut(), "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\n\r\n")?;
+    let mut line = String::new();
+    connection.read_line(&mut line).context("reading the status line")?;
+    if line.split(' ').nth(1) != Some("200") {
+        bail!("GET {path} answered {}", line.trim_end());
+    }
+    let mut length = None;
+    loop {
+        line.clear();
+        connection.read_line(&mut line).context("reading a header line")?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse().ok();
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    if length != Some(size) {
+        bail!("GET {path} announced {length:?} bytes instead of {size}");
+    }
+    let mut buffer = vec![0; 256 * 1024];
+    let mut left = size;
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = connection.read(&mut buffer[..want]).context("reading the body")?;
+        if read == 0 {
+            bail!("GET {path} ended {left} bytes early");
+        }
+        each(&buffer[..read]);
+        left -= read as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Our own programs: a realm of its own, served, published to and synced from.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use smart_sync_tests::server::{create_token, initialise, serve};
+use smart_sync_tests::{Server, program};
+
+use crate::bench::{Bench, prepare};
+use crate::daemon::{GroupUsage, group_usage};
+use crate::measure::{Usage, measure};
+
+const CHANNEL: &str = "repos/bench";
+
+/// A realm with a server that runs.
+#[derive(Debug)]
+pub(crate) struct Ours<'bench> {
+    bench: &'bench Bench,
+    data: PathBuf,
+    fingerprint: String,
+    token: String,
+    server: Server,
+}
+
+impl<'bench> Ours<'bench> {
+    /// Makes a realm and serves it. There is one at a time: what the one before left is removed.
+    pub(crate) fn start(bench: &'bench Bench) -> Result<Self> {
+        bench.scratch("ours/state")?;
+        let data = bench.scratch("ours/data")?;
+        let fingerprint = initialise(&bench.environment, &data, "bench.example");
+        let token = create_token(&bench.environment, &data, "publish", "repos/");
+        let server = Server::start(&mut serve(&bench.environment, &data));
+        Ok(Self { bench, data, fingerprint, token, server })
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        self.server.address()
+    }
+
+    /// The server's data.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What the server has used so far.
+    pub(crate) fn server_usage(&self) -> Result<GroupUsage> {
+        group_usage(self.server.process())
+    }
+
+    /// The server's process.
+    pub(crate) fn process(&self) -> u32 {
+        self.server.process()
+    }
+
+    /// Stops the server and starts it again, so that what it used before is not counted.
+    pub(crate) fn restart(self) -> Self {
+        self.server.stop();
+        let server = Server::start(&mut serve(&self.bench.environment, &self.data));
+        Self { server, ..self }
+    }
+
+    /// Publishes a directory as `main`. The CPU time is the client's and the server's, the memory the client's.
+    pub(crate) fn publish(&self, directory: &Path) -> Result<Usage> {
+        let before = self.server_usage()?;
+        let key = self.data.join("keys/publish.key");
+        let mut command = self.client("publisher");
+        command.args(["publish", "--server", self.url(), "--channel", CHANNEL]);
+        command.args(["--ref", "branch:main", "--kind", "repo", "--key"]).arg(key).arg(directory);
+        command.env("SMART_SYNC_TOKEN", &self.token);
+        let mut usage = measure(self.bench, &command)?;
+        usage.cpu += self.server_usage()?.cpu.saturating_sub(before.cpu);
+        Ok(usage)
+    }
+
+    /// Makes a host trust the realm. `url` is the server's or that of a proxy in front of it.
+    pub(crate) fn trust(&self, host: &str, url: &str) -> Result<()> {
+        let mut command = self.client(host);
+        command.args(["trust", "add", url, "--root", &self.fingerprint]);
+        prepare(&mut command)?;
+        Ok(())
+    }
+
+    /// The command that syncs a host's target.
+    pub(crate) fn sync(&self, host: &str, url: &str, target: &Path) -> Command {
+        let mut command = self.client(host);
+        command.args(["--server", url, "--channel", CHANNEL, "--ref", "main", "--target"]).arg(target);
+        command
+    }
+
+    /// The path of a file of `main` for stock clients.
+    pub(crate) fn plain_path(file: &str) -> String {
+        format!("/files/{CHANNEL}/main/{file}")
+    }
+
+    /// The client as it runs on one of several hosts, each with a state of its own.
+    fn client(&self, host: &str) -> Command {
+        let mut command = self.bench.environment.command(program::built("smart-sync"));
+        let state = self.bench.environment.path("ours/state").join(host);
+        command.env("SMART_SYNC_STATE_DIR", state);
+        command
+    }
+}

@@ -1,0 +1,50 @@
+//! git: a repository served by `git daemon`, cloned and then brought up to date with `git pull`.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::bench::{Bench, prepare};
+use crate::daemon::{Daemon, free_port};
+
+/// Records a tree in the repository `BASE/tree.git`, which is made when it is not there.
+pub(crate) fn commit(bench: &Bench, base: &Path, tree: &Path) -> Result<()> {
+    let repository = base.join("tree.git");
+    let git = || {
+        let mut command = bench.environment.command("git");
+        command.arg("--git-dir").arg(&repository).arg("--work-tree").arg(tree).current_dir(tree);
+        command
+    };
+    if !repository.exists() {
+        prepare(bench.environment.command("git").args(["init", "--quiet", "--bare"]).arg(&repository))?;
+    }
+    prepare(git().args(["add", "--all"]))?;
+    prepare(git().args(["commit", "--quiet", "--message=update"]))?;
+    // A server keeps its repositories packed: what is sent is then found without packing anew.
+    prepare(git().args(["repack", "-adq"]))?;
+    Ok(())
+}
+
+/// A daemon that serves everything below a directory.
+pub(crate) fn serve(bench: &Bench, base: &Path) -> Result<Daemon> {
+    let port = free_port()?;
+    let mut command = bench.environment.command("git");
+    command.args(["daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1"]);
+    command.arg(format!("--port={port}")).arg(format!("--base-path={}", base.display()));
+    Daemon::start(bench, &mut command, port)
+}
+
+/// The command that clones the newest commit.
+pub(crate) fn clone(bench: &Bench, address: &str, target: &Path) -> Command {
+    let mut command = bench.environment.command("git");
+    command.args(["clone", "--quiet"]).arg(format!("git://{address}/tree.git")).arg(target);
+    command
+}
+
+/// The command that brings a clone up to date.
+pub(crate) fn pull(bench: &Bench, target: &Path) -> Command {
+    let mut command = bench.environment.command("git");
+    command.args(["pull", "--quiet", "--ff-only"]).current_dir(target);
+    command
+}

@@ -1,0 +1,80 @@
+//! The workloads: each measures one thing that users do, with our programs and with those they would use otherwise.
+
+mod few_changed;
+mod first_sync;
+mod memory;
+mod nothing_new;
+mod plain_get;
+mod publish;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::bench::{Bench, prepare};
+use crate::report::Section;
+
+/// A workload by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Workload {
+    /// A sync that finds nothing new in a tree of many files.
+    NothingNew,
+    /// A sync after five files have changed, in a small tree and in a large one.
+    FewChanged,
+    /// Publishing a realistic tree, for the first time and again.
+    Publish,
+    /// The first sync of a realistic tree.
+    FirstSync,
+    /// The peak memory of client and server.
+    Memory,
+    /// A large file by plain GET over several connections.
+    PlainGet,
+}
+
+impl Workload {
+    pub(crate) fn all() -> Vec<Self> {
+        Self::value_variants().to_vec()
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::NothingNew => "nothing-new",
+            Self::FewChanged => "few-changed",
+            Self::Publish => "publish",
+            Self::FirstSync => "first-sync",
+            Self::Memory => "memory",
+            Self::PlainGet => "plain-get",
+        }
+    }
+
+    pub(crate) fn run(self, bench: &Bench) -> Result<Section> {
+        match self {
+            Self::NothingNew => nothing_new::run(bench),
+            Self::FewChanged => few_changed::run(bench),
+            Self::Publish => publish::run(bench),
+            Self::FirstSync => first_sync::run(bench),
+            Self::Memory => memory::run(bench),
+            Self::PlainGet => plain_get::run(bench),
+        }
+    }
+}
+
+/// The bytes that a directory takes on the disk.
+fn stored(bench: &Bench, directory: &Path) -> Result<u64> {
+    let text =
+        prepare(bench.environment.command("du").args(["--summarize", "--block-size=1"]).arg(directory))?;
+    Ok(text.split_whitespace().next().and_then(|size| size.parse().ok()).unwrap_or(0))
+}
+
+/// A tree's size in files and bytes, for the text of a section.
+fn sizes(tree: &Path) -> String {
+    let (mut files, mut bytes) = (0, 0);
+    for node in smart_sync_tests::Snapshot::as_git(tree).nodes().values() {
+        files += 1;
+        if let smart_sync_tests::snapshot::Node::File { size, .. } = node {
+            bytes += size;
+        }
+    }
+    format!("{files} files and links, {} MiB", bytes / (1024 * 1024))
+}

@@ -10,6 +10,7 @@ pub mod name;
 pub mod note;
 pub mod record;
 pub mod source;
+pub mod sums;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;

@@ -160,6 +160,17 @@ impl Note {
         }
     }
 
+    /// Takes over the signature of one key from another note of the same text, in place of an older one. Nothing
+    /// happens when the texts differ.
+    pub fn take_over(&mut self, other: &Self, key: &VerifierKey) {
+        if self.text == other.text
+            && let Some(signature) =
+                other.signatures.iter().find(|line| line.name == *key.name() && line.hash == key.hash())
+        {
+            self.put(key, signature.bytes.clone());
+        }
+    }
+
     /// Puts the signatures into the one order that notes in the log have: by name, then by key hash.
     pub fn sort_signatures(&mut self) {
         self.signatures.sort_by(|a, b| (&a.name, a.hash).cmp(&(&b.name, b.hash)));

@@ -132,9 +132,7 @@ impl<'a> Journal<'a> {
 
     fn append(&mut self, body: &[u8]) -> Result<(), ApplyError> {
         self.state.announce("write journal", JOURNAL)?;
-        self.file
-            .write_all(&framed(body))
-            .map_err(|source| self.state.failed("writing", JOURNAL, source))?;
+        self.file.write_all(&framed(body)).map_err(|source| self.state.failed("writing", JOURNAL, source))?;
         sync_file(self.state, JOURNAL, &self.file)
     }
 }
@@ -218,7 +216,8 @@ mod tests {
 
         let path = directory.path().join("journal");
         let whole = std::fs::read(&path).unwrap();
-        let begun = MAGIC.len() + framed(&[&[0][..], &[7; 32], b"\x04main\x1020260101T000000Z"].concat()).len();
+        let begun =
+            MAGIC.len() + framed(&[&[0][..], &[7; 32], b"\x04main\x1020260101T000000Z"].concat()).len();
         let flipping = whole.len() - framed(&[2]).len();
         for len in 0..=whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();

@@ -121,8 +121,7 @@ impl Metadata {
         }
         if let Some(modified) = self.modified {
             tree.announce("utimens", path)?;
-            let modified =
-                Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
+            let modified = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
             let times = Timestamps { last_access: modified, last_modification: modified };
             tree.at(path, |directory, name| {
                 rustix::fs::utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)

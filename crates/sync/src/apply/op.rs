@@ -27,10 +27,16 @@ pub(super) struct Op {
 pub(super) enum OpKind {
     Clear,
     MakeRoom,
-    MakeDirectory { mode: u32 },
+    MakeDirectory {
+        mode: u32,
+    },
     /// Moves this staged file to the path.
-    Place { staged: Box<[u8]> },
-    Link { target: Box<[u8]> },
+    Place {
+        staged: Box<[u8]>,
+    },
+    Link {
+        target: Box<[u8]>,
+    },
     SetMetadata(FileKind, Metadata),
     Delete,
     RemoveDirectory,

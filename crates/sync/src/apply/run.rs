@@ -305,9 +305,8 @@ impl Known<'_> {
         }
         let content = entry.content().map(|content| content.id);
         let record = self.scan.cache.find(path).map(|position| self.scan.cache.record(position));
-        let recorded = record.filter(|record| {
-            content == Some(record.content.id) && record.expected.kind() == expected.kind()
-        });
+        let recorded = record
+            .filter(|record| content == Some(record.content.id) && record.expected.kind() == expected.kind());
         let known = match self.placed.get(path) {
             Some(placed) => Some(*placed),
             None => {

@@ -226,11 +226,8 @@ impl ContentWriter<'_> {
         self.hasher.update(bytes);
         for piece in bytes.chunks(HOLE_BYTES) {
             let is_hole = self.is_sparse && piece.len() == HOLE_BYTES && piece.iter().all(|byte| *byte == 0);
-            let written = if is_hole {
-                self.file.seek_relative(HOLE_BYTES as i64)
-            } else {
-                self.file.write_all(piece)
-            };
+            let written =
+                if is_hole { self.file.seek_relative(HOLE_BYTES as i64) } else { self.file.write_all(piece) };
             written.map_err(|source| self.stage.tree.failed("writing", &self.path, source))?;
         }
         self.position = end;

@@ -128,7 +128,9 @@ impl TreeDir {
         let made = self.at(path, |directory, name| rustix::fs::mkdirat(directory, name, Mode::RWXU));
         match made {
             Ok(()) => self.set_mode(path, mode),
-            Err(Errno::EXIST) if self.stat(path)?.is_some_and(|stat| stat.kind == FileKind::Directory) => Ok(()),
+            Err(Errno::EXIST) if self.stat(path)?.is_some_and(|stat| stat.kind == FileKind::Directory) => {
+                Ok(())
+            }
             Err(errno) => Err(self.error("making the directory", path, errno)),
         }
     }

@@ -5,3 +5,5 @@
 
 pub mod delta;
 pub mod fetch_map;
+pub mod locate;
+pub mod submission;

@@ -1,5 +1,6 @@
 //! Trust, manifests in motion, applying.
 
+pub mod evidence;
 pub mod key;
 pub mod log;
 pub mod name;
@@ -8,3 +9,4 @@ pub mod record;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
+pub mod trust;

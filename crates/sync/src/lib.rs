@@ -1,6 +1,7 @@
 //! Trust, manifests in motion, applying.
 
 pub mod apply;
+pub mod evidence;
 pub mod exclude;
 pub mod fetch_plan;
 pub mod ingest;
@@ -14,4 +15,5 @@ pub mod sums;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
+pub mod trust;
 pub mod wire;

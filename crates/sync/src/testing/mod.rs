@@ -3,6 +3,8 @@
 //! Everything in it is deterministic, so that what it signs can stand in golden files, and nothing in it is secret:
 //! it exists only in tests and with the feature `testing`.
 
+mod realm;
+
 use sha2::{Digest, Sha256};
 use smart_sync_store::id::{CommitId, ManifestId, TreeId};
 
@@ -13,6 +15,8 @@ use crate::record::{
     ContentSummary, GitIds, ManifestRef, NoteRecord, Publication, PublishRole, Role, Root, Signed, Unverified,
 };
 use crate::time::UnixTime;
+
+pub use realm::{PRIVATE_CHANNEL, TestLog, TestRealm};
 
 /// The origin of the realm.
 pub const ORIGIN: &str = "lab.example.org";
@@ -114,4 +118,9 @@ pub fn sign_text(text: &str, signers: &[&str]) -> Vec<u8> {
 pub fn signed_root() -> Signed<Root> {
     let bytes = sign(&root(), &["root-a", "root-b"]);
     Unverified::<Root>::parse(&bytes).and_then(Unverified::verify_own).expect("two of three root keys signed")
+}
+
+/// The branch that most tests publish.
+pub fn main_branch() -> RefName {
+    RefName::branch("main").expect("the name is sound")
 }

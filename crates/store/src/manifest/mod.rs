@@ -27,6 +27,6 @@ pub use entry::{
 pub use git_tree::{GitTreeError, GitTreeHasher};
 pub use list::{Child, Children};
 pub use order::{OrderChecker, OrderError};
-pub use page::{Page, PageItem};
+pub use page::{Page, PageItem, references};
 pub use path::{PathError, Shown, TreePath};
 pub use read::{Entries, Found, Manifest, PageError, PageSource, ReadError};

@@ -10,7 +10,8 @@ use super::order::OrderChecker;
 use super::path::TreePath;
 use super::shorten::{put_path, read_path};
 use crate::codec::{DecodeError, Reader, put_number};
-use crate::id::{ContentId, ObjectId};
+use crate::gc::Reference;
+use crate::id::ObjectId;
 
 const MAGIC: &[u8] = b"ssmp\x01";
 /// The highest level of a page.
@@ -141,11 +142,6 @@ impl Page {
         .filter_map(Entry::content)
     }
 
-    /// The ids of all that it refers to: pages, then contents.
-    pub fn references(&self) -> (Vec<ObjectId>, Vec<ContentId>) {
-        (self.pages().map(|item| item.page).collect(), self.contents().map(|content| content.id).collect())
-    }
-
     pub(super) fn len(&self) -> usize {
         match &self.items {
             Items::Entries(entries) => entries.len(),
@@ -164,6 +160,13 @@ impl Page {
     pub(super) fn last_path(&self) -> Option<&TreePath> {
         self.len().checked_sub(1).and_then(|last| self.path(last))
     }
+}
+
+/// What the bytes of a page refer to, for those who follow references without reading entries.
+pub fn references(page: &[u8]) -> Result<Vec<Reference>, DecodeError> {
+    let page = Page::decode(page)?;
+    let pages = page.pages().map(|item| Reference::Page(item.page));
+    Ok(pages.chain(page.contents().map(|content| Reference::Content(*content))).collect())
 }
 
 /// Where a page ends, for the writer and the reader alike.

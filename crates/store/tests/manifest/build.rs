@@ -1,7 +1,8 @@
 //! What can be built, and that it depends on the tree alone.
 
 use proptest::prelude::*;
-use smart_sync_store::manifest::{BuildError, Entry, Fidelity, Node, OrderError, Page};
+use smart_sync_store::gc::Reference;
+use smart_sync_store::manifest::{BuildError, Entry, Fidelity, Node, OrderError, Page, references};
 
 use crate::tree::*;
 
@@ -71,6 +72,12 @@ fn a_large_tree_has_pages_of_bounded_size_and_few_levels() {
     assert_eq!(summary.entries, 200_000);
     let root = &pages.pages[&summary.id.root_page()];
     assert_eq!(summary.root_length, root.len() as u64);
+    // Every page but the root is referred to once, and so is every content.
+    let references: Vec<Reference> =
+        pages.pages.values().flat_map(|bytes| references(bytes).unwrap()).collect();
+    let (of_pages, of_contents): (Vec<Reference>, Vec<Reference>) =
+        references.into_iter().partition(|reference| matches!(reference, Reference::Page(_)));
+    assert_eq!((of_pages.len(), of_contents.len()), (pages.pages.len() - 1, 200_000));
 }
 
 proptest! {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::put_prefixed;
-use crate::id::{BlobId, CommitId};
+use crate::id::{BlobId, CommitId, ContentId};
 use crate::manifest::entry::{Attributes, DeviceKind, FileTime, GitMode, Node, SystemMetadata, Xattr};
 
 /// Writes what was decoded again.

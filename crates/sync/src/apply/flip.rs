@@ -70,9 +70,7 @@ fn make(
 ) -> Result<Vec<u8>, ApplyError> {
     let made = join(MADE, number.to_string().as_bytes());
     let (path, kind) = match node {
-        Node::File(content) => {
-            (stage.take_file(content, number, is_last(&content.id))?, FileKind::File)
-        }
+        Node::File(content) => (stage.take_file(content, number, is_last(&content.id))?, FileKind::File),
         Node::Symlink(content) => {
             tree.make_symlink(&stage.read(content)?, &made)?;
             (made, FileKind::Symlink)

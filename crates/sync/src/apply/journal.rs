@@ -132,9 +132,7 @@ impl<'a> Journal<'a> {
 
     fn append(&mut self, body: &[u8]) -> Result<(), ApplyError> {
         self.state.announce("write journal", JOURNAL)?;
-        self.file
-            .write_all(&framed(body))
-            .map_err(|source| self.state.failed("writing", JOURNAL, source))?;
+        self.file.write_all(&framed(body)).map_err(|source| self.state.failed("writing", JOURNAL, source))?;
         sync_file(self.state, JOURNAL, &self.file)
     }
 }
@@ -157,8 +155,11 @@ fn parse(bytes: &[u8]) -> Result<(Unfinished, usize), DecodeError> {
     Ok((unfinished, bytes.len() - rest.len()))
 }
 
+/// The body of a record, and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// The next record, unless it is the last one and torn.
-fn next_record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, DecodeError> {
+fn next_record(bytes: &[u8]) -> Result<Option<Split<'_>>, DecodeError> {
     let Some((head, rest)) = bytes.split_at_checked(HEAD_BYTES) else { return Ok(None) };
     let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
     let Some((body, after)) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)) else {
@@ -218,7 +219,8 @@ mod tests {
 
         let path = directory.path().join("journal");
         let whole = std::fs::read(&path).unwrap();
-        let begun = MAGIC.len() + framed(&[&[0][..], &[7; 32], b"\x04main\x1020260101T000000Z"].concat()).len();
+        let begun =
+            MAGIC.len() + framed(&[&[0][..], &[7; 32], b"\x04main\x1020260101T000000Z"].concat()).len();
         let flipping = whole.len() - framed(&[2]).len();
         for len in 0..=whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();

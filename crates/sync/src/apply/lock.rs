@@ -35,7 +35,8 @@ impl Holder {
     }
 
     fn to_text(&self) -> String {
-        let command: String = self.command.chars().filter(|character| *character != '\n').take(1000).collect();
+        let command: String =
+            self.command.chars().filter(|character| *character != '\n').take(1000).collect();
         format!("{}\n{}\n{command}\n", self.pid, self.started)
     }
 
@@ -72,7 +73,9 @@ impl Lock {
     /// Takes the lock of a state directory, or says who has it.
     pub fn take(state: &TreeDir, holder: &Holder) -> Result<Self, ApplyError> {
         let mut file = match state.create_file(LOCK) {
-            Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => state.open_to_write(LOCK)?,
+            Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
+                state.open_to_write(LOCK)?
+            }
             created => created?,
         };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -109,7 +112,8 @@ mod tests {
     fn the_second_run_learns_who_was_first() {
         let state = tempfile::tempdir().unwrap();
         let state = TreeDir::open(state.path(), RootLink::Refuse, Steps::default()).unwrap();
-        let holder = Holder { pid: 17, started: 1_798_761_600, command: "smart-sync --ref\nmain\x1b[2J".into() };
+        let holder =
+            Holder { pid: 17, started: 1_798_761_600, command: "smart-sync --ref\nmain\x1b[2J".into() };
         let lock = Lock::take(&state, &holder).unwrap();
         let refused = Lock::take(&state, &Holder::this_process("smart-sync", 0)).unwrap_err();
         assert_eq!(

@@ -55,7 +55,7 @@ impl Owners {
     }
 
     /// The numbers for an owner of a manifest: a name that is known here wins over the number.
-    fn resolve(&self, user: &[u8], uid: u32, group: &[u8], gid: u32) -> (u32, u32) {
+    pub(super) fn resolve(&self, user: &[u8], uid: u32, group: &[u8], gid: u32) -> (u32, u32) {
         (*self.users.get(user).unwrap_or(&uid), *self.groups.get(group).unwrap_or(&gid))
     }
 }
@@ -121,8 +121,7 @@ impl Metadata {
         }
         if let Some(modified) = self.modified {
             tree.announce("utimens", path)?;
-            let modified =
-                Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
+            let modified = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
             let times = Timestamps { last_access: modified, last_modification: modified };
             tree.at(path, |directory, name| {
                 rustix::fs::utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)

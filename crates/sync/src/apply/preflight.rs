@@ -69,7 +69,11 @@ fn room(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
     let actions = plan.actions.iter().filter(|action| is_made(&action.change));
     let too_long = actions.filter_map(|action| {
         let is_long = |name: &[u8]| name.len() as u64 > found.f_namemax;
-        action.path.split(|byte| *byte == b'/').any(is_long).then(|| TreePath::new(action.path.clone()).ok())?
+        action
+            .path
+            .split(|byte| *byte == b'/')
+            .any(is_long)
+            .then(|| TreePath::new(action.path.clone()).ok())?
     });
     let too_long: Vec<_> = too_long.map(|path| Problem::NameTooLong(path, found.f_namemax)).collect();
     plan.problems.extend(too_long);
@@ -86,7 +90,9 @@ fn permissions(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
             let parent = action.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
             directories.insert(&action.path[..parent]);
         }
-        if action.displaced != Displaced::Nothing && tree.stat(&action.path)?.is_some_and(|stat| stat.is_immutable) {
+        if action.displaced != Displaced::Nothing
+            && tree.stat(&action.path)?.is_some_and(|stat| stat.is_immutable)
+        {
             problems.push(Problem::Immutable(action.path.clone()));
         }
     }
@@ -98,9 +104,9 @@ fn permissions(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
             continue;
         }
         let access = Access::WRITE_OK | Access::EXEC_OK;
-        let allowed = tree.open_directory(path).map(|directory| {
-            rustix::fs::accessat(&directory, c".", access, AtFlags::EACCESS)
-        });
+        let allowed = tree
+            .open_directory(path)
+            .map(|directory| rustix::fs::accessat(&directory, c".", access, AtFlags::EACCESS));
         match allowed {
             Ok(Err(Errno::ACCESS | Errno::PERM)) => problems.push(Problem::NotWritable(path.into())),
             Ok(Err(Errno::ROFS)) => problems.push(Problem::ReadOnly),
@@ -123,9 +129,9 @@ fn probe<E: Borrow<Entry>>(
     wanted: impl IntoIterator<Item = E>,
 ) -> Result<Vec<Problem>, ApplyError> {
     let mut problems = Vec::new();
-    let makes_links = plan.actions.iter().any(|action| {
-        matches!(&action.change, Change::Put(entry, _) if matches!(entry.node, Node::Symlink(_)))
-    });
+    let makes_links = plan.actions.iter().any(
+        |action| matches!(&action.change, Change::Put(entry, _) if matches!(entry.node, Node::Symlink(_))),
+    );
     if makes_links {
         match tree.make_symlink(b"target", &join(PROBE, b"link")) {
             Ok(()) => _ = tree.remove_file(&join(PROBE, b"link"))?,
@@ -188,7 +194,9 @@ fn collisions<E: Borrow<Entry>>(
     for entry in wanted {
         let path = entry.borrow().path.as_bytes();
         let mut start = 0;
-        for end in path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]) {
+        for end in
+            path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()])
+        {
             let directory = path[..start.max(1) - 1].to_vec();
             directories.entry(directory).or_default().insert(path[start..end].to_vec());
             start = end + 1;
@@ -220,6 +228,7 @@ const fn is_made(change: &Change) -> bool {
 /// Whether a file system said that it does not do such a thing, rather than that it failed to.
 fn is_refusal(error: &ApplyError) -> bool {
     let ApplyError::Io { source, .. } = error else { return false };
-    let refusals = [Errno::INVAL, Errno::ILSEQ, Errno::NAMETOOLONG, Errno::OPNOTSUPP, Errno::PERM, Errno::NOSYS];
+    let refusals =
+        [Errno::INVAL, Errno::ILSEQ, Errno::NAMETOOLONG, Errno::OPNOTSUPP, Errno::PERM, Errno::NOSYS];
     Errno::from_io_error(source).is_some_and(|errno| refusals.contains(&errno))
 }

@@ -57,10 +57,9 @@ pub(super) fn read(state: &TreeDir) -> Result<Option<Version>, ApplyError> {
         .take(RECORD_BYTES_MAX)
         .read_to_end(&mut bytes)
         .map_err(|source| state.failed("reading", RECORD, source))?;
-    parse(&bytes).map(Some).map_err(|error| ApplyError::DamagedRecord {
-        path: state.show(RECORD),
-        reason: error.to_string(),
-    })
+    parse(&bytes)
+        .map(Some)
+        .map_err(|error| ApplyError::DamagedRecord { path: state.show(RECORD), reason: error.to_string() })
 }
 
 /// Writes what the target holds from now on.

@@ -158,7 +158,11 @@ impl Fingerprint {
     /// of a second the file system may count in steps of up to two seconds, as FAT does.
     pub fn is_settled_before(&self, moment: FileTime) -> bool {
         [self.modified, self.changed].into_iter().all(|time| {
-            if time.nanoseconds == 0 { time.seconds.saturating_add(2) < moment.seconds } else { time < moment }
+            if time.nanoseconds == 0 {
+                time.seconds.saturating_add(2) < moment.seconds
+            } else {
+                time < moment
+            }
         })
     }
 }

@@ -28,6 +28,8 @@ struct Planner<'a> {
     linkable: HashSet<TreePath>,
     put: HashSet<TreePath>,
     needs: HashMap<ContentId, usize>,
+    /// The metadata of directories (`system` only).
+    directories: HashMap<Box<[u8]>, Metadata>,
 }
 
 pub(super) fn build<A: Borrow<Entry>, W: Borrow<Entry>>(
@@ -43,9 +45,11 @@ pub(super) fn build<A: Borrow<Entry>, W: Borrow<Entry>>(
         linkable: HashSet::new(),
         put: HashSet::new(),
         needs: HashMap::new(),
+        directories: HashMap::new(),
     };
     planner.merge(applied, wanted)?;
     planner.directories();
+    planner.directory_metadata();
     planner.find_local_sources();
     planner.order();
     Ok(planner.plan)
@@ -70,7 +74,8 @@ impl<'a> Planner<'a> {
                     std::cmp::Ordering::Equal => (applied.next(), wanted.next()),
                 },
             };
-            let (mut before, mut after) = (before.as_ref().map(Borrow::borrow), after.as_ref().map(Borrow::borrow));
+            let (mut before, mut after) =
+                (before.as_ref().map(Borrow::borrow), after.as_ref().map(Borrow::borrow));
             if let Some(entry) = before {
                 applied_order.next(entry)?;
             }
@@ -121,8 +126,9 @@ impl<'a> Planner<'a> {
             return; // With the other directories, once all wanted ones are known.
         }
         let displaced = self.displaced(Some(entry), entry.path.as_bytes());
-        let is_local_directory =
-            self.found(Some(entry), entry.path.as_bytes()).is_some_and(|found| found.stat.kind == FileKind::Directory);
+        let is_local_directory = self
+            .found(Some(entry), entry.path.as_bytes())
+            .is_some_and(|found| found.stat.kind == FileKind::Directory);
         if displaced != Displaced::Nothing && !is_local_directory {
             self.act(entry.path.as_bytes(), Change::Delete, displaced);
         }
@@ -166,8 +172,7 @@ impl<'a> Planner<'a> {
     fn directory(&mut self, before: Option<&Entry>, wanted: &Entry) {
         let path = wanted.path.as_bytes();
         let found = self.found(before, path);
-        let was_directory =
-            before.is_some_and(|before| Expected::of(before).kind() == FileKind::Directory);
+        let was_directory = before.is_some_and(|before| Expected::of(before).kind() == FileKind::Directory);
         let is_there = wanted.path.is_root()
             || match (self.drift(before, path), before) {
                 (Some(_), _) | (None, None) => {
@@ -182,6 +187,9 @@ impl<'a> Planner<'a> {
             }
         }
         let metadata = self.metadata(wanted);
+        if metadata_is_system(wanted) {
+            self.directories.insert(path.into(), metadata.clone());
+        }
         let is_met = match (found, before) {
             _ if !metadata_is_system(wanted) => true,
             (Some(found), _) => metadata.is_met_by(&found.stat, &found.xattrs),
@@ -280,8 +288,8 @@ impl<'a> Planner<'a> {
         }
         let blocking: Paths = blocking.into_iter().collect();
         for action in &mut self.plan.actions {
-            let makes_way =
-                self.wanted_directories.contains(&action.path) || parents(&action.path).any(|parent| blocking.contains(parent));
+            let makes_way = self.wanted_directories.contains(&action.path)
+                || parents(&action.path).any(|parent| blocking.contains(parent));
             if action.change == Change::Delete && makes_way {
                 action.change = Change::Clear;
             }
@@ -319,14 +327,17 @@ impl<'a> Planner<'a> {
         // means.
         for path in &self.wanted_directories {
             let in_the_way = scan.untracked_above(path).filter(|found| found.path == *path);
-            let in_the_way = in_the_way.map(|found| found.kind).or_else(|| {
-                scan.finding(path)?.found.as_ref().map(|found| found.stat.kind)
-            });
+            let in_the_way = in_the_way
+                .map(|found| found.kind)
+                .or_else(|| scan.finding(path)?.found.as_ref().map(|found| found.stat.kind));
             if in_the_way.is_some_and(|kind| kind != FileKind::Directory) && !cleared.contains(path) {
-                let action = Action { path: path.clone(), change: Change::Clear, displaced: Displaced::Local };
+                let action =
+                    Action { path: path.clone(), change: Change::Clear, displaced: Displaced::Local };
                 self.plan.actions.push(action);
             }
-            if let Some(excluded) = scan.excluded_above(path).filter(|found| found.kind != FileKind::Directory) {
+            if let Some(excluded) =
+                scan.excluded_above(path).filter(|found| found.kind != FileKind::Directory)
+            {
                 let problem = Problem::ExcludedInTheWay(excluded.path.clone(), path.clone());
                 self.plan.problems.push(problem);
             }
@@ -338,6 +349,31 @@ impl<'a> Planner<'a> {
                 change: Change::MakeDirectory(0o755),
                 displaced: Displaced::Nothing,
             });
+        }
+    }
+
+    /// A directory gets another time when something in it is made or goes, and the root when there is staging:
+    /// where times are kept, they are set again at the end.
+    fn directory_metadata(&mut self) {
+        if self.plan.actions.is_empty() {
+            return;
+        }
+        let mut changed = Paths::from([Box::default()]);
+        let mut settled = Paths::new();
+        for action in &self.plan.actions {
+            if let Change::SetMetadata(FileKind::Directory, _) = action.change {
+                settled.insert(action.path.clone());
+            } else {
+                let parent = action.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                changed.insert(action.path[..parent].into());
+            }
+        }
+        for path in changed.difference(&settled) {
+            if let Some(metadata) = self.directories.get(path) {
+                let change = Change::SetMetadata(FileKind::Directory, metadata.clone());
+                let action = Action { path: path.clone(), change, displaced: Displaced::Nothing };
+                self.plan.actions.push(action);
+            }
         }
     }
 
@@ -380,8 +416,7 @@ impl<'a> Planner<'a> {
                 Change::Put(..) => 8,
                 Change::SetMetadata(..) => 9,
             };
-            let is_upwards =
-                |action: &Action| matches!(phase(action), 0 | 1 | 7 | 9);
+            let is_upwards = |action: &Action| matches!(phase(action), 0 | 1 | 7 | 9);
             phase(a).cmp(&phase(b)).then_with(|| {
                 let order = a.path.cmp(&b.path);
                 if is_upwards(a) { order.reverse() } else { order }

@@ -39,8 +39,7 @@ impl Scan {
                 }
                 continue;
             }
-            let is_covered =
-                self.untracked_above(path).is_some() || self.excluded_above(path).is_some();
+            let is_covered = self.untracked_above(path).is_some() || self.excluded_above(path).is_some();
             // A directory of the applied tree may stand where a file is wanted, or hold local files only.
             if !is_covered || self.cache.find(path).is_some() {
                 continue;

@@ -10,7 +10,6 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use smart_sync_store::manifest::entry::Fidelity;
 
-
 use super::{Drift, Finding, Found, Rehash, Scan, ScanOptions, Untracked, is_excluded};
 use crate::apply::error::ApplyError;
 use crate::apply::hash::hash_at;
@@ -113,7 +112,7 @@ fn sample(rehash: Rehash, count: usize) -> Option<Sample> {
     }
 }
 
-impl<'a> Walk<'a> {
+impl Walk<'_> {
     fn visit<'scope>(&'scope self, scope: &rayon::Scope<'scope>, path: Vec<u8>, range: Range<usize>) {
         if self.gathered.lock().is_ok_and(|gathered| gathered.is_err()) {
             return;
@@ -180,7 +179,7 @@ impl<'c> Iterator for Children<'c> {
     }
 }
 
-impl<'a> Task<'a, '_> {
+impl Task<'_, '_> {
     fn run(&mut self, range: Range<usize>) -> Result<(), ApplyError> {
         let directory = match self.walk.tree.open_directory(&self.path) {
             // It was there a moment ago.
@@ -254,9 +253,12 @@ impl<'a> Task<'a, '_> {
                 None => None,
             };
             // A directory that has a record is looked at with the others that have one.
-            let is_reported_here = found.is_some() && self.walk.cache.find(&path).is_none_or(|at| {
-                self.walk.cache.expected(at).kind() != FileKind::Directory
-            });
+            let is_reported_here = found.is_some()
+                && self
+                    .walk
+                    .cache
+                    .find(&path)
+                    .is_none_or(|at| self.walk.cache.expected(at).kind() != FileKind::Directory);
             match found {
                 Some(found) if is_reported_here => {
                     let finding = Finding { path: path.into(), drift: Drift::Type, found: Some(found) };
@@ -359,8 +361,8 @@ impl<'a> Task<'a, '_> {
         let is_system = self.walk.options.fidelity == Fidelity::System;
         let mut found = if is_system { self.with_xattrs(directory, name, stat)? } else { unread(stat) };
         found.content = Some(content);
-        let bit_differs = stat.kind == FileKind::File
-            && stat.is_executable() != (record.expected == Expected::Executable);
+        let bit_differs =
+            stat.kind == FileKind::File && stat.is_executable() != (record.expected == Expected::Executable);
         let drift = if content != record.content.id {
             Some(Drift::Content)
         } else if is_system {

@@ -136,7 +136,8 @@ fn a_read_only_file_system_changes_nothing() {
     let (host, old, new) = host_with_old();
     let (ready, _) = host.open(&Steps::default()).unwrap();
     drop(ready);
-    let (steps, _) = failing(0, Errno::ROFS, true, |effect| effect != "open to write" && effect != "write lock");
+    let (steps, _) =
+        failing(0, Errno::ROFS, true, |effect| effect != "open to write" && effect != "write lock");
     let error = host.run(&old, &new, &steps).unwrap_err();
     assert_eq!(error.io_kind(), Some(io::ErrorKind::ReadOnlyFilesystem));
     assert_eq!(host.disk(), old_disk());

@@ -51,9 +51,7 @@ impl Tree {
                 Spec::Executable(text) => (Node::File(content(text)), GitMode::EXECUTABLE),
                 Spec::Link(target) => (Node::Symlink(content(target)), GitMode::SYMLINK),
                 Spec::Directory => (Node::Directory, GitMode::DIRECTORY),
-                Spec::Submodule => {
-                    (Node::Submodule(CommitId::from_bytes([1; 20])), GitMode::SUBMODULE)
-                }
+                Spec::Submodule => (Node::Submodule(CommitId::from_bytes([1; 20])), GitMode::SUBMODULE),
             };
             let path = TreePath::new(path.as_bytes()).unwrap();
             tree.entries.push(Entry { path, node, attributes: Attributes::Git(mode) });
@@ -88,14 +86,17 @@ pub(super) type Disk = BTreeMap<String, Stands>;
 /// Everything below a directory; directories only where nothing is in them.
 pub(super) fn disk(root: &Path) -> Disk {
     fn add(root: &Path, path: &Path, found: &mut Disk) {
-        let name = String::from_utf8_lossy(path.strip_prefix(root).unwrap().as_os_str().as_bytes()).into_owned();
+        let name =
+            String::from_utf8_lossy(path.strip_prefix(root).unwrap().as_os_str().as_bytes()).into_owned();
         let metadata = fs::symlink_metadata(path).unwrap();
         if metadata.is_dir() {
             let children: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
             if children.is_empty() && path != root {
                 found.insert(name, Stands::Directory);
             }
-            children.iter().for_each(|child| add(root, child, found));
+            for child in &children {
+                add(root, child, found);
+            }
         } else if metadata.is_symlink() {
             let target = fs::read_link(path).unwrap();
             found.insert(name, Stands::Link(target.to_string_lossy().into_owned()));
@@ -213,14 +214,20 @@ impl Host {
     ) -> Result<(Scan, ApplyPlan), ApplyError> {
         let mut scan = self.scan(ready, applied)?;
         scan.examine(ready.target().tree(), &wanted.entries, &self.options())?;
-        let input = PlanInput { scan: &scan, excluded: &self.excluded, policy: &self.policy, now: APPLY_TIME };
+        let input =
+            PlanInput { scan: &scan, excluded: &self.excluded, policy: &self.policy, now: APPLY_TIME };
         let mut made = plan(&applied.entries, &wanted.entries, &input)?;
         preflight(ready.target().tree(), &mut made, &wanted.entries)?;
         Ok((scan, made))
     }
 
     /// One whole run; returns what was backed up.
-    pub(super) fn run(&self, applied: &Tree, wanted: &Tree, steps: &Steps) -> Result<Vec<Box<[u8]>>, ApplyError> {
+    pub(super) fn run(
+        &self,
+        applied: &Tree,
+        wanted: &Tree,
+        steps: &Steps,
+    ) -> Result<Vec<Box<[u8]>>, ApplyError> {
         let (ready, _) = self.open(steps)?;
         let (scan, plan) = self.plan(&ready, applied, wanted)?;
         let run = ready.begin(&plan, wanted.version(), Stamp::new(b"stamp").unwrap())?;

@@ -155,8 +155,11 @@ fn parse(bytes: &[u8]) -> Result<(Unfinished, usize), DecodeError> {
     Ok((unfinished, bytes.len() - rest.len()))
 }
 
+/// The body of a record, and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// The next record, unless it is the last one and torn.
-fn next_record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, DecodeError> {
+fn next_record(bytes: &[u8]) -> Result<Option<Split<'_>>, DecodeError> {
     let Some((head, rest)) = bytes.split_at_checked(HEAD_BYTES) else { return Ok(None) };
     let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
     let Some((body, after)) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)) else {

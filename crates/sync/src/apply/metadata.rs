@@ -55,7 +55,7 @@ impl Owners {
     }
 
     /// The numbers for an owner of a manifest: a name that is known here wins over the number.
-    fn resolve(&self, user: &[u8], uid: u32, group: &[u8], gid: u32) -> (u32, u32) {
+    pub(super) fn resolve(&self, user: &[u8], uid: u32, group: &[u8], gid: u32) -> (u32, u32) {
         (*self.users.get(user).unwrap_or(&uid), *self.groups.get(group).unwrap_or(&gid))
     }
 }

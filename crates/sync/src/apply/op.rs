@@ -88,14 +88,15 @@ pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Vec<Op>, DecodeError> {
 
 fn decode_one(reader: &mut Reader<'_>) -> Result<Op, DecodeError> {
     let path = reader.prefixed("path", PATH_BYTES_MAX)?.into();
-    let expected = match flag(reader)? {
-        false => None,
-        true => Some(Fingerprint {
+    let expected = if flag(reader)? {
+        Some(Fingerprint {
             inode: reader.number("inode", u64::MAX)?,
             size: reader.number("size", u64::MAX)?,
             modified: time(reader)?,
             changed: time(reader)?,
-        }),
+        })
+    } else {
+        None
     };
     let kind = match reader.byte("step")? {
         0 => OpKind::Clear,
@@ -140,16 +141,15 @@ fn metadata(reader: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
         mode: mode(reader)?,
         owner: if flag(reader)? { Some((number(reader, "uid")?, number(reader, "gid")?)) } else { None },
         modified: if flag(reader)? { Some(time(reader)?) } else { None },
-        xattrs: match flag(reader)? {
-            false => None,
-            true => {
-                let count = reader.count("attributes", XATTRS_MAX)?;
-                let xattrs = (0..count).map(|_| {
-                    let name = reader.prefixed("attribute", XATTR_BYTES_MAX)?.into();
-                    Ok(Xattr { name, value: reader.prefixed("attribute", XATTR_BYTES_MAX)?.into() })
-                });
-                Some(xattrs.collect::<Result<_, _>>()?)
-            }
+        xattrs: if flag(reader)? {
+            let count = reader.count("attributes", XATTRS_MAX)?;
+            let xattrs = (0..count).map(|_| {
+                let name = reader.prefixed("attribute", XATTR_BYTES_MAX)?.into();
+                Ok(Xattr { name, value: reader.prefixed("attribute", XATTR_BYTES_MAX)?.into() })
+            });
+            Some(xattrs.collect::<Result<_, _>>()?)
+        } else {
+            None
         },
     })
 }

@@ -21,6 +21,7 @@ use super::scan::{Excluded, Scan};
 use super::stat::{FileKind, Fingerprint};
 
 /// What the host allows a manifest to do.
+#[expect(clippy::struct_excessive_bools, reason = "each is a permission of its own, off by default")]
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// Apply also what the target's exclusions cover.

@@ -13,13 +13,13 @@ use super::error::ApplyError;
 use super::flip::{self, Placed};
 use super::journal::{Journal, State};
 use super::lock::{Holder, Lock};
-use super::op::Op;
+use super::op::{Op, OpKind};
 use super::plan::{ApplyPlan, Change};
 use super::record::{self, Version};
 use super::scan::{Scan, ScanOptions, is_excluded};
 use super::stage::{self, Stage};
 use super::stat::FileKind;
-use super::stat_cache::{Builder, Expected, Seen, StatCache};
+use super::stat_cache::{Builder, Expected, Record, Seen, StatCache};
 use super::step::Steps;
 use super::tree_dir::{RootLink, TreeDir};
 
@@ -106,6 +106,7 @@ impl LockedTarget {
                     journal.reached(State::Committed)?;
                 }
                 stage::discard(tree)?;
+                settle_root(tree, &run.ops)?;
                 journal.end()?;
                 Recovery::Completed { version: run.version, backed_up: backup.into_saved() }
             }
@@ -212,8 +213,8 @@ impl<'a> Prepared<'a> {
         flip::flip(tree, &mut backup, &self.ops)?;
         tree.sync_file_system()?;
         self.journal.reached(State::Flipped)?;
-        let Self { target, plan, version, journal, placed, .. } = self;
-        Ok(Flipped { target, plan, version, journal, placed, backed_up: backup.into_saved() })
+        let Self { target, plan, version, journal, ops, placed, .. } = self;
+        Ok(Flipped { target, plan, version, journal, ops, placed, backed_up: backup.into_saved() })
     }
 
     /// Leaves the tree as it is; what was received stays staged.
@@ -229,6 +230,7 @@ pub struct Flipped<'a> {
     plan: &'a ApplyPlan,
     version: Version,
     journal: Journal<'a>,
+    ops: Vec<Op>,
     placed: Placed,
     backed_up: Vec<Box<[u8]>>,
 }
@@ -245,12 +247,21 @@ impl Flipped<'_> {
     ) -> Result<Vec<Box<[u8]>>, ApplyError> {
         let Target { tree, state } = self.target;
         let known = Known { tree, scan, placed: &self.placed, plan: self.plan };
-        known.cache(&self.version, wanted, options)?.save(state)?;
         record::write(state, &self.version)?;
         self.journal.reached(State::Committed)?;
         stage::discard(tree)?;
+        settle_root(tree, &self.ops)?;
+        known.cache(&self.version, wanted, options)?.save(state)?;
         self.journal.end()?;
         Ok(self.backed_up)
+    }
+}
+
+/// Gives the root its metadata once more, where it has any: the staging directory that was in it is gone.
+fn settle_root(tree: &TreeDir, ops: &[Op]) -> Result<(), ApplyError> {
+    match ops.iter().find(|op| op.path.is_empty()).map(|op| &op.kind) {
+        Some(OpKind::SetMetadata(kind, metadata)) => metadata.give(tree, b"", *kind),
+        _ => Ok(()),
     }
 }
 
@@ -307,26 +318,21 @@ impl Known<'_> {
         let record = self.scan.cache.find(path).map(|position| self.scan.cache.record(position));
         let recorded = record
             .filter(|record| content == Some(record.content.id) && record.expected.kind() == expected.kind());
-        let known = match self.placed.get(path) {
-            Some(placed) => Some(*placed),
-            None => {
-                let found = self.scan.finding(path).and_then(|finding| finding.found.as_ref());
-                let found = found.or_else(|| self.scan.examined(path));
-                let found = found.filter(|found| content.is_some() && found.content == content);
-                if let (None, Some(record)) = (found, recorded)
-                    && let Some(fingerprint) = record.verified
-                    && !touched.contains(path)
-                {
-                    // The scan saw it in time to rule out that it changed since; what it cannot rule out is
-                    // hashed again.
-                    if !fingerprint.is_settled_before(self.scan.taken) {
-                        return Ok(None);
-                    }
-                    let is_on_root_device = record.is_on_root_device;
-                    return Ok(Some(Seen { fingerprint, mode: record.mode, is_on_root_device }));
-                }
-                found.map(|found| found.stat.fingerprint()).or(recorded.and_then(|record| record.verified))
+        let found = self.scan.finding(path).and_then(|finding| finding.found.as_ref());
+        let found = found.or_else(|| self.scan.examined(path));
+        let found = found.filter(|found| content.is_some() && found.content == content);
+        let verified = recorded.and_then(|record| record.verified);
+        let known = match (self.placed.get(path), found, recorded.zip(verified)) {
+            (Some(placed), ..) => Some(*placed),
+            (None, Some(found), _) => Some(found.stat.fingerprint()),
+            (None, None, Some((record, fingerprint))) if !touched.contains(path) => {
+                // The scan saw it in time to rule out that it changed since; what it cannot rule out is hashed
+                // again.
+                let Record { mode, is_on_root_device, .. } = record;
+                let is_settled = fingerprint.is_settled_before(self.scan.taken);
+                return Ok(is_settled.then_some(Seen { fingerprint, mode, is_on_root_device }));
             }
+            (None, None, recorded) => recorded.map(|(_, fingerprint)| fingerprint),
         };
         let Some(stat) = self.tree.stat(path)?.filter(|stat| stat.kind == expected.kind()) else {
             return Ok(None);

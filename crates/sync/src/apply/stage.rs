@@ -27,6 +27,7 @@ const CONTENTS: &[u8] = b".smart-sync-stage/contents";
 pub(super) const MADE: &[u8] = b".smart-sync-stage/made";
 
 const HOLE_BYTES: usize = 64 << 10;
+const HOLE_BYTES_SIGNED: i64 = 64 << 10;
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// The staging directory of a run.
@@ -82,8 +83,8 @@ impl<'a> Stage<'a> {
         } else {
             let mut file = self.tree.open_to_write(&path)?;
             let failed = |source| self.tree.failed("reading", &path, source);
-            let hashed = io::copy(&mut (&mut file).take(keep), &mut hasher).map_err(failed)?;
-            file.set_len(hashed).and_then(|()| file.seek(SeekFrom::Start(hashed))).map_err(failed)?;
+            let kept = io::copy(&mut (&mut file).take(keep), &mut hasher).map_err(failed)?;
+            file.set_len(kept).and_then(|()| file.seek(SeekFrom::Start(kept))).map_err(failed)?;
             file
         };
         let position = hasher.count();
@@ -226,8 +227,11 @@ impl ContentWriter<'_> {
         self.hasher.update(bytes);
         for piece in bytes.chunks(HOLE_BYTES) {
             let is_hole = self.is_sparse && piece.len() == HOLE_BYTES && piece.iter().all(|byte| *byte == 0);
-            let written =
-                if is_hole { self.file.seek_relative(HOLE_BYTES as i64) } else { self.file.write_all(piece) };
+            let written = if is_hole {
+                self.file.seek(SeekFrom::Current(HOLE_BYTES_SIGNED)).map(|_| ())
+            } else {
+                self.file.write_all(piece)
+            };
             written.map_err(|source| self.stage.tree.failed("writing", &self.path, source))?;
         }
         self.position = end;

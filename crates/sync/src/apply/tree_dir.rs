@@ -83,12 +83,7 @@ impl TreeDir {
     /// What stands at a path, a symbolic link not followed; none if nothing does, or if what holds it is not a
     /// directory.
     pub fn stat(&self, path: &[u8]) -> Result<Option<Stat>, ApplyError> {
-        let found = if path.is_empty() {
-            stat_at(self.root.as_fd(), c"", AtFlags::EMPTY_PATH)
-        } else {
-            self.at(path, |directory, name| stat_at(directory, name, AtFlags::empty()))
-        };
-        match found {
+        match self.at(path, |directory, name| stat_at(directory, name, AtFlags::empty())) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(errno) => Err(self.error("looking at", path, errno)),
@@ -125,8 +120,8 @@ impl TreeDir {
     /// Makes a directory with exactly this mode; one that is there already is left as it is.
     pub fn make_directory(&self, path: &[u8], mode: u32) -> Result<(), ApplyError> {
         self.announce("make directory", path)?;
-        let made = self.at(path, |directory, name| rustix::fs::mkdirat(directory, name, Mode::RWXU));
-        match made {
+        let outcome = self.at(path, |directory, name| rustix::fs::mkdirat(directory, name, Mode::RWXU));
+        match outcome {
             Ok(()) => self.set_mode(path, mode),
             Err(Errno::EXIST) if self.stat(path)?.is_some_and(|stat| stat.kind == FileKind::Directory) => {
                 Ok(())
@@ -135,14 +130,17 @@ impl TreeDir {
         }
     }
 
-    /// Makes the directories that lead to a path.
+    /// Makes the directories that lead to a path. The nearest one that exists is looked for from below, so that
+    /// a deep path costs one look where its directory is there.
     pub fn make_parents(&self, path: &[u8], mode: u32) -> Result<(), ApplyError> {
-        for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            if self.stat(&path[..at])?.is_none_or(|stat| stat.kind != FileKind::Directory) {
-                self.make_directory(&path[..at], mode)?;
+        let mut missing = Vec::new();
+        for at in (0..path.len()).rev().filter(|at| path[*at] == b'/') {
+            if self.stat(&path[..at])?.is_some_and(|stat| stat.kind == FileKind::Directory) {
+                break;
             }
+            missing.push(at);
         }
-        Ok(())
+        missing.into_iter().rev().try_for_each(|at| self.make_directory(&path[..at], mode))
     }
 
     /// Makes a symbolic link.
@@ -211,9 +209,8 @@ impl TreeDir {
         });
         match moved {
             Ok(()) => Ok(Moved::Yes),
-            Err(Errno::XDEV) => Ok(Moved::OtherFileSystem),
             // A file system that does not know the flag says EINVAL; a copy does the same, slower.
-            Err(Errno::INVAL) => Ok(Moved::OtherFileSystem),
+            Err(Errno::XDEV | Errno::INVAL) => Ok(Moved::OtherFileSystem),
             Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(Moved::Taken),
             Err(errno) => Err(self.error("moving", path, errno)),
         }
@@ -316,6 +313,9 @@ impl TreeDir {
     }
 
     fn directory_of(&self, path: &[u8]) -> rustix::io::Result<(Handle<'_>, CString)> {
+        if path.is_empty() {
+            return Ok((Handle::Root(&self.root), c".".to_owned()));
+        }
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
             None => (&path[..0], path),
@@ -330,18 +330,16 @@ impl TreeDir {
         if path.is_empty() {
             return rustix::fs::openat(&self.root, c".", DIRECTORY, Mode::empty());
         }
+        path.split(|byte| *byte == b'/').try_for_each(check_name)?;
         let mut names = path.split(|byte| *byte == b'/');
         match self.lookup {
-            Lookup::Openat2 => {
-                names.try_for_each(|name| check_name(name))?;
-                loop {
-                    match rustix::fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), BENEATH) {
-                        // The kernel could not rule out that a rename elsewhere moved the path meanwhile.
-                        Err(Errno::AGAIN | Errno::INTR) => {}
-                        opened => return opened,
-                    }
+            Lookup::Openat2 => loop {
+                match rustix::fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), BENEATH) {
+                    // The kernel could not rule out that a rename elsewhere moved the path meanwhile.
+                    Err(Errno::AGAIN | Errno::INTR) => {}
+                    opened => return opened,
                 }
-            }
+            },
             Lookup::OneByOne => {
                 let open = |directory: BorrowedFd<'_>, name: &[u8]| {
                     rustix::fs::openat(directory, checked_name(name)?, DIRECTORY, Mode::empty())

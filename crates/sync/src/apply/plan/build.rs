@@ -28,6 +28,8 @@ struct Planner<'a> {
     linkable: HashSet<TreePath>,
     put: HashSet<TreePath>,
     needs: HashMap<ContentId, usize>,
+    /// The metadata of directories (`system` only).
+    directories: HashMap<Box<[u8]>, Metadata>,
 }
 
 pub(super) fn build<A: Borrow<Entry>, W: Borrow<Entry>>(
@@ -43,9 +45,11 @@ pub(super) fn build<A: Borrow<Entry>, W: Borrow<Entry>>(
         linkable: HashSet::new(),
         put: HashSet::new(),
         needs: HashMap::new(),
+        directories: HashMap::new(),
     };
     planner.merge(applied, wanted)?;
     planner.directories();
+    planner.directory_metadata();
     planner.find_local_sources();
     planner.order();
     Ok(planner.plan)
@@ -183,6 +187,9 @@ impl<'a> Planner<'a> {
             }
         }
         let metadata = self.metadata(wanted);
+        if metadata_is_system(wanted) {
+            self.directories.insert(path.into(), metadata.clone());
+        }
         let is_met = match (found, before) {
             _ if !metadata_is_system(wanted) => true,
             (Some(found), _) => metadata.is_met_by(&found.stat, &found.xattrs),
@@ -342,6 +349,31 @@ impl<'a> Planner<'a> {
                 change: Change::MakeDirectory(0o755),
                 displaced: Displaced::Nothing,
             });
+        }
+    }
+
+    /// A directory gets another time when something in it is made or goes, and the root when there is staging:
+    /// where times are kept, they are set again at the end.
+    fn directory_metadata(&mut self) {
+        if self.plan.actions.is_empty() {
+            return;
+        }
+        let mut changed = Paths::from([Box::default()]);
+        let mut settled = Paths::new();
+        for action in &self.plan.actions {
+            if let Change::SetMetadata(FileKind::Directory, _) = action.change {
+                settled.insert(action.path.clone());
+            } else {
+                let parent = action.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                changed.insert(action.path[..parent].into());
+            }
+        }
+        for path in changed.difference(&settled) {
+            if let Some(metadata) = self.directories.get(path) {
+                let change = Change::SetMetadata(FileKind::Directory, metadata.clone());
+                let action = Action { path: path.clone(), change, displaced: Displaced::Nothing };
+                self.plan.actions.push(action);
+            }
         }
     }
 

@@ -112,7 +112,7 @@ fn sample(rehash: Rehash, count: usize) -> Option<Sample> {
     }
 }
 
-impl<'a> Walk<'a> {
+impl Walk<'_> {
     fn visit<'scope>(&'scope self, scope: &rayon::Scope<'scope>, path: Vec<u8>, range: Range<usize>) {
         if self.gathered.lock().is_ok_and(|gathered| gathered.is_err()) {
             return;
@@ -179,7 +179,7 @@ impl<'c> Iterator for Children<'c> {
     }
 }
 
-impl<'a> Task<'a, '_> {
+impl Task<'_, '_> {
     fn run(&mut self, range: Range<usize>) -> Result<(), ApplyError> {
         let directory = match self.walk.tree.open_directory(&self.path) {
             // It was there a moment ago.

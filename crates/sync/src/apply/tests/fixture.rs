@@ -94,7 +94,9 @@ pub(super) fn disk(root: &Path) -> Disk {
             if children.is_empty() && path != root {
                 found.insert(name, Stands::Directory);
             }
-            children.iter().for_each(|child| add(root, child, found));
+            for child in &children {
+                add(root, child, found);
+            }
         } else if metadata.is_symlink() {
             let target = fs::read_link(path).unwrap();
             found.insert(name, Stands::Link(target.to_string_lossy().into_owned()));

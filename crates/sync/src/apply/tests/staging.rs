@@ -1,1 +1,130 @@
-//! .
+//! Receiving contents: only the right bytes count, and what was received is not asked for again.
+
+use std::fs;
+
+use super::fixture::{Host, Spec, Stands, Tree};
+use crate::apply::Stamp;
+use crate::apply::error::ApplyError;
+use crate::apply::plan::ApplyPlan;
+use crate::apply::run::{ReadyTarget, Recovery};
+use crate::apply::step::Steps;
+
+const SPECS: &[(&str, Spec)] = &[("a", Spec::File("some content")), ("b", Spec::File("other content"))];
+
+fn begin(host: &Host) -> (ReadyTarget, ApplyPlan, Tree) {
+    let (ready, _) = host.open(&Steps::default()).unwrap();
+    let tree = Tree::new(SPECS);
+    let (_, plan) = host.plan(&ready, &Tree::default(), &tree).unwrap();
+    (ready, plan, tree)
+}
+
+fn stamp() -> Stamp {
+    Stamp::new(b"stamp").unwrap()
+}
+
+#[test]
+fn bytes_that_are_not_the_content_are_refused() {
+    let host = Host::new();
+    let (ready, plan, tree) = begin(&host);
+    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    let need = &plan.needs[0];
+    let check = |pieces: &[&str], message: &str| {
+        let mut writer = run.stage().writer(need, 0).unwrap();
+        let outcome = pieces.iter().try_for_each(|piece| writer.write(piece.as_bytes()));
+        let error = outcome.and_then(|()| writer.finish()).unwrap_err();
+        assert!(matches!(error, ApplyError::WrongContent { .. }), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(!run.stage().has(&need.content).unwrap());
+    };
+    check(&["some", " CONTENT"], "they are");
+    check(&["some content", "!"], "go on after its 12 bytes");
+    check(&["some"], "4 of 12 bytes came");
+    let error = run.prepare().unwrap_err();
+    assert!(matches!(error, ApplyError::MissingContent(id) if id == need.content.id));
+    assert!(!host.root.join("a").exists());
+}
+
+#[test]
+fn what_an_earlier_run_received_is_used_if_it_is_whole() {
+    let host = Host::new();
+    let (ready, plan, tree) = begin(&host);
+    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    let mut writer = run.stage().writer(&plan.needs[0], 0).unwrap();
+    writer.write(b"some content").unwrap();
+    writer.finish().unwrap();
+    let mut writer = run.stage().writer(&plan.needs[1], 0).unwrap();
+    writer.write(b"other c").unwrap();
+    drop(writer);
+    drop(run);
+    drop(ready);
+
+    let (ready, recovery) = host.open(&Steps::default()).unwrap();
+    assert_eq!(recovery, Recovery::RolledBack(tree.version()));
+    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    assert!(run.stage().has(&plan.needs[0].content).unwrap());
+    assert_eq!(run.stage().partial_len(&plan.needs[1].content).unwrap(), 7);
+    let mut writer = run.stage().writer(&plan.needs[1], 5).unwrap();
+    assert_eq!(writer.position(), 5);
+    writer.write(b" content").unwrap();
+    writer.finish().unwrap();
+    drop(run);
+    drop(ready);
+
+    let damaged = host.root.join(format!(".smart-sync-stage/contents/{}", plan.needs[0].content.id));
+    fs::write(&damaged, "SOME content").unwrap();
+    let (ready, _) = host.open(&Steps::default()).unwrap();
+    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    assert!(!run.stage().has(&plan.needs[0].content).unwrap());
+    assert!(run.stage().has(&plan.needs[1].content).unwrap());
+    drop(run);
+    ready.discard_staged().unwrap();
+    assert!(host.disk().is_empty());
+}
+
+#[test]
+fn a_damaged_beginning_does_not_make_a_wrong_content() {
+    let host = Host::new();
+    let (ready, plan, tree) = begin(&host);
+    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    let partial = host.root.join(format!(".smart-sync-stage/contents/{}.part", plan.needs[0].content.id));
+    fs::write(&partial, "SOME").unwrap();
+    let mut writer = run.stage().writer(&plan.needs[0], 4).unwrap();
+    writer.write(b" content").unwrap();
+    assert!(matches!(writer.finish(), Err(ApplyError::WrongContent { .. })));
+    assert_eq!(run.stage().partial_len(&plan.needs[0].content).unwrap(), 0);
+}
+
+#[test]
+fn a_local_source_that_changed_since_is_not_taken_for_the_content() {
+    let host = Host::new();
+    let old = Tree::new(&[("a", Spec::File("some content"))]);
+    host.apply(&Tree::default(), &old);
+    let new = Tree::new(&[("a", Spec::File("some content")), ("copy", Spec::File("some content"))]);
+    let (ready, _) = host.open(&Steps::default()).unwrap();
+    let (_, plan) = host.plan(&ready, &old, &new).unwrap();
+    assert_eq!(plan.needs[0].local.as_deref(), Some(&b"a"[..]));
+    host.write("a", "SOME content");
+    let run = ready.begin(&plan, new.version(), stamp()).unwrap();
+    assert!(!run.stage().copy_local(&plan.needs[0]).unwrap());
+    fs::remove_file(host.root.join("a")).unwrap();
+    assert!(!run.stage().copy_local(&plan.needs[0]).unwrap());
+}
+
+#[test]
+fn an_abandoned_run_leaves_the_tree_alone() {
+    let host = Host::new();
+    let (ready, plan, tree) = begin(&host);
+    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    for need in &plan.needs {
+        let mut writer = run.stage().writer(need, 0).unwrap();
+        writer.write(&tree.contents[&need.content.id]).unwrap();
+        writer.finish().unwrap();
+    }
+    run.prepare().unwrap().abandon().unwrap();
+    ready.discard_staged().unwrap();
+    assert!(host.disk().is_empty());
+    assert_eq!(ready.target().applied().unwrap(), None);
+    drop(ready);
+    host.apply(&Tree::default(), &tree);
+    assert_eq!(host.disk().get("a"), Some(&Stands::File(0o644, "some content".into())));
+}

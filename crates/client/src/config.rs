@@ -377,6 +377,14 @@ rate-limit-wait = "2m"
     }
 
     #[test]
+    fn the_example_of_the_documentation_is_one() {
+        let page = include_str!("../../../docs/configuration.md");
+        let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        // The page leaves the secret out.
+        Config::parse(Path::new("example"), &example.replace('…', "secret")).unwrap();
+    }
+
+    #[test]
     fn errors_name_the_file_the_line_and_the_key() {
         check(
             "target = \"/etc\"\nchanel = \"x\"\n",

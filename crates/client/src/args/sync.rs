@@ -33,6 +33,7 @@ pub struct TreeArgs {
     ///
     /// github:OWNER/REPO, or the address of the repository in any API of that form, such as
     /// https://git.example.org/api/v3/repos/OWNER/REPO.
+    #[expect(rustdoc::bare_urls, reason = "the text is shown on a terminal")]
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["channel", "servers"])]
     pub source: Option<Address>,
 }

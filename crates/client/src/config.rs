@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
-use crate::reference::RequestedRef;
+use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::token::{Token, TokenError, check_private};
 
@@ -35,7 +36,7 @@ pub struct Config {
     pub target: Option<AbsolutePath>,
     /// The realms this host follows, by their origin.
     #[serde(default)]
-    pub realms: BTreeMap<String, RealmConfig>,
+    pub realms: BTreeMap<RealmName, RealmConfig>,
     /// The targets of this host, by their directory.
     #[serde(default)]
     pub targets: BTreeMap<AbsolutePath, TargetConfig>,
@@ -63,15 +64,16 @@ pub struct RealmConfig {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TargetConfig {
     /// The realm, where there are several.
-    pub realm: Option<String>,
+    pub realm: Option<RealmName>,
     /// The channel.
-    pub channel: Option<String>,
+    #[serde(default, deserialize_with = "optional_from_text")]
+    pub channel: Option<Channel>,
     /// A repository instead of a realm and a channel.
     #[serde(default, deserialize_with = "optional_from_text")]
     pub source: Option<Address>,
     /// The ref.
-    #[serde(default, rename = "ref", deserialize_with = "optional_from_text")]
-    pub reference: Option<RequestedRef>,
+    #[serde(default, rename = "ref", deserialize_with = "optional_ref")]
+    pub reference: Option<RefQuery>,
     /// Patterns of paths that belong to this host, in place of the usual ones.
     pub exclude: Option<Vec<String>>,
     /// Patterns in addition to `exclude`, or to the usual ones.
@@ -119,6 +121,10 @@ pub enum Allowed {
     /// A publication that holds excluded paths; what is excluded is left out of it.
     ExcludedPaths,
 }
+
+/// A realm's origin, as a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RealmName(pub Origin);
 
 /// A path that does not depend on where the program was started.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -231,6 +237,12 @@ fn key_of_line(line: &str) -> Option<String> {
     (!key.is_empty()).then(|| key.to_owned())
 }
 
+impl<'de> Deserialize<'de> for RealmName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for AbsolutePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let path = PathBuf::from(String::deserialize(deserializer)?);
@@ -285,6 +297,10 @@ fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ServerUrl>,
 fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D::Error> {
     let text = String::deserialize(deserializer)?;
     Token::parse(&text, "the configuration").map(Some).map_err(D::Error::custom)
+}
+
+fn optional_ref<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefQuery>, D::Error> {
+    reference::parse(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 fn optional_from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -352,12 +368,20 @@ rate-limit-wait = "2m"
     fn every_key_is_understood() {
         let config = Config::parse(Path::new("config.toml"), EVERYTHING).unwrap();
         assert_eq!(config.target, Some(AbsolutePath("/etc/nixos".into())));
-        let realm = &config.realms["lab.example.org"];
+        let realm = &config.realms[&RealmName("lab.example.org".parse().unwrap())];
         assert_eq!(realm.servers[1].to_string(), "https://mirror.lab.example.org/sync");
         assert_eq!(realm.max_age, Some(Span(Duration::from_secs(14 * 86_400))));
         assert_eq!(config.targets.len(), 2);
         assert_eq!(config.network.connections, Some(Connections(4)));
         assert!(!format!("{config:?}").contains("sst_secret"));
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_one() {
+        let page = include_str!("../../../docs/configuration.md");
+        let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        // The page leaves the secret out.
+        Config::parse(Path::new("example"), &example.replace('…', "secret")).unwrap();
     }
 
     #[test]

@@ -120,6 +120,32 @@ impl From<std::io::Error> for Failure {
 mod tests {
     use super::*;
 
+    /// In the order of their numbers; a status that is added has to be added here and to the page.
+    const ALL: [Exit; 14] = [
+        Exit::Success,
+        Exit::General,
+        Exit::MissingDependency,
+        Exit::Permission,
+        Exit::Arguments,
+        Exit::Network,
+        Exit::Configuration,
+        Exit::Refused,
+        Exit::RolledBack,
+        Exit::RollbackFailed,
+        Exit::UpdateAvailable,
+        Exit::Drift,
+        Exit::RebootPending,
+        Exit::Interrupted,
+    ];
+
+    #[test]
+    fn the_documentation_lists_every_status_and_no_other() {
+        let page = include_str!("../../../docs/messages.md");
+        let rows =
+            page.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse::<u8>().ok());
+        assert_eq!(rows.collect::<Vec<_>>(), ALL.map(Exit::code));
+    }
+
     #[test]
     fn the_outermost_message_comes_first() {
         let failure = Failure::from(std::io::Error::from(std::io::ErrorKind::PermissionDenied))

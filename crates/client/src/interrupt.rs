@@ -81,6 +81,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_signal_is_a_request_and_the_first_one_does_not_end_the_process() {
+        use rustix::process::{Signal, getpid, kill_process};
+        let interrupt = Interrupt::install().unwrap();
+        assert!(!interrupt.is_requested());
+        kill_process(getpid(), Signal::TERM).unwrap();
+        interrupt.requested().await;
+        assert!(interrupt.is_requested());
+    }
+
+    #[tokio::test]
     async fn a_request_ends_work_that_may_be_dropped() {
         let interrupt = Interrupt::quiet();
         assert_eq!(interrupt.guard(async { Ok(1) }).await.unwrap(), 1);

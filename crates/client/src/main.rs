@@ -10,6 +10,7 @@ use smart_sync::commands::documents;
 use smart_sync::failure::{Exit, Failure};
 use smart_sync::output::{Format, Output, Verbosity};
 use smart_sync::settings;
+use smart_sync_store::manifest::path::Shown;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -53,8 +54,8 @@ fn explain(error: &clap::Error) -> Exit {
             let text = error.render().to_string();
             let mut stderr = std::io::stderr().lock();
             for line in text.lines().filter(|line| !line.is_empty()) {
-                let _ =
-                    writeln!(stderr, "[smart-sync ERROR] {}", line.strip_prefix("error: ").unwrap_or(line));
+                let line = line.strip_prefix("error: ").unwrap_or(line);
+                let _ = writeln!(stderr, "[smart-sync ERROR] {}", Shown(line.as_bytes()));
             }
             Exit::Arguments
         }

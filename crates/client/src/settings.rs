@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::args::sync::{SyncArgs, TreeArgs};
+use smart_sync_sync::name::{Channel, Origin, RefQuery};
+
 use crate::args::{Arguments, GlobalArgs};
-use crate::config::{Allowed, Config, Fidelity, RealmConfig, TargetConfig};
+use crate::config::{Allowed, Config, Fidelity, RealmConfig, RealmName, TargetConfig};
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
 use crate::output::{Format, Verbosity};
-use crate::reference::RequestedRef;
+use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::token::{Token, Tokens};
 
@@ -39,22 +41,22 @@ pub struct SyncSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeSettings {
     /// The ref.
-    pub reference: RequestedRef,
+    pub reference: RefQuery,
     /// Where from.
-    pub origin: Origin,
+    pub source: TreeSource,
 }
 
 /// Where a tree comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum TreeSource {
     /// A channel of a realm.
     Channel {
         /// The realm's origin, where the configuration says it; else trust knows it by its servers.
-        realm: Option<String>,
+        realm: Option<Origin>,
         /// At least one; those after the first are mirrors.
         servers: Vec<ServerUrl>,
         /// The channel.
-        channel: String,
+        channel: Channel,
         /// The token for the servers.
         token: Option<Token>,
         /// How old the proof of freshness may be, where the root document is not to decide.
@@ -178,7 +180,7 @@ pub fn tree(
         .reference
         .clone()
         .or_else(|| section.and_then(|section| section.reference.clone()))
-        .unwrap_or_else(RequestedRef::main);
+        .unwrap_or_else(reference::main);
     let asks_for_channel = args.channel.is_some() || !args.servers.is_empty();
     if args.source.is_some() && asks_for_channel {
         return Err(contradiction(
@@ -189,7 +191,7 @@ pub fn tree(
         .source
         .as_ref()
         .or_else(|| section.filter(|_| !asks_for_channel).and_then(|section| section.source.as_ref()));
-    let origin = match repository {
+    let source = match repository {
         Some(address) if reference.at.is_some() => {
             return Err(Failure::message(
                 Exit::Arguments,
@@ -197,10 +199,10 @@ pub fn tree(
             )
             .hint("name a tag or a commit, or follow a smart-sync server, which can go back in time"));
         }
-        Some(address) => Origin::Repository(address.clone()),
+        Some(address) => TreeSource::Repository(address.clone()),
         None => channel(args, section, config, tokens)?,
     };
-    Ok(TreeSettings { reference, origin })
+    Ok(TreeSettings { reference, source })
 }
 
 /// Where the target is, and whether the command line may leave it out.
@@ -245,7 +247,7 @@ fn channel(
     section: Option<&TargetConfig>,
     config: &Config,
     tokens: &Tokens,
-) -> Result<Origin, Failure> {
+) -> Result<TreeSource, Failure> {
     let channel = args
         .channel
         .clone()
@@ -254,7 +256,7 @@ fn channel(
             Failure::message(Exit::Arguments, "no channel: nothing says which tree to follow")
                 .hint("name one with --channel repos/NAME, or a repository with --source github:OWNER/REPO")
         })?;
-    let named = section.and_then(|section| section.realm.as_deref());
+    let named = section.and_then(|section| section.realm.as_ref());
     // Servers on the command line replace the realm of the configuration, and with it its token: a token is only ever
     // sent where its owner put it.
     if !args.servers.is_empty() {
@@ -262,8 +264,8 @@ fn channel(
             .realms
             .iter()
             .find(|(_, realm)| args.servers.iter().all(|url| realm.servers.contains(url)));
-        return Ok(Origin::Channel {
-            realm: same.map(|(name, _)| name.clone()),
+        return Ok(TreeSource::Channel {
+            realm: same.map(|(name, _)| name.0.clone()),
             servers: args.servers.clone(),
             channel,
             token: tokens.choose(same.and_then(|(_, realm)| realm.token.as_ref())).cloned(),
@@ -271,8 +273,8 @@ fn channel(
         });
     }
     let (name, realm) = realm(named, config)?;
-    Ok(Origin::Channel {
-        realm: Some(name.to_owned()),
+    Ok(TreeSource::Channel {
+        realm: Some(name.clone()),
         servers: realm.servers.clone(),
         channel,
         token: tokens.choose(realm.token.as_ref()).cloned(),
@@ -280,14 +282,17 @@ fn channel(
     })
 }
 
-fn realm<'a>(named: Option<&str>, config: &'a Config) -> Result<(&'a str, &'a RealmConfig), Failure> {
+fn realm<'a>(
+    named: Option<&RealmName>,
+    config: &'a Config,
+) -> Result<(&'a Origin, &'a RealmConfig), Failure> {
     let found = match (named, config.realms.len()) {
         (Some(name), _) => config.realms.get_key_value(name).ok_or_else(|| {
             Failure::message(
                 Exit::Configuration,
-                format!("the target follows the realm `{name}`, which is not configured"),
+                format!("the target follows the realm `{}`, which is not configured", name.0),
             )
-            .hint(format!("add [realms.\"{name}\"] with servers = [\"https://…\"] to the configuration"))
+            .hint(format!("add [realms.\"{}\"] with servers = [\"https://…\"] to the configuration", name.0))
         })?,
         (None, 1) => config.realms.first_key_value().expect("there is one realm"),
         (None, 0) => {
@@ -305,7 +310,7 @@ fn realm<'a>(named: Option<&str>, config: &'a Config) -> Result<(&'a str, &'a Re
             .hint("set `realm = \"…\"` in the target's table, or name a server with --server URL"));
         }
     };
-    Ok((found.0, found.1))
+    Ok((&found.0.0, found.1))
 }
 
 fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
@@ -361,13 +366,13 @@ exclude = ["data/"]
         let plain = settings(CONFIG, "").unwrap();
         assert_eq!(plain.target, Path::new("/etc/nixos"));
         assert_eq!(plain.tree.reference.to_string(), "v1");
-        assert!(matches!(&plain.tree.origin, Origin::Channel { channel, servers, token: Some(_), .. }
-            if channel == "repos/nixos" && servers.len() == 2));
+        assert!(matches!(&plain.tree.source, TreeSource::Channel { channel, servers, token: Some(_), .. }
+            if channel.as_str() == "repos/nixos" && servers.len() == 2));
         assert_eq!(plain.policy.exclusions.len(), 7);
         assert_eq!((plain.mode, plain.validation), (SyncMode::Apply, Validation::Sample));
 
         let other = settings(CONFIG, "--target /srv/repo/ --ref v2 --dry-run --skip-validation").unwrap();
-        assert!(matches!(&other.tree.origin, Origin::Repository(_)));
+        assert!(matches!(&other.tree.source, TreeSource::Repository(_)));
         assert_eq!(other.tree.reference.to_string(), "v2");
         assert_eq!(other.policy.exclusions, ["data/"]);
         assert_eq!((other.mode, other.validation), (SyncMode::DryRun, Validation::TrustStat));
@@ -376,9 +381,9 @@ exclude = ["data/"]
     #[test]
     fn a_token_of_the_configuration_stays_with_its_servers() {
         let elsewhere = settings(CONFIG, "--server https://evil.example.org").unwrap();
-        assert!(matches!(elsewhere.tree.origin, Origin::Channel { token: None, realm: None, .. }));
+        assert!(matches!(elsewhere.tree.source, TreeSource::Channel { token: None, realm: None, .. }));
         let at_home = settings(CONFIG, "--server https://two.example.org").unwrap();
-        assert!(matches!(at_home.tree.origin, Origin::Channel { token: Some(_), realm: Some(_), .. }));
+        assert!(matches!(at_home.tree.source, TreeSource::Channel { token: Some(_), realm: Some(_), .. }));
     }
 
     #[test]

@@ -30,9 +30,10 @@ fn wrong_command_lines_end_with_status_4_and_say_why() {
     check_refused(&["--source", "github:o/r", "--channel", "repos/a"], "cannot be used with '--channel");
     check_refused(&["--server", "file:///srv"], "a server is reached over http: or https:");
     check_refused(&["--source", "github:o"], "expected github:OWNER/REPO");
-    check_refused(&["--ref", "a..b"], "`a..b` is not the name of a ref");
+    check_refused(&["--ref", "a..b"], "\"a..b\" is not the name of a branch or tag");
     check_refused(&["--quiet", "--verbose", "completions", "bash"], "--quiet and --verbose");
     check_refused(&["--ref", "v1", "completions", "bash"], "in front of a subcommand");
+    check_refused(&["\u{202e}"], r"\u{202e}");
     check_refused(&["completions", "basic"], "invalid value 'basic'");
 }
 

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use smart_sync_sync::name::RefQuery;
 
 use super::sync::TreeArgs;
-use crate::reference::RequestedRef;
+use crate::reference;
 
 /// Arguments of `status`: what each target has, and whether anything is unfinished.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -19,12 +20,12 @@ pub struct StatusArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct DiffArgs {
     /// The ref to compare from; with one ref alone, the target is compared with it.
-    #[arg(value_name = "REF")]
-    pub from: RequestedRef,
+    #[arg(value_name = "REF", value_parser = reference::parse)]
+    pub from: RefQuery,
 
     /// The ref to compare to.
-    #[arg(value_name = "REF")]
-    pub to: Option<RequestedRef>,
+    #[arg(value_name = "REF", value_parser = reference::parse)]
+    pub to: Option<RefQuery>,
 
     /// The target to compare.
     #[arg(long, value_name = "DIR", conflicts_with = "to")]

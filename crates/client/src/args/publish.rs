@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, ValueEnum};
+use smart_sync_sync::name::{Channel, Kind, RefQuery};
 
 use super::trust::KeySource;
-use crate::reference::RequestedRef;
+use crate::reference;
 use crate::server_url::ServerUrl;
 
 /// Arguments of `publish`.
@@ -27,15 +28,15 @@ pub struct PublishArgs {
 
     /// The channel to publish in.
     #[arg(long, value_name = "CHANNEL")]
-    pub channel: String,
+    pub channel: Channel,
 
     /// What the channel holds [default: what it held before, else repo for git and tree for others].
     #[arg(long, value_name = "KIND")]
-    pub kind: Option<String>,
+    pub kind: Option<Kind>,
 
     /// The ref to publish [default: the branch that is checked out, else main].
-    #[arg(long = "ref", value_name = "REF", conflicts_with = "all_refs")]
-    pub reference: Option<RequestedRef>,
+    #[arg(long = "ref", value_name = "REF", conflicts_with = "all_refs", value_parser = reference::parse)]
+    pub reference: Option<RefQuery>,
 
     /// Publish every branch and tag of the repository.
     #[arg(long, conflicts_with_all = ["tree", "withdraw"])]

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use smart_sync_sync::name::{Channel, RefQuery};
 
 use crate::github::Address;
-use crate::reference::RequestedRef;
+use crate::reference;
 use crate::server_url::ServerUrl;
 
 /// Which tree: where it comes from and which ref of it.
@@ -17,12 +18,12 @@ pub struct TreeArgs {
     /// A name is looked up as a branch, then as a tag, then as the beginning of a commit id; branch:NAME, tag:NAME and
     /// commit:ID say which. A date such as @2026-11-01 (the end of that day, UTC) or @2026-11-01T12:00Z asks what the
     /// ref was at that time.
-    #[arg(long = "ref", value_name = "REF[@DATE]")]
-    pub reference: Option<RequestedRef>,
+    #[arg(long = "ref", value_name = "REF[@DATE]", value_parser = reference::parse)]
+    pub reference: Option<RefQuery>,
 
     /// The channel, such as repos/nixos.
     #[arg(long, value_name = "CHANNEL")]
-    pub channel: Option<String>,
+    pub channel: Option<Channel>,
 
     /// A server of the channel; repeat it to name mirrors.
     #[arg(long = "server", value_name = "URL")]
@@ -32,6 +33,7 @@ pub struct TreeArgs {
     ///
     /// github:OWNER/REPO, or the address of the repository in any API of that form, such as
     /// https://git.example.org/api/v3/repos/OWNER/REPO.
+    #[expect(rustdoc::bare_urls, reason = "the text is shown on a terminal")]
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["channel", "servers"])]
     pub source: Option<Address>,
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use smart_sync_store::id::from_hex;
+use smart_sync_sync::name::Origin;
 
 use crate::server_url::ServerUrl;
 
@@ -44,7 +45,7 @@ pub struct TrustAddArgs {
 pub struct TrustShowArgs {
     /// Only this realm.
     #[arg(value_name = "ORIGIN")]
-    pub origin: Option<String>,
+    pub origin: Option<Origin>,
 }
 
 /// Arguments of `trust reset`.
@@ -52,7 +53,7 @@ pub struct TrustShowArgs {
 pub struct TrustResetArgs {
     /// The realm.
     #[arg(value_name = "ORIGIN")]
-    pub origin: String,
+    pub origin: Origin,
 
     /// Do it; without, what would be forgotten is shown.
     #[arg(long)]
@@ -79,7 +80,7 @@ pub enum RootCommand {
 pub struct RootNewArgs {
     /// The name of the realm, such as lab.example.org.
     #[arg(value_name = "ORIGIN")]
-    pub origin: String,
+    pub origin: Origin,
 
     /// What the draft holds.
     #[command(flatten)]

@@ -15,14 +15,16 @@ use futures::future::{Either, select};
 use reqwest::Url;
 use smart_sync_store::id::CommitId;
 use smart_sync_store::manifest::entry::GitMode;
+use smart_sync_sync::name::{RefName, RefQuery, TypedRef};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdout, Command};
 
 use super::Head;
 use super::download::{Taker, VerifiedBlob, Wanted, io_error};
 use super::error::{SourceError, excerpt};
+use super::resolve::below_refs;
 use super::tree_id::Row;
-use crate::reference::{RefTarget, RequestedRef, is_abbreviation};
+use crate::reference::is_abbreviation;
 use crate::token::Token;
 use smart_sync_store::id::from_hex;
 
@@ -44,19 +46,20 @@ impl Git {
     }
 
     /// Finds the commit that is meant, and fetches it.
-    pub(super) async fn resolve(&self, requested: &RequestedRef, name: &str) -> Result<Head, SourceError> {
+    pub(super) async fn resolve(&self, requested: &RefQuery, name: &str) -> Result<Head, SourceError> {
         self.init().await?;
-        let commit = match &requested.target {
-            RefTarget::Commit(id) => *id,
-            RefTarget::Branch(branch) => {
-                self.remote(requested, name, &[format!("refs/heads/{branch}")]).await?
+        let commit = match &requested.reference {
+            TypedRef::Exact(RefName::Commit(id)) => *id,
+            TypedRef::Exact(exact) => {
+                self.remote(requested, name, &[format!("refs/{}", below_refs(exact))]).await?
             }
-            RefTarget::Tag(tag) => self.remote(requested, name, &[format!("refs/tags/{tag}")]).await?,
-            RefTarget::Other(other) => self.remote(requested, name, &[format!("refs/{other}")]).await?,
-            RefTarget::Any(any) => {
+            TypedRef::Bare(other) if other.as_str().starts_with("refs/") => {
+                self.remote(requested, name, &[other.to_string()]).await?
+            }
+            TypedRef::Bare(any) => {
                 let candidates = [format!("refs/heads/{any}"), format!("refs/tags/{any}")];
                 match self.remote(requested, name, &candidates).await {
-                    Err(SourceError::NoSuchRef { .. }) if is_abbreviation(any) => {
+                    Err(SourceError::NoSuchRef { .. }) if is_abbreviation(any.as_str()) => {
                         let reason =
                             "git cannot look up the beginning of a commit id; the whole id is needed";
                         return Err(SourceError::Git { command: "fetch", message: reason.to_owned() });
@@ -174,7 +177,7 @@ impl Git {
     /// The commit that the first of these refs stands for.
     async fn remote(
         &self,
-        requested: &RequestedRef,
+        requested: &RefQuery,
         name: &str,
         refs: &[String],
     ) -> Result<CommitId, SourceError> {

@@ -29,6 +29,7 @@ use std::time::Duration;
 use smart_sync_store::id::{BlobId, CommitId, TreeId};
 use smart_sync_store::manifest::entry::GitMode;
 use smart_sync_store::manifest::path::TreePath;
+use smart_sync_sync::name::RefQuery;
 
 pub use address::{Address, ParseAddressError};
 pub use clock::{Clock, SystemClock};
@@ -36,7 +37,6 @@ pub use download::VerifiedBlob;
 pub use error::SourceError;
 
 use crate::output::Output;
-use crate::reference::RequestedRef;
 use crate::token::Token;
 use cache::Cache;
 use download::Route;
@@ -213,7 +213,7 @@ impl Repository {
     }
 
     /// Finds the commit that is meant and its tree.
-    pub async fn resolve(&self, requested: &RequestedRef) -> Result<Head, SourceError> {
+    pub async fn resolve(&self, requested: &RefQuery) -> Result<Head, SourceError> {
         if let Some(found) = self.by_api(self.api.resolve(requested)).await? {
             return Ok(found);
         }

@@ -7,11 +7,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smart_sync_store::id::{CommitId, TreeId};
 
+use smart_sync_sync::name::{RefName, RefQuery, RefText, TypedRef};
+
 use super::address::encode_path;
 use super::error::{SourceError, excerpt};
 use super::http::{Answer, Request, not_the_api};
 use super::{Api, Head};
-use crate::reference::{RefTarget, RequestedRef, is_abbreviation};
+use crate::reference::is_abbreviation;
 
 /// The largest answer about a ref, a tag or a commit of git's own.
 const OBJECT_BYTES_MAX: u64 = 1 << 20;
@@ -62,22 +64,27 @@ struct TreeAnswer {
 
 impl Api {
     /// Finds the commit that is meant.
-    pub(super) async fn resolve(&self, requested: &RequestedRef) -> Result<Head, SourceError> {
-        let found = match &requested.target {
-            RefTarget::Commit(id) => return self.head(*id, requested).await,
-            RefTarget::Branch(name) => self.of_ref(&format!("heads/{name}")).await?,
-            RefTarget::Tag(name) => self.of_ref(&format!("tags/{name}")).await?,
-            RefTarget::Other(name) => self.of_ref(name).await?,
-            RefTarget::Any(name) => match self.of_ref(&format!("heads/{name}")).await? {
-                Some(object) => Some(object),
-                None => match self.of_ref(&format!("tags/{name}")).await? {
+    pub(super) async fn resolve(&self, requested: &RefQuery) -> Result<Head, SourceError> {
+        let found = match &requested.reference {
+            TypedRef::Exact(RefName::Commit(id)) => return self.head(*id, requested).await,
+            TypedRef::Exact(name) => self.of_ref(&below_refs(name)).await?,
+            TypedRef::Bare(name) => match name.as_str().strip_prefix("refs/") {
+                Some(other) => self.of_ref(other).await?,
+                None => match self.of_branch_or_tag(name).await? {
                     Some(object) => Some(object),
-                    None => return self.by_any_name(name, requested).await,
+                    None => return self.by_any_name(name.as_str(), requested).await,
                 },
             },
         };
         let object = found.ok_or_else(|| self.no_such(requested))?;
         self.head(self.peel(object, requested).await?, requested).await
+    }
+
+    async fn of_branch_or_tag(&self, name: &RefText) -> Result<Option<Object>, SourceError> {
+        match self.of_ref(&format!("heads/{name}")).await? {
+            Some(object) => Ok(Some(object)),
+            None => self.of_ref(&format!("tags/{name}")).await,
+        }
     }
 
     /// What a ref names; nothing where there is no ref of exactly this name.
@@ -90,7 +97,7 @@ impl Api {
     }
 
     /// Follows tags of their own to what they are put on.
-    async fn peel(&self, mut object: Object, requested: &RequestedRef) -> Result<CommitId, SourceError> {
+    async fn peel(&self, mut object: Object, requested: &RefQuery) -> Result<CommitId, SourceError> {
         for _ in 0..TAG_DEPTH_MAX {
             match object.kind.as_str() {
                 "commit" => return self.parse_id(&object.sha),
@@ -109,7 +116,7 @@ impl Api {
     }
 
     /// A commit and its tree.
-    async fn head(&self, commit: CommitId, requested: &RequestedRef) -> Result<Head, SourceError> {
+    async fn head(&self, commit: CommitId, requested: &RefQuery) -> Result<Head, SourceError> {
         let mut answer: Option<CommitAnswer> =
             self.unchanging(&format!("git/commits/{commit}"), OBJECT_BYTES_MAX).await?;
         if answer.is_none() {
@@ -123,7 +130,7 @@ impl Api {
     }
 
     /// Asks for whatever the server takes the name for: the beginning of a commit id, as a rule.
-    async fn by_any_name(&self, name: &str, requested: &RequestedRef) -> Result<Head, SourceError> {
+    async fn by_any_name(&self, name: &str, requested: &RefQuery) -> Result<Head, SourceError> {
         let path = format!("commits/{}", encode_path(name.as_bytes()));
         let answer: Option<CommitAnswer> = self.json(&path, COMMIT_BYTES_MAX).await?;
         let head = self.parse_commit(&answer.ok_or_else(|| self.no_such(requested))?)?;
@@ -148,7 +155,7 @@ impl Api {
         })
     }
 
-    fn no_such(&self, requested: &RequestedRef) -> SourceError {
+    fn no_such(&self, requested: &RefQuery) -> SourceError {
         SourceError::NoSuchRef { reference: requested.to_string(), repository: self.address.to_string() }
     }
 
@@ -201,6 +208,15 @@ impl Api {
             Answer::Body { bytes, .. } => parse_json(&request, &bytes).map(Some),
             Answer::Absent | Answer::NotModified => Ok(None),
         }
+    }
+}
+
+/// Where git keeps a ref, below `refs/`.
+pub(super) fn below_refs(name: &RefName) -> String {
+    match name {
+        RefName::Branch(name) => format!("heads/{name}"),
+        RefName::Tag(name) => format!("tags/{name}"),
+        RefName::Commit(id) => id.to_string(),
     }
 }
 

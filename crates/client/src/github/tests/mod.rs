@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{Address, Clock, Notice, Options, Repository, SourceError, VerifiedBlob};
 use crate::failure::{Exit, Failure};
-use crate::reference::RequestedRef;
+use crate::reference;
 use crate::token::Token;
 use server::Server;
 use smart_sync_store::id::BlobId;
@@ -83,7 +83,7 @@ impl Client {
 
     /// Resolves a ref, lists its tree, downloads all of it, and returns each path with its mode and content.
     async fn read(&self, reference: &str) -> Result<Vec<Shown>, SourceError> {
-        let head = self.repository.resolve(&reference.parse::<RequestedRef>().unwrap()).await?;
+        let head = self.repository.resolve(&reference::parse(reference).unwrap()).await?;
         let tree = self.repository.tree(&head).await?;
         let mut contents = std::collections::HashMap::<BlobId, Vec<u8>>::new();
         let mut sink = |blob: VerifiedBlob| {

@@ -2,7 +2,7 @@
 
 use super::server::{Server, git, reply};
 use super::{Client, Exit};
-use crate::reference::RequestedRef;
+use crate::reference;
 
 #[tokio::test]
 async fn every_form_of_ref_leads_to_its_commit() {
@@ -24,7 +24,7 @@ async fn every_form_of_ref_leads_to_its_commit() {
         (&format!("commit:{two}"), &two),
         (&two[..7], &two),
     ] {
-        let head = client.repository.resolve(&reference.parse().unwrap()).await.unwrap();
+        let head = client.repository.resolve(&reference::parse(reference).unwrap()).await.unwrap();
         assert_eq!(&head.commit.to_string(), commit, "{reference}");
         assert_eq!(head.tree.to_string(), server.git(&["rev-parse", &format!("{commit}^{{tree}}")]));
     }
@@ -39,7 +39,7 @@ async fn a_ref_that_is_not_there_is_named() {
         ["gone", "branch:v1", "tag:main", "refs/pull/8/head", &"9".repeat(40), "deadbeef", "feature"]
     {
         let (exit, message) = client.failure(reference).await;
-        let requested: RequestedRef = reference.parse().unwrap();
+        let requested = reference::parse(reference).unwrap();
         assert_eq!(exit, Exit::General, "{reference}");
         assert!(message.contains(&format!("no branch, tag or commit `{requested}`")), "{message}");
     }
@@ -105,14 +105,15 @@ async fn nothing_new_is_one_conditional_request() {
     let server = Server::with_everything().await;
     let first = Client::new(&server);
     for reference in ["main", "v1-twice"] {
-        let head = first.repository.resolve(&reference.parse().unwrap()).await.unwrap();
+        let head = first.repository.resolve(&reference::parse(reference).unwrap()).await.unwrap();
         let tree = first.repository.tree(&head).await.unwrap();
         server.forget_asked();
         let second = first.again(&server);
-        let requested: RequestedRef =
-            format!("refs/{}/{reference}", if reference == "main" { "heads" } else { "tags" })
-                .parse()
-                .unwrap();
+        let requested = reference::parse(&format!(
+            "refs/{}/{reference}",
+            if reference == "main" { "heads" } else { "tags" }
+        ))
+        .unwrap();
         let again = second.repository.resolve(&requested).await.unwrap();
         assert_eq!((again, second.repository.tree(&again).await.unwrap()), (head, tree));
         let asked = server.asked();
@@ -172,7 +173,7 @@ async fn git_finds_every_form_of_ref_too() {
         ("refs/pull/7/head", &two),
         (&one, &one),
     ] {
-        let head = client.repository.resolve(&reference.parse().unwrap()).await.unwrap();
+        let head = client.repository.resolve(&reference::parse(reference).unwrap()).await.unwrap();
         assert_eq!(&head.commit.to_string(), commit, "{reference}");
     }
     let (exit, message) = client.failure("gone").await;

@@ -1,6 +1,6 @@
 //! What a workload works with: how large, how often, and where.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -62,6 +62,7 @@ pub(crate) struct Bench {
     pub(crate) scale: Scale,
     pub(crate) runs: usize,
     pub(crate) peers_only: bool,
+    _lock: File,
 }
 
 impl Bench {
@@ -69,8 +70,14 @@ impl Bench {
         fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
         let directory =
             fs::canonicalize(directory).with_context(|| format!("finding {}", directory.display()))?;
-        let environment = TestEnvironment::below(&directory);
-        Ok(Self { directory, environment, scale, runs, peers_only })
+        let lock = lock(&directory)?;
+        let scratch = directory.join("scratch");
+        if scratch.exists() {
+            fs::remove_dir_all(&scratch).with_context(|| format!("removing {}", scratch.display()))?;
+        }
+        fs::create_dir_all(&scratch).with_context(|| format!("creating {}", scratch.display()))?;
+        let environment = TestEnvironment::below(&scratch);
+        Ok(Self { directory, environment, scale, runs, peers_only, _lock: lock })
     }
 
     /// A directory that is kept between runs.
@@ -89,6 +96,14 @@ impl Bench {
         }
         Ok(path)
     }
+}
+
+/// Takes the directory for this run: what an interrupted one left there can then be removed safely.
+fn lock(directory: &Path) -> Result<File> {
+    let path = directory.join("lock");
+    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+    file.try_lock().with_context(|| format!("another run uses {}", directory.display()))?;
+    Ok(file)
 }
 
 /// Runs a command that is not measured, and returns what it printed.

@@ -37,7 +37,7 @@ struct Arguments {
     /// Makes everything small, to see that it works. The report is printed and not written.
     #[arg(long)]
     quick: bool,
-    /// How often each command is measured.
+    /// How often each command is measured: three times, or once with `--quick`, unless this says otherwise.
     #[arg(long)]
     runs: Option<usize>,
     /// Measures the other programs alone. The report is printed and not written.
@@ -70,7 +70,7 @@ fn main() -> Result<()> {
     }
     let workloads = if arguments.workloads.is_empty() { Workload::all() } else { arguments.workloads };
     let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
-    let runs = arguments.runs.unwrap_or(if arguments.quick { 1 } else { 5 });
+    let runs = arguments.runs.unwrap_or(if arguments.quick { 1 } else { 3 });
     if runs == 0 {
         bail!("--runs must be at least 1");
     }

@@ -9,6 +9,7 @@ pub mod key;
 pub mod log;
 pub mod name;
 pub mod note;
+pub mod publish;
 pub mod record;
 pub mod source;
 pub mod sums;

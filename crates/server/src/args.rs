@@ -1,0 +1,228 @@
+//! The command line of the server, as it is typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::tokens::Verb;
+
+/// Publishes signed trees to smart-sync clients, and plain files to everyone else.
+#[derive(Debug, Parser)]
+#[command(name = "smart-sync-server", version, propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// How log lines are written on standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// The data directory, which every command works on.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Data {
+    /// The data directory of the server
+    #[arg(
+        long = "data",
+        value_name = "DIR",
+        env = "SMART_SYNC_SERVER_DATA",
+        default_value = "/var/lib/smart-sync-server"
+    )]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a new realm: its keys, its first root document and an empty log
+    Init(InitArgs),
+    /// Serve the realm until SIGTERM or Ctrl-C
+    Serve(ServeArgs),
+    /// Check the log of a server and sign its newest checkpoint, from this or another machine
+    Clock(ClockArgs),
+    /// Publish a directory or a git repository on this machine, without the network
+    PublishLocal(PublishLocalArgs),
+    /// Show what can be deleted, and delete it with --yes
+    Gc(GcArgs),
+    /// Read everything again and compare it with its hashes
+    Check(CheckArgs),
+    /// Write the realm as static files for a plain web server or a disk
+    Export(ExportArgs),
+    /// Make, list and revoke tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Work with the log
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// The name of the realm, like a host name; it can never change
+    #[arg(long, value_name = "NAME")]
+    pub(crate) origin: String,
+    /// Channels that the new publish key may publish: a name, or everything below one as `repos/*` (repeatable)
+    #[arg(long, value_name = "PATTERN", default_values_t = ["repos/*".to_owned()])]
+    pub(crate) publish: Vec<String>,
+    /// Channels that are invisible without a token (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) private: Vec<String>,
+    /// Days until the root document expires
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    pub(crate) expires_days: u64,
+    /// Hours after which a client takes what it last saw for stale
+    #[arg(long, value_name = "HOURS", default_value_t = 168, value_parser = clap::value_parser!(u64).range(1..=87_600))]
+    pub(crate) max_age_hours: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Where to listen instead of what server.toml says; port 0 takes a free one (repeatable)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClockArgs {
+    /// The server whose log is checked
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: String,
+    /// The clock key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Where the clock remembers what it has seen
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: PathBuf,
+    /// The first root document that is believed, as `smart-sync-server init` printed it
+    #[arg(long, value_name = "sha256:HEX")]
+    pub(crate) root: String,
+    /// Seconds between two signatures; 0 signs once and ends
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) interval: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PublishLocalArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// The channel, such as repos/nixos
+    #[arg(long)]
+    pub(crate) channel: String,
+    /// branch:NAME or tag:NAME; without a kind in front it is a branch
+    #[arg(long = "ref", value_name = "REF", default_value = "main")]
+    pub(crate) reference: String,
+    /// What kind of tree this is
+    #[arg(long, default_value = "repo")]
+    pub(crate) kind: String,
+    /// The publish key; DATA/keys/publish.key when it is still there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Take the tree of this revision from a git repository instead of the files of a directory
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) git: Option<String>,
+    /// Keep owners, modes, times and extended attributes too
+    #[arg(long, conflicts_with = "git")]
+    pub(crate) system: bool,
+    /// The directory or the repository
+    pub(crate) source: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Do it; without this the plan is printed and nothing changes
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Keep what was uploaded or asked for in the last hours, for publishers that are still at work
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    pub(crate) grace_hours: u64,
+    /// Keep this many of the newest versions of each branch; tags are kept until they are withdrawn
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) keep: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Print one JSON object per finding
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// The directory to write; what is there already is kept
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it; it cannot be shown again
+    Create(TokenCreateArgs),
+    /// List the tokens, without their texts
+    List {
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Remove a token
+    Revoke {
+        #[command(flatten)]
+        data: Data,
+        /// The name it was made with
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreateArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Whose token it is, for the list and the logs
+    #[arg(long)]
+    pub(crate) name: String,
+    /// What it allows (repeatable)
+    #[arg(long = "verb", value_name = "VERB", value_enum, required = true)]
+    pub(crate) verbs: Vec<Verb>,
+    /// A channel, or everything below one as `repos/`; empty for all
+    #[arg(long, default_value = "")]
+    pub(crate) prefix: String,
+    /// Days until it ends
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    pub(crate) days: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Recompute the log and every table of heads from its leaves
+    Audit {
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,129 @@
+//! `check`: every byte of the store is read and hashed again, and what a fault affects is named.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use serde_json::json;
+use smart_sync_store::check::{affected_contents, check};
+use smart_sync_store::domain::Domain;
+use smart_sync_store::manifest::{Content, Manifest, TreePath};
+use smart_sync_store::object::ObjectKey;
+
+use super::{Failure, print};
+use crate::args::CheckArgs;
+use crate::data_dir::DataDir;
+use crate::http::now;
+use crate::realm::Realm;
+use crate::realm::pages::StorePages;
+
+pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
+    let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
+    super::log::audit(&args.data)?;
+    let report = check(&realm.store).await?;
+    for finding in &report.findings {
+        let text = chain(finding);
+        if args.json {
+            print(format_args!("{}", json!({ "fault": text, "pack": finding.file().to_string() })))?;
+        } else {
+            print(format_args!("{text}"))?;
+        }
+    }
+    let affected = if report.lost.is_empty() {
+        Vec::new()
+    } else {
+        let lost = report.lost.clone();
+        let realm = Arc::clone(&realm);
+        tokio::task::spawn_blocking(move || affected(&realm, &lost)).await??
+    };
+    for line in &affected {
+        if args.json {
+            print(format_args!("{}", json!({ "affected": line })))?;
+        } else {
+            print(format_args!("affected: {line}"))?;
+        }
+    }
+    if report.is_clean() {
+        return print(format_args!(
+            "{} packs, {} objects, {} bytes: all as they should be",
+            report.packs, report.objects, report.bytes
+        ));
+    }
+    Err(Failure::Damaged(format!(
+        "{} faults, {} paths affected\nhint: publish the affected trees again from their sources; what is damaged is \
+         then replaced",
+        report.findings.len(),
+        affected.len()
+    ))
+    .into())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// The channels, refs and paths that cannot be read because these objects are lost.
+fn affected(realm: &Realm, lost: &BTreeMap<Domain, BTreeSet<ObjectKey>>) -> anyhow::Result<Vec<String>> {
+    let view = realm.view()?;
+    let mut lines = Vec::new();
+    for (channel, reference, head) in realm.refs(&view)? {
+        let domain = realm.domain(&channel)?;
+        let Some(lost) = lost.get(&domain) else { continue };
+        let Some(manifest) = realm.published(head.index, view.size)?.publication.manifest else { continue };
+        let pages = StorePages::new(Arc::clone(&realm.store), domain.clone());
+        let tree = Tree { realm, domain, lost, name: format!("{channel} {reference}") };
+        match Manifest::open(pages, manifest.id, Some(manifest.bytes)) {
+            Ok(manifest) => tree.affected(&manifest, &mut lines)?,
+            Err(error) => lines.push(format!("{}: the whole tree ({})", tree.name, chain(&error))),
+        }
+    }
+    Ok(lines)
+}
+
+struct Tree<'a> {
+    realm: &'a Realm,
+    domain: Domain,
+    lost: &'a BTreeSet<ObjectKey>,
+    name: String,
+}
+
+impl Tree<'_> {
+    fn affected(&self, manifest: &Manifest<StorePages>, lines: &mut Vec<String>) -> anyhow::Result<()> {
+        /// Entries that are looked at together.
+        const BATCH: usize = 1024;
+        let mut batch = Vec::new();
+        for entry in manifest.iter() {
+            match entry {
+                Ok(entry) => batch.extend(entry.content().map(|content| (*content, entry.path.clone()))),
+                Err(error) => {
+                    self.flush(&mut batch, lines)?;
+                    lines.push(format!("{}: the rest of the tree ({})", self.name, chain(&error)));
+                    return Ok(());
+                }
+            }
+            if batch.len() >= BATCH {
+                self.flush(&mut batch, lines)?;
+            }
+        }
+        self.flush(&mut batch, lines)
+    }
+
+    fn flush(&self, batch: &mut Vec<(Content, TreePath)>, lines: &mut Vec<String>) -> anyhow::Result<()> {
+        let contents: Vec<Content> = batch.iter().map(|(content, _)| *content).collect();
+        let affected = affected_contents(&self.realm.store, &self.domain, self.lost, &contents);
+        let affected = tokio::runtime::Handle::current().block_on(affected)?;
+        let affected: HashSet<_> = affected.into_iter().map(|affected| affected.content.id).collect();
+        for (content, path) in batch.drain(..) {
+            if affected.contains(&content.id) {
+                lines.push(format!("{}: {path}", self.name));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! `gc`: what no kept version needs, planned, printed, and removed when told to.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use smart_sync_store::codec::DecodeError;
+use smart_sync_store::gc::{Reference, Root, apply, plan};
+use smart_sync_store::manifest::Page;
+use smart_sync_sync::name::RefName;
+
+use super::print;
+use crate::args::GcArgs;
+use crate::data_dir::DataDir;
+use crate::http::now;
+use crate::realm::{Realm, timestamp};
+
+pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
+    let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
+    let grace = u32::try_from(args.grace_hours.saturating_mul(3600)).unwrap_or(u32::MAX);
+    // The time is taken first: what is published from now on rests on marks that are younger.
+    let as_of = timestamp(now());
+    let roots = roots(&realm, args.keep)?;
+    let plan = plan(&realm.store, as_of, grace, &roots, children).await.context("planning")?;
+    print(format_args!("{plan}"))?;
+    if !args.yes {
+        return print(format_args!("nothing was changed; add --yes to do this"));
+    }
+    let collected = apply(&realm.store, &plan, timestamp(now())).await.context("collecting")?;
+    print(format_args!(
+        "{} packs condemned, {} rewritten, {} removed, {} bytes freed",
+        collected.condemned, collected.rewritten, collected.removed, collected.bytes_freed
+    ))
+}
+
+/// The manifests that are kept: the newest ones of each branch, and every tag and commit that was not withdrawn.
+fn roots(realm: &Realm, keep: u64) -> anyhow::Result<Vec<Root>> {
+    let view = realm.view()?;
+    let mut roots = Vec::new();
+    for (channel, reference, head) in realm.refs(&view)? {
+        let domain = realm.domain(&channel)?;
+        let keep = if matches!(reference, RefName::Branch(_)) { keep } else { 1 };
+        let leaves = realm.index().history(&head.key, None, keep)?;
+        for (_, leaf) in leaves {
+            let publication = realm.published(leaf, view.size)?.publication;
+            if let Some(manifest) = publication.manifest {
+                let reference = Reference::Page(manifest.id.root_page());
+                roots.push(Root { domain: domain.clone(), reference });
+            }
+        }
+    }
+    Ok(roots)
+}
+
+/// What a manifest page refers to.
+fn children(page: &[u8]) -> Result<Vec<Reference>, DecodeError> {
+    let page = Page::decode(page)?;
+    let pages = page.pages().map(|item| Reference::Page(item.page));
+    let contents = page.contents().map(|content| Reference::Content(*content));
+    Ok(pages.chain(contents).collect())
+}

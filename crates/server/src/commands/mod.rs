@@ -1,0 +1,63 @@
+//! The subcommands.
+
+mod check;
+mod clock;
+mod export;
+mod gc;
+mod init;
+mod log;
+mod publish_local;
+
+mod serve;
+mod token;
+
+use std::io::Write as _;
+
+use crate::args::{Command, LogCommand};
+use crate::exit;
+
+/// A failure whose kind matters to whoever called the program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Something was found that is not as it should be.
+    #[error("{0}")]
+    Damaged(String),
+    /// Something that came from outside was refused.
+    #[error("{0}")]
+    Refused(String),
+    /// The arguments do not make sense.
+    #[error("{0}")]
+    Arguments(String),
+}
+
+impl Failure {
+    /// The exit code.
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Damaged(_) => 1,
+            Self::Refused(_) => exit::REFUSED,
+            Self::Arguments(_) => exit::ARGUMENTS,
+        }
+    }
+}
+
+/// Does what the command line says.
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(args) => init::run(&args).await,
+        Command::Serve(args) => serve::run(&args).await,
+        Command::Clock(args) => clock::run(&args).await,
+
+        Command::PublishLocal(args) => publish_local::run(args).await,
+        Command::Gc(args) => gc::run(&args).await,
+        Command::Check(args) => check::run(&args).await,
+        Command::Export(args) => export::run(&args).await,
+        Command::Token(command) => token::run(command),
+        Command::Log(LogCommand::Audit { data }) => log::audit(&data),
+    }
+}
+
+/// Prints a line on standard output, for people and pipes.
+fn print(line: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}

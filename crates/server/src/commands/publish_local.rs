@@ -1,0 +1,125 @@
+//! `publish-local`: publishes what is on this machine without going through the network.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use smart_sync_store::id::CommitId;
+use smart_sync_store::manifest::{Fidelity, FileTime};
+use smart_sync_sync::exclude::Exclusions;
+use smart_sync_sync::ingest::{IngestOptions, Ingested, ingest};
+use smart_sync_sync::key::SecretKey;
+use smart_sync_sync::name::TypedRef;
+use smart_sync_sync::publish::{Standing, Target, sign};
+use smart_sync_sync::source::cache::ContentCache;
+use smart_sync_sync::source::directory::{DirectoryOptions, DirectorySource};
+use smart_sync_sync::source::git::GitRepository;
+use smart_sync_sync::time::UnixTime;
+
+use super::{Failure, print};
+use crate::args::PublishLocalArgs;
+use crate::data_dir::DataDir;
+use crate::http::now;
+use crate::realm::append::AppendError;
+use crate::realm::destination::LocalDestination;
+use crate::realm::{Realm, complete};
+
+pub(super) async fn run(args: PublishLocalArgs) -> anyhow::Result<()> {
+    let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
+    let key_path = args.key.clone().unwrap_or_else(|| realm.data.keys().join("publish.key"));
+    let key = SecretKey::load(&key_path, &mut || None)?;
+    let typed: TypedRef = args.reference.parse()?;
+    let target = Target {
+        origin: realm.origin.clone(),
+        channel: args.channel.parse()?,
+        reference: typed.candidates().into_iter().next().context("a ref has a name")?,
+        kind: args.kind.parse()?,
+    };
+    tokio::task::spawn_blocking(move || publish(&realm, &args, &target, &key)).await?
+}
+
+fn publish(
+    realm: &Arc<Realm>,
+    args: &PublishLocalArgs,
+    target: &Target,
+    key: &SecretKey,
+) -> anyhow::Result<()> {
+    let read = read_tree(realm, args, target)?;
+    let view = realm.view()?;
+    let newest = realm.newest(&view, &target.channel, &target.reference)?;
+    let previous = newest.as_ref().and_then(|newest| newest.publication.manifest);
+    if previous.is_some_and(|previous| previous.id == read.tree.manifest.id) {
+        return print(format_args!("{} {} is that tree already", target.channel, target.reference));
+    }
+    let standing = newest.map(|newest| Standing { seq: newest.publication.seq, leaf: newest.leaf });
+    let time = UnixTime::new(now()).context("the clock of this machine is beyond the year 9999")?;
+    let content_time = read.time.and_then(|time| UnixTime::new(u64::try_from(time).ok()?)).unwrap_or(time);
+    let publication = target.publication(&read.tree, read.commit, standing, content_time, time);
+    let note = sign(&publication, &[key])?;
+    let domain = realm.domain(&target.channel)?;
+    complete::check(&realm.store, &domain, &publication, previous, now())?.map_err(Failure::Refused)?;
+    let (_, index) = realm.append_publication(&note, &[], now()).map_err(|error| match error {
+        AppendError::Fault(error) => error,
+        AppendError::Moved(text) | AppendError::Refused(text) => Failure::Refused(text).into(),
+    })?;
+    let statistics = read.tree.statistics;
+    print(format_args!(
+        "{} {} number {}: {} entries, {} bytes; {} bytes of packs added; leaf {index} of the log",
+        target.channel,
+        target.reference,
+        publication.seq,
+        publication.content.entries,
+        publication.content.bytes,
+        statistics.bytes_sent
+    ))
+}
+
+struct Read {
+    tree: Ingested,
+    commit: Option<CommitId>,
+    time: Option<i64>,
+}
+
+fn read_tree(realm: &Arc<Realm>, args: &PublishLocalArgs, target: &Target) -> anyhow::Result<Read> {
+    let mut destination = LocalDestination::new(realm, &target.channel, now())?;
+    let cache_path = cache_path(realm, &args.source)?;
+    let cache = ContentCache::load(&cache_path);
+    let options = IngestOptions::default();
+    let (read, cache) = match &args.git {
+        Some(revision) => {
+            let repository = GitRepository::open(&args.source)?;
+            let commit = repository.resolve(revision)?;
+            let mut source = repository.tree(&commit, cache)?;
+            let tree = ingest(&mut source, &mut destination, options)?;
+            (Read { tree, commit: Some(commit.id), time: Some(commit.time) }, source.into_cache())
+        }
+        None => {
+            let options_of_directory = DirectoryOptions {
+                fidelity: if args.system { Fidelity::System } else { Fidelity::Git },
+                exclusions: Exclusions::default(),
+                now: file_time(now()),
+            };
+            let mut source = DirectorySource::open(&args.source, options_of_directory, cache)?;
+            let tree = ingest(&mut source, &mut destination, options)?;
+            (Read { tree, commit: None, time: None }, source.into_cache())
+        }
+    };
+    for warning in &read.tree.warnings {
+        tracing::warn!("{warning}");
+    }
+    cache.save(&cache_path)?;
+    Ok(read)
+}
+
+/// One cache for each place that is published from.
+fn cache_path(realm: &Realm, source: &Path) -> anyhow::Result<PathBuf> {
+    let source = source.canonicalize().with_context(|| format!("opening {}", source.display()))?;
+    let directory = realm.data.root().join("cache");
+    std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+    let name = smart_sync_store::id::ObjectId::of(source.as_os_str().as_encoded_bytes());
+    Ok(directory.join(format!("{name}.contents")))
+}
+
+fn file_time(now: u64) -> FileTime {
+    FileTime { seconds: i64::try_from(now).unwrap_or(i64::MAX), nanoseconds: 0 }
+}

@@ -1,0 +1,71 @@
+//! `serve`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::ServeArgs;
+use crate::data_dir::DataDir;
+use crate::http::listen::{Listener, bind};
+use crate::http::{App, now, router};
+use crate::realm::Realm;
+use crate::tokens::{TokenStore, path_in};
+
+pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let data = DataDir::open(&args.data.path)?;
+    let tokens = TokenStore::new(path_in(data.root()));
+    let realm = Arc::new(Realm::open(data, now()).await?);
+    realm.tick(now())?;
+    let listen = if args.listen.is_empty() { &realm.config.listen } else { &args.listen };
+    let sockets = bind(listen).await?;
+    let app = Arc::new(App::new(Arc::clone(&realm), tokens));
+    let listener = Arc::new(Listener::new(router(app), realm.config.tls.as_ref(), &realm.config.limits)?);
+    for socket in &sockets {
+        tracing::info!("listening on {}://{}", listener.scheme(), socket.local_addr()?);
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?;
+    let clock = tokio::spawn(clock(realm));
+    notify(&[sd_notify::NotifyState::Ready]);
+    listener
+        .serve(sockets, async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            notify(&[sd_notify::NotifyState::Stopping]);
+        })
+        .await;
+    clock.abort();
+    Ok(())
+}
+
+/// Signs the checkpoint again and again, so that clients can tell a server that is up to date from one that hides
+/// what is new.
+async fn clock(realm: Arc<Realm>) {
+    let seconds = realm.config.clock_interval_seconds;
+    if seconds == 0 {
+        return;
+    }
+    let mut interval = tokio::time::interval(Duration::from_secs(seconds));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        let realm = Arc::clone(&realm);
+        match tokio::task::spawn_blocking(move || realm.tick(now())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "the clock did not sign"),
+            Err(error) => tracing::error!(%error, "the clock stopped"),
+        }
+    }
+}
+
+/// Tells systemd, where it is listening.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "telling systemd");
+    }
+}

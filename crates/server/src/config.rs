@@ -1,0 +1,136 @@
+//! `server.toml`: what an operator decides about one server.
+//!
+//! Every value has a default, unknown keys are errors, and the file is read once at start.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use smart_sync_sync::name::ChannelPattern;
+
+/// The settings of a server.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Config {
+    /// The name of the realm.
+    pub(crate) origin: String,
+    /// Where to listen.
+    #[serde(default = "default_listen")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Certificate and key, both PEM; plain HTTP without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<TlsConfig>,
+    /// Channels that are invisible without a token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) private: Vec<String>,
+    /// Base URLs of mirrors that are asked for a larger log before anything is signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) peers: Vec<String>,
+    /// Seconds between two signatures of the clock of this server; 0 when it runs elsewhere.
+    #[serde(default = "default_clock_interval")]
+    pub(crate) clock_interval_seconds: u64,
+    /// What a client may ask of the server.
+    #[serde(default)]
+    pub(crate) limits: Limits,
+}
+
+/// Where the certificate lies.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct TlsConfig {
+    /// The chain, PEM.
+    pub(crate) certificate: PathBuf,
+    /// The private key, PEM.
+    pub(crate) key: PathBuf,
+}
+
+/// What a client may ask of the server.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Limits {
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// Connections at once from one address.
+    pub(crate) connections_per_address: usize,
+    /// Requests a second from one address, on average.
+    pub(crate) requests_per_second: u32,
+    /// Requests from one address before the average counts.
+    pub(crate) requests_burst: u32,
+    /// Seconds until the headers of a request must be there.
+    pub(crate) header_seconds: u64,
+    /// Seconds that a body may pause.
+    pub(crate) body_idle_seconds: u64,
+    /// Seconds that requests in progress get when the server stops.
+    pub(crate) stop_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            connections_per_address: 256,
+            requests_per_second: 500,
+            requests_burst: 5000,
+            header_seconds: 10,
+            body_idle_seconds: 30,
+            stop_seconds: 30,
+        }
+    }
+}
+
+fn default_listen() -> Vec<SocketAddr> {
+    vec![SocketAddr::from(([127, 0, 0, 1], 8480))]
+}
+
+const fn default_clock_interval() -> u64 {
+    60
+}
+
+impl Config {
+    /// The settings of a new server.
+    pub(crate) fn new(origin: String) -> Self {
+        Self {
+            origin,
+            listen: default_listen(),
+            tls: None,
+            private: Vec::new(),
+            peers: Vec::new(),
+            clock_interval_seconds: default_clock_interval(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Reads and checks the file.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let config: Self = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        config.private_patterns().with_context(|| format!("in {}: private", path.display()))?;
+        Ok(config)
+    }
+
+    /// The private channels.
+    pub(crate) fn private_patterns(&self) -> anyhow::Result<Vec<ChannelPattern>> {
+        self.private.iter().map(|pattern| Ok(pattern.parse()?)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let config = Config::new("lab.example.org".into());
+        let text = toml::to_string(&config).unwrap();
+        let read: Config = toml::from_str(&text).unwrap();
+        assert_eq!(toml::to_string(&read).unwrap(), text);
+        assert_eq!(read.listen, default_listen());
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error() {
+        let error = toml::from_str::<Config>("origin = \"a\"\nlisten-on = []").unwrap_err();
+        assert!(error.to_string().contains("listen-on"), "{error}");
+    }
+}

@@ -1,0 +1,164 @@
+//! `/files`: from a URL to a tree. Channels have slashes, so the refs that there are decide where a channel ends.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use askama::Template as _;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{Redirect, Response};
+use percent_encoding::percent_decode_str;
+use smart_sync_sync::name::{Channel, RefName, TypedRef};
+
+use super::index::{Index, Row, encode_segment};
+use super::problem::Problem;
+use super::read::visible_refs;
+use super::tree::{TreeView, html};
+use super::{App, blocking};
+use crate::realm::Published;
+
+/// `GET /`: where a person begins.
+pub(super) async fn front_page(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let view = app.realm.view()?;
+    let rows = vec![Row::directory(b"files"), Row::other(b"checkpoint", "the signed head of the log")];
+    let title = app.realm.origin.to_string();
+    let page = Index::new(&title, false, rows)
+        .with_note(format_args!("smart-sync realm {title}, root document {}", view.root.leaf()))
+        .render()
+        .map_err(|error| Problem::Fault(error.into()))?;
+    Ok(html(page, view.heads.time.seconds(), &headers))
+}
+
+/// `GET /files`
+pub(super) async fn without_slash() -> Redirect {
+    Redirect::permanent("/files/")
+}
+
+/// `GET /files/`
+pub(super) async fn top(state: State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+    serve(state, headers, String::new()).await
+}
+
+/// `GET /files/<channel>/<ref>/<path>`
+pub(super) async fn file(state: State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    // Names are bytes: the path is decoded segment by segment, from what was sent.
+    serve(state, headers, below_files(&uri).to_owned()).await
+}
+
+fn below_files(uri: &Uri) -> &str {
+    uri.path().strip_prefix("/files/").unwrap_or_default()
+}
+
+async fn serve(State(app): State<Arc<App>>, headers: HeaderMap, path: String) -> Result<Response, Problem> {
+    let segments: Vec<Vec<u8>> =
+        path.split('/').map(|segment| percent_decode_str(segment).collect()).collect();
+    // A slash or a dot segment that was encoded is not a way to write one that is not.
+    let is_sound = |segment: &Vec<u8>| !segment.contains(&b'/') && segment != b"." && segment != b"..";
+    if !segments.iter().all(is_sound) {
+        return Err(Problem::NotFound);
+    }
+    let caller = app.caller(&headers)?;
+    let lookup = {
+        let app = Arc::clone(&app);
+        let segments = segments.clone();
+        blocking(move || Ok(Lookup::new(&segments, visible_refs(&app, &caller)?))).await?
+    };
+    match lookup {
+        Lookup::Tree { published, rest } => {
+            if rest == segments.len() {
+                return Err(Problem::MovedToDirectory(format!("/files/{path}/")));
+            }
+            match tree_view(&app, &published)?.answer(segments[rest..].join(&b'/'), &headers).await? {
+                Some(response) => Ok(response),
+                None => Err(Problem::MovedToDirectory(format!("/files/{path}/"))),
+            }
+        }
+        Lookup::Names { names, is_slashed } => {
+            if !is_slashed {
+                return Err(Problem::MovedToDirectory(format!("/files/{path}/")));
+            }
+            let rows = names.iter().map(|name| Row::directory(name.as_bytes())).collect();
+            let title = format!("Index of /files/{path}");
+            let page =
+                Index::new(&title, true, rows).render().map_err(|error| Problem::Fault(error.into()))?;
+            let modified = app.realm.view()?.heads.time.seconds();
+            Ok(html(page, modified, &headers))
+        }
+        Lookup::Nothing => Err(Problem::NotFound),
+    }
+}
+
+fn tree_view(app: &App, published: &Published) -> Result<TreeView, Problem> {
+    let publication = &published.publication;
+    let manifest = publication.manifest.ok_or(Problem::NotFound)?;
+    let reference = &publication.reference;
+    Ok(TreeView {
+        store: Arc::clone(&app.realm.store),
+        domain: app.realm.domain(&publication.channel)?,
+        manifest: manifest.id,
+        title: format!("/files/{}/{}", publication.channel, encode_segment(short(reference).as_bytes())),
+        modified: publication.content_time.seconds(),
+        is_public: !app.realm.is_private(&publication.channel),
+        is_immutable: !matches!(reference, RefName::Branch(_)),
+    })
+}
+
+/// A ref as it stands in an index: without its kind.
+fn short(reference: &RefName) -> String {
+    let text = reference.to_string();
+    text.split_once(':').map_or(text.clone(), |(_, name)| name.to_owned())
+}
+
+/// What the first segments of a path mean.
+enum Lookup {
+    /// A tree; its path begins at this segment.
+    Tree { published: Published, rest: usize },
+    /// Channels, parts of channels or refs.
+    Names { names: BTreeSet<String>, is_slashed: bool },
+    /// Nothing that may be seen.
+    Nothing,
+}
+
+impl Lookup {
+    fn new(segments: &[Vec<u8>], refs: Vec<Published>) -> Self {
+        let texts: Vec<&str> = segments.iter().map_while(|segment| str::from_utf8(segment).ok()).collect();
+        // The shortest channel that has this ref: a longer one could only be reached through a ref of that name.
+        for at in 1..texts.len() {
+            let Ok(channel) = texts[..at].join("/").parse::<Channel>() else { continue };
+            let Ok(typed) = texts[at].parse::<TypedRef>() else { continue };
+            for candidate in typed.candidates() {
+                let found = refs.iter().position(|published| {
+                    published.publication.channel == channel
+                        && published.publication.reference == candidate
+                        && published.publication.manifest.is_some()
+                });
+                if let Some(found) = found {
+                    let published = refs.into_iter().nth(found);
+                    return published
+                        .map_or(Self::Nothing, |published| Self::Tree { published, rest: at + 1 });
+                }
+            }
+        }
+        Self::names(segments, &texts, &refs)
+    }
+
+    fn names(segments: &[Vec<u8>], texts: &[&str], refs: &[Published]) -> Self {
+        let is_slashed = segments.last().is_some_and(Vec::is_empty);
+        let prefix = texts.join("/");
+        let prefix = prefix.trim_end_matches('/');
+        let mut names = BTreeSet::new();
+        for published in refs.iter().filter(|published| published.publication.manifest.is_some()) {
+            let channel = published.publication.channel.as_str();
+            if channel == prefix {
+                names.insert(short(&published.publication.reference));
+            } else if let Some(below) = below(channel, prefix) {
+                names.extend(below.split('/').next().map(str::to_owned));
+            }
+        }
+        if names.is_empty() && !prefix.is_empty() { Self::Nothing } else { Self::Names { names, is_slashed } }
+    }
+}
+
+fn below<'a>(channel: &'a str, prefix: &str) -> Option<&'a str> {
+    if prefix.is_empty() { Some(channel) } else { channel.strip_prefix(prefix)?.strip_prefix('/') }
+}

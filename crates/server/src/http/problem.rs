@@ -1,0 +1,84 @@
+//! Answers that are not what was asked for: a status and one line of text.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// Why a request was not answered with what it asked for.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// 400: the request is malformed.
+    Malformed(String),
+    /// 401: a token is needed, or the one that came is not valid.
+    Unauthorized(&'static str),
+    /// 403: the token does not allow this.
+    Forbidden(String),
+    /// 301: a directory was asked for without the slash at its end.
+    MovedToDirectory(String),
+    /// 404: not here, or not for this caller.
+    NotFound,
+    /// 409: somebody else was first.
+    Conflict(String),
+    /// 422: understood, looked at, and refused.
+    Refused(String),
+    /// 429: too many requests.
+    TooMany {
+        /// When to try again.
+        retry_after_seconds: u64,
+    },
+    /// 503: busy, or stopping.
+    Busy(&'static str),
+    /// 500: a fault on this side. The log has the details; the answer does not.
+    Fault(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Fault(error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, text) = match &self {
+            Self::Malformed(text) => (StatusCode::BAD_REQUEST, text.as_str()),
+            Self::Unauthorized(text) => (StatusCode::UNAUTHORIZED, *text),
+            Self::Forbidden(text) => (StatusCode::FORBIDDEN, text.as_str()),
+            Self::MovedToDirectory(_) => {
+                (StatusCode::MOVED_PERMANENTLY, "moved: a directory ends in a slash")
+            }
+            Self::NotFound => (StatusCode::NOT_FOUND, "not found"),
+            Self::Conflict(text) => (StatusCode::CONFLICT, text.as_str()),
+            Self::Refused(text) => (StatusCode::UNPROCESSABLE_ENTITY, text.as_str()),
+            Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too many requests"),
+            Self::Busy(text) => (StatusCode::SERVICE_UNAVAILABLE, *text),
+            Self::Fault(error) => {
+                tracing::error!(error = format!("{error:#}"), "a request failed");
+                (StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says how")
+            }
+        };
+        let mut response = (status, format!("{text}\n")).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self {
+            Self::Unauthorized(_) => {
+                // Both schemes take the same token; wget and Portage only know Basic.
+                headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                headers
+                    .append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"smart-sync\""));
+            }
+            Self::MovedToDirectory(path) => {
+                if let Ok(path) = HeaderValue::try_from(path) {
+                    headers.insert(header::LOCATION, path);
+                }
+            }
+            Self::TooMany { retry_after_seconds } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
+            }
+            Self::Busy(_) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,369 @@
+//! `/files`: the trees as plain files and directory indexes, for clients that know nothing of smart-sync.
+//!
+//! A request resolves its ref once and works on that manifest to its end, so that an update in the middle of a
+//! download changes nothing about it. Contents are named by their hashes, which makes the entity tags.
+
+use std::sync::Arc;
+
+use askama::Template as _;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use smart_sync_store::Store;
+use smart_sync_store::content::name_content;
+use smart_sync_store::domain::Domain;
+use smart_sync_store::id::to_hex;
+use smart_sync_store::manifest::{
+    Attributes, Child, Content, Entry, Found, Manifest, Node, ReadError, TreePath,
+};
+
+use super::conditional::{Answer, Validators, evaluate};
+use super::index::{Index, Row};
+use super::problem::Problem;
+use crate::realm::pages::StorePages;
+
+/// How many symbolic links are followed on the way to a file.
+const LINKS_MAX: usize = 40;
+/// The longest target of a symbolic link that is followed.
+const LINK_BYTES_MAX: u64 = 4096;
+/// The most lines of a directory index. Who needs more has a client of ours.
+const ROWS_MAX: usize = 100_000;
+
+/// One version of a tree, as it is shown.
+#[derive(Clone)]
+pub(crate) struct TreeView {
+    pub(crate) store: Arc<Store>,
+    pub(crate) domain: Domain,
+    pub(crate) manifest: smart_sync_store::id::ManifestId,
+    /// What a browser shows as the name of the tree.
+    pub(crate) title: String,
+    /// When the content was made, for files that have no time of their own.
+    pub(crate) modified: u64,
+    /// Whether an answer may be kept by shared caches.
+    pub(crate) is_public: bool,
+    /// Whether this version is what the URL will always mean.
+    pub(crate) is_immutable: bool,
+}
+
+/// What a path leads to.
+enum Resolved {
+    File {
+        content: Content,
+        modified: u64,
+        name: Vec<u8>,
+    },
+    Directory {
+        rows: Vec<Row>,
+        path: TreePath,
+    },
+    /// A directory that was asked for without the slash at its end.
+    DirectoryWithoutSlash,
+}
+
+impl TreeView {
+    /// Answers a GET or HEAD for a path in the tree; `path` is decoded, without a slash at its beginning. None for a
+    /// directory that was asked for without the slash at its end.
+    pub(crate) async fn answer(
+        self,
+        path: Vec<u8>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Response>, Problem> {
+        let view = self.clone();
+        let resolved = tokio::task::spawn_blocking(move || {
+            let pages = StorePages::new(Arc::clone(&view.store), view.domain.clone());
+            let manifest = Manifest::open(pages, view.manifest, None).map_err(read_problem)?;
+            view.resolve(&manifest, &path)
+        })
+        .await
+        .map_err(|error| Problem::Fault(error.into()))??;
+        match resolved {
+            Resolved::File { content, modified, name } => {
+                Ok(Some(self.file(content, modified, &name, headers)))
+            }
+            Resolved::Directory { rows, path } => self.directory(rows, &path, headers).map(Some),
+            Resolved::DirectoryWithoutSlash => Ok(None),
+        }
+    }
+
+    fn resolve(&self, manifest: &Manifest<StorePages>, path: &[u8]) -> Result<Resolved, Problem> {
+        let (path, is_slashed) = match path.strip_suffix(b"/") {
+            Some(path) => (path, true),
+            None => (path, path.is_empty()),
+        };
+        let path = if path.is_empty() {
+            TreePath::root()
+        } else {
+            TreePath::new(path).map_err(|_| Problem::NotFound)?
+        };
+        match self.follow(manifest, path)? {
+            (_, Found::Entry(Entry { node: Node::File(_), .. })) if is_slashed => Err(Problem::NotFound),
+            (path, Found::Entry(entry)) if matches!(entry.node, Node::File(_)) => {
+                Ok(self.file_of(path, &entry)?)
+            }
+            (path, found) if is_directory(&found) => {
+                if !is_slashed {
+                    return Ok(Resolved::DirectoryWithoutSlash);
+                }
+                Ok(Resolved::Directory { rows: rows(manifest, &path)?, path })
+            }
+            _ => Err(Problem::NotFound),
+        }
+    }
+
+    fn file_of(&self, path: TreePath, entry: &Entry) -> Result<Resolved, Problem> {
+        let content = entry.content().ok_or(Problem::NotFound)?;
+        let modified = match &entry.attributes {
+            Attributes::System(Some(metadata)) => u64::try_from(metadata.modified.seconds).unwrap_or(0),
+            _ => self.modified,
+        };
+        Ok(Resolved::File { content: *content, modified, name: path.file_name().to_vec() })
+    }
+
+    /// Finds what stands at a path, through symbolic links as long as they stay within the tree.
+    fn follow(&self, manifest: &Manifest<StorePages>, path: TreePath) -> Result<(TreePath, Found), Problem> {
+        let mut path = path;
+        for _ in 0..LINKS_MAX {
+            match manifest.find(&path).map_err(read_problem)? {
+                Some(Found::Entry(Entry { node: Node::Symlink(target), .. })) => {
+                    path = self.link_target(&path, &target)?;
+                }
+                Some(Found::Entry(Entry { node: Node::Hardlink(target), .. })) => path = target,
+                Some(found) => return Ok((path, found)),
+                None => path = self.through_parent_link(manifest, &path)?,
+            }
+        }
+        Err(Problem::NotFound)
+    }
+
+    /// The path with the first of its directories that is a symbolic link replaced by where that leads.
+    fn through_parent_link(
+        &self,
+        manifest: &Manifest<StorePages>,
+        path: &TreePath,
+    ) -> Result<TreePath, Problem> {
+        let bytes = path.as_bytes();
+        for slash in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
+            let directory = TreePath::new(&bytes[..slash]).map_err(|_| Problem::NotFound)?;
+            if let Some(Entry { node: Node::Symlink(target), .. }) =
+                manifest.get(&directory).map_err(read_problem)?
+            {
+                let target = self.link_target(&directory, &target)?;
+                let joined =
+                    [target.as_bytes(), if target.is_root() { &b""[..] } else { b"/" }, &bytes[slash + 1..]];
+                return TreePath::new(joined.concat()).map_err(|_| Problem::NotFound);
+            }
+        }
+        Err(Problem::NotFound)
+    }
+
+    fn link_target(&self, link: &TreePath, target: &Content) -> Result<TreePath, Problem> {
+        if target.size > LINK_BYTES_MAX {
+            return Err(Problem::NotFound);
+        }
+        let stream = self.store.read_content(&self.domain, *target, 0..target.size);
+        let pieces: Vec<Bytes> = tokio::runtime::Handle::current()
+            .block_on(stream.try_collect())
+            .map_err(|error| Problem::Fault(error.into()))?;
+        resolve_link(link, &pieces.concat()).ok_or(Problem::NotFound)
+    }
+
+    fn file(self, content: Content, modified: u64, name: &[u8], headers: &HeaderMap) -> Response {
+        let validators = Validators {
+            etag: format!("\"{}\"", to_hex(&content.id.as_bytes()[..16])),
+            modified,
+            size: content.size,
+        };
+        let answer = evaluate(headers, &validators);
+        let mut response = match answer {
+            Answer::Whole => self.content(StatusCode::OK, content, 0..content.size),
+            Answer::Part { start, end } => {
+                let mut response = self.content(StatusCode::PARTIAL_CONTENT, content, start..end);
+                let range = format!("bytes {start}-{}/{}", end - 1, content.size);
+                insert(&mut response, header::CONTENT_RANGE, &range);
+                response
+            }
+            Answer::NotModified => StatusCode::NOT_MODIFIED.into_response(),
+            Answer::PreconditionFailed => StatusCode::PRECONDITION_FAILED.into_response(),
+            Answer::RangeNotSatisfiable => {
+                let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+                insert(&mut response, header::CONTENT_RANGE, &format!("bytes */{}", content.size));
+                response
+            }
+        };
+        insert(&mut response, header::ACCEPT_RANGES, "bytes");
+        insert(&mut response, header::CONTENT_TYPE, content_type(name));
+        // What is published is data, not a page of this site: a browser must not run it.
+        insert(&mut response, header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'");
+        insert(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        self.add_validators(&mut response, &validators);
+        response
+    }
+
+    fn content(&self, status: StatusCode, content: Content, range: std::ops::Range<u64>) -> Response {
+        let length = range.end - range.start;
+        let stream = self.store.read_content(&self.domain, content, range).inspect_err(|error| {
+            // The status is out already: all that is left is to break the connection off, and to say why here.
+            tracing::error!(error = %error, "reading a content that is being served");
+        });
+        let mut response = (status, Body::from_stream(stream)).into_response();
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        response
+    }
+
+    fn directory(self, rows: Vec<Row>, path: &TreePath, headers: &HeaderMap) -> Result<Response, Problem> {
+        let title =
+            if path.is_root() { format!("{}/", self.title) } else { format!("{}/{path}/", self.title) };
+        let page = Index::new(&format!("Index of {title}"), true, rows)
+            .with_note(format_args!("manifest blake3:{}", self.manifest))
+            .render()
+            .map_err(|error| Problem::Fault(error.into()))?;
+        Ok(self.page(page, headers))
+    }
+
+    fn page(self, page: String, headers: &HeaderMap) -> Response {
+        let mut response = html(page, self.modified, headers);
+        self.add_cache_control(&mut response);
+        response
+    }
+
+    fn add_validators(&self, response: &mut Response, validators: &Validators) {
+        insert(response, header::ETAG, &validators.etag);
+        insert(response, header::LAST_MODIFIED, &http_date(validators.modified));
+        self.add_cache_control(response);
+    }
+
+    fn add_cache_control(&self, response: &mut Response) {
+        let value = match (self.is_public, self.is_immutable) {
+            (true, true) => "public, max-age=3600",
+            (true, false) => "public, no-cache",
+            (false, _) => "private, no-cache",
+        };
+        insert(response, header::CACHE_CONTROL, value);
+    }
+}
+
+/// A page of ours, with an entity tag made of its bytes.
+pub(crate) fn html(page: String, modified: u64, headers: &HeaderMap) -> Response {
+    let name = name_content(page.as_bytes());
+    let etag = format!("\"{}\"", to_hex(&name.id.as_bytes()[..16]));
+    let validators = Validators { etag, modified, size: page.len() as u64 };
+    let mut without_range = headers.clone();
+    without_range.remove(header::RANGE);
+    let mut response = match evaluate(&without_range, &validators) {
+        Answer::NotModified => StatusCode::NOT_MODIFIED.into_response(),
+        Answer::PreconditionFailed => StatusCode::PRECONDITION_FAILED.into_response(),
+        _ => page.into_response(),
+    };
+    insert(&mut response, header::CONTENT_TYPE, "text/html; charset=utf-8");
+    insert(&mut response, header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'");
+    insert(&mut response, header::ETAG, &validators.etag);
+    insert(&mut response, header::LAST_MODIFIED, &http_date(modified));
+    response
+}
+
+fn is_directory(found: &Found) -> bool {
+    match found {
+        Found::ImpliedDirectory => true,
+        Found::Entry(entry) => matches!(entry.node, Node::Directory),
+    }
+}
+
+fn rows(manifest: &Manifest<StorePages>, path: &TreePath) -> Result<Vec<Row>, Problem> {
+    let children = manifest.children(path, None).map_err(read_problem)?.ok_or(Problem::NotFound)?;
+    let mut rows = Vec::new();
+    for child in children.take(ROWS_MAX) {
+        rows.push(row(&child.map_err(read_problem)?));
+    }
+    Ok(rows)
+}
+
+fn row(child: &Child) -> Row {
+    let name = child.name();
+    match child.entry.as_ref().map(|entry| &entry.node) {
+        None | Some(Node::Directory) => Row::directory(name),
+        Some(Node::File(content)) => Row::file(name, content.size),
+        Some(Node::Symlink(_)) => Row::other(name, "link"),
+        Some(Node::Hardlink(_)) => Row::other(name, "hard link"),
+        Some(Node::Submodule(commit)) => Row::other(name, &format!("submodule {commit}")),
+        Some(Node::Device { .. } | Node::Fifo | Node::Socket) => Row::other(name, "special file"),
+    }
+}
+
+/// Where a symbolic link leads, if that is inside of the tree.
+fn resolve_link(link: &TreePath, target: &[u8]) -> Option<TreePath> {
+    if target.starts_with(b"/") {
+        return None;
+    }
+    let mut names: Vec<&[u8]> = link.components().collect();
+    names.pop();
+    for name in target.split(|byte| *byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => {
+                names.pop()?;
+            }
+            name => names.push(name),
+        }
+    }
+    if names.is_empty() { Some(TreePath::root()) } else { TreePath::new(names.join(&b'/')).ok() }
+}
+
+fn read_problem(error: ReadError) -> Problem {
+    Problem::Fault(anyhow::Error::new(error))
+}
+
+fn insert(response: &mut Response, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn http_date(seconds: u64) -> String {
+    httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+}
+
+/// Text is shown in a browser, everything else is offered as a file.
+fn content_type(name: &[u8]) -> &'static str {
+    const TEXT: &[&[u8]] = &[
+        b"txt", b"md", b"rst", b"nix", b"toml", b"yaml", b"yml", b"json", b"conf", b"cfg", b"ini", b"sh",
+        b"py", b"rs", b"c", b"h", b"cpp", b"go", b"js", b"ts", b"css", b"html", b"xml", b"ebuild", b"eclass",
+        b"patch", b"diff", b"asc", b"sha256", b"log", b"service", b"socket", b"timer", b"lock",
+    ];
+    let extension = name.rsplit(|byte| *byte == b'.').next().filter(|extension| extension.len() < name.len());
+    let is_text = match extension {
+        Some(extension) => TEXT.iter().any(|text| text.eq_ignore_ascii_case(extension)),
+        // README, LICENSE, Makefile, Manifest, layout files.
+        None => name.iter().any(u8::is_ascii_uppercase),
+    };
+    if is_text { "text/plain; charset=utf-8" } else { "application/octet-stream" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(link: &str, target: &str, expected: Option<&str>) {
+        let link = TreePath::new(link.as_bytes()).unwrap();
+        let found = resolve_link(&link, target.as_bytes());
+        let expected = expected.map(|path| match path {
+            "" => TreePath::root(),
+            path => TreePath::new(path.as_bytes()).unwrap(),
+        });
+        assert_eq!(found, expected, "{link} -> {target}");
+    }
+
+    #[test]
+    fn links_are_followed_within_the_tree_only() {
+        check("a/link", "b", Some("a/b"));
+        check("a/link", "../b", Some("b"));
+        check("a/link", "..", Some(""));
+        check("a/link", "./b//c/", Some("a/b/c"));
+        check("link", "../etc/passwd", None);
+        check("a/link", "../../etc/passwd", None);
+        check("a/link", "/etc/passwd", None);
+        check("a/link", "../.git/config", None);
+    }
+}

@@ -1,0 +1,162 @@
+//! Requests that change something: uploads, publications, root documents, cosignatures.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use smart_sync_store::Added;
+use smart_sync_store::error::StoreError;
+use smart_sync_store::id::{ObjectId, PackId};
+use smart_sync_store::object::{ObjectKey, ObjectKind};
+use smart_sync_store::pack::VerifiedPack;
+use smart_sync_sync::name::Channel;
+use smart_sync_sync::record::{Publication, Unverified};
+use smart_sync_sync::wire::submission::Submission;
+
+use super::problem::Problem;
+use super::read::evidence_answer;
+use super::{App, KEY_BYTES, blocking, now};
+use crate::realm::append::AppendError;
+use crate::realm::{complete, timestamp};
+use crate::tokens::{Caller, Verb};
+
+/// `POST /v1/missing/<channel>`: which of these objects have to be sent.
+pub(super) async fn missing(
+    State(app): State<Arc<App>>,
+    Path(channel): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Vec<u8>, Problem> {
+    let channel = parse_channel(&channel)?;
+    let domain = app.domain_to_write(&app.caller(&headers)?, &channel)?;
+    if body.len() % KEY_BYTES != 0 {
+        return Err(Problem::Malformed(format!("object keys have {KEY_BYTES} bytes each")));
+    }
+    let keys = body.chunks_exact(KEY_BYTES).map(read_key).collect::<Result<Vec<_>, _>>()?;
+    blocking(move || {
+        let missing = app.realm.store.missing(&domain, &keys, timestamp(now())).map_err(store_problem)?;
+        let missing: std::collections::HashSet<_> = missing.into_iter().collect();
+        Ok(keys.iter().map(|key| u8::from(missing.contains(key))).collect())
+    })
+    .await
+}
+
+fn read_key(bytes: &[u8]) -> Result<ObjectKey, Problem> {
+    let (kind, id) = bytes.split_first_chunk::<1>().ok_or_else(|| Problem::Malformed("no key".to_owned()))?;
+    let kind = ObjectKind::from_code(kind[0]).map_err(|error| Problem::Malformed(error.to_string()))?;
+    let id = id.try_into().map_err(|_| Problem::Malformed("an id has 32 bytes".to_owned()))?;
+    Ok(ObjectKey::new(kind, ObjectId::from_bytes(id)))
+}
+
+/// `PUT /v1/pack/<channel>/<pack>`: takes a pack in. When this is answered with success, the pack is durable.
+pub(super) async fn pack(
+    State(app): State<Arc<App>>,
+    Path((channel, pack)): Path<(String, String)>,
+    headers: HeaderMap,
+    request: axum::extract::Request,
+) -> Result<StatusCode, Problem> {
+    let channel = parse_channel(&channel)?;
+    let id: PackId = pack.parse().map_err(|error| Problem::Malformed(format!("{error}")))?;
+    let domain = app.domain_to_write(&app.caller(&headers)?, &channel)?;
+    // The body is read only when there is room for it; until then the sender waits.
+    let _room = app.uploads.acquire().await.map_err(|_| Problem::Busy("the server is stopping"))?;
+    let body = axum::body::to_bytes(request.into_body(), smart_sync_store::pack::PACK_LEN_MAX)
+        .await
+        .map_err(|error| Problem::Malformed(format!("the pack did not arrive: {error}")))?;
+    let verified = blocking(move || {
+        VerifiedPack::verify(body)
+            .map_err(|error| Problem::Refused(format!("{:#}", anyhow::Error::new(error))))
+    })
+    .await?;
+    if verified.id() != id {
+        return Err(Problem::Refused(format!("this pack is {}, not {id}", verified.id())));
+    }
+    let added = app.realm.store.add_verified(&domain, &verified, timestamp(now())).await;
+    Ok(match added.map_err(store_problem)? {
+        Added::New => StatusCode::CREATED,
+        Added::Known => StatusCode::OK,
+    })
+}
+
+/// `POST /v1/publish`: makes a publication part of the log. When this is answered with success, it is durable.
+pub(super) async fn publish(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let caller = app.caller(&headers)?;
+    let submission = Submission::decode(&body).map_err(|error| Problem::Malformed(error.to_string()))?;
+    let publication = Unverified::<Publication>::parse(&submission.note)
+        .and_then(|note| note.claims())
+        .map_err(|error| Problem::Refused(error.to_string()))?;
+    let domain = app.domain_to_write(&caller, &publication.channel)?;
+    if publication.origin != app.realm.origin {
+        return Err(Problem::Refused(format!(
+            "this server keeps {}, not {}",
+            app.realm.origin, publication.origin
+        )));
+    }
+    blocking(move || {
+        let view = app.realm.view()?;
+        let previous = app.realm.newest(&view, &publication.channel, &publication.reference)?;
+        let previous = previous.and_then(|previous| previous.publication.manifest);
+        let verdict = complete::check(&app.realm.store, &domain, &publication, previous, now())?;
+        verdict.map_err(Problem::Refused)?;
+        let appended = app.realm.append_publication(&submission.note, &submission.sidecars, now());
+        let (view, index) = appended.map_err(append_problem)?;
+        let (channel, reference) = (&publication.channel, &publication.reference);
+        tracing::info!(%channel, %reference, index, seq = publication.seq, "published");
+        evidence_answer(&app, &view, channel, reference, None)
+    })
+    .await
+}
+
+/// `POST /v1/root`: makes a root document part of the log.
+pub(super) async fn root(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let now = now();
+    match app.caller(&headers)? {
+        Caller::Holder(token) if token.verbs.contains(&Verb::Admin) => {}
+        Caller::Holder(_) => {
+            return Err(Problem::Forbidden("this token does not allow root documents".to_owned()));
+        }
+        Caller::Anonymous => return Err(Problem::Unauthorized("root documents need a token")),
+    }
+    blocking(move || {
+        let view = app.realm.append_root(&body, now).map_err(append_problem)?;
+        let version = view.root.record().version;
+        tracing::info!(version, "a new root document is in force");
+        Ok(format!("version {version} is in force\n").into_response())
+    })
+    .await
+}
+
+/// `POST /v1/cosignature`: takes over the signature of a clock or a witness.
+pub(super) async fn cosignature(State(app): State<Arc<App>>, body: Bytes) -> Result<StatusCode, Problem> {
+    blocking(move || app.realm.add_cosignature(&body).map_err(append_problem)).await?;
+    Ok(StatusCode::OK)
+}
+
+fn parse_channel(segment: &str) -> Result<Channel, Problem> {
+    segment.parse().map_err(|error: smart_sync_sync::name::NameError| Problem::Malformed(error.to_string()))
+}
+
+fn append_problem(error: AppendError) -> Problem {
+    match error {
+        AppendError::Moved(text) => Problem::Conflict(text),
+        AppendError::Refused(text) => Problem::Refused(text),
+        AppendError::Fault(error) => Problem::Fault(error),
+    }
+}
+
+fn store_problem(error: StoreError) -> Problem {
+    match error {
+        StoreError::Refused(_) => Problem::Refused(format!("{:#}", anyhow::Error::new(error))),
+        error => Problem::Fault(error.into()),
+    }
+}

@@ -1,0 +1,224 @@
+//! The realm that a server keeps: its log, its store, and the rules by which both grow.
+//!
+//! Everything that the log says is on disk before anybody is told of it. One process at a time appends, under a lock
+//! that all processes of the machine share, so that `publish-local`, `gc` and `serve` run side by side; readers work
+//! on views and wait for nobody.
+
+pub(crate) mod append;
+pub(crate) mod complete;
+pub(crate) mod destination;
+pub(crate) mod fetch;
+pub(crate) mod index;
+pub(crate) mod log_files;
+pub(crate) mod pages;
+pub(crate) mod secrets;
+pub(crate) mod view;
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use anyhow::Context;
+use smart_sync_store::Store;
+use smart_sync_store::catalogue::Timestamp;
+use smart_sync_store::domain::Domain;
+use smart_sync_store::manifest::ManifestSummary;
+use smart_sync_sync::key::SecretKey;
+use smart_sync_sync::log::checkpoint::Checkpoint;
+use smart_sync_sync::log::heads::{Head, HeadKey};
+use smart_sync_sync::log::merkle::LogHash;
+use smart_sync_sync::name::{Channel, ChannelPattern, Origin, RefName};
+use smart_sync_sync::note::Note;
+use smart_sync_sync::record::{NoteRecord as _, Opening, Publication};
+
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use index::Index;
+use log_files::LogFiles;
+use secrets::Secrets;
+use view::{Identity, View};
+
+/// A realm and everything it consists of.
+pub(crate) struct Realm {
+    pub(crate) data: DataDir,
+    pub(crate) config: Config,
+    pub(crate) origin: Origin,
+    pub(crate) files: LogFiles,
+    pub(crate) secrets: Secrets,
+    pub(crate) store: Arc<Store>,
+    private: Vec<ChannelPattern>,
+    log_key: SecretKey,
+    clock_key: Option<SecretKey>,
+    index: Mutex<Index>,
+    view: RwLock<Arc<View>>,
+}
+
+/// A publication as the log holds it, with what opens it where it is sealed.
+pub(crate) struct Published {
+    pub(crate) leaf: LogHash,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) opening: Option<Opening>,
+    pub(crate) publication: Publication,
+}
+
+impl Published {
+    /// The note that the publisher signed.
+    pub(crate) fn note(&self) -> &[u8] {
+        self.opening.as_ref().map_or(&self.bytes, |opening| &opening.note)
+    }
+}
+
+impl Realm {
+    /// Opens the realm in a data directory.
+    pub(crate) async fn open(data: DataDir, now: u64) -> anyhow::Result<Self> {
+        let config = data.load_config()?;
+        let files = LogFiles::new(data.log());
+        let secrets = Secrets::new(data.secrets());
+        let checkpoint = files.checkpoint()?.context("the log has no checkpoint")?;
+        let size = Checkpoint::parse(Note::parse(&checkpoint)?.text())?.size;
+        let first = files.leaf(0, size).context("reading the first leaf of the log")?;
+        let mut index = Index::open(&data.index(), &LogHash::of_leaf(&first))?;
+        let view = View::load(&files, &mut index, &secrets, None)?;
+        let store = Store::open(&data.store(), timestamp(now)).await.context("opening the store")?;
+        Ok(Self {
+            origin: config.origin.parse().context("origin in server.toml")?,
+            private: config.private_patterns()?,
+            log_key: load_key(&data, "log")?,
+            clock_key: if config.clock_interval_seconds > 0 { Some(load_key(&data, "clock")?) } else { None },
+            index: Mutex::new(index),
+            view: RwLock::new(Arc::new(view)),
+            store: Arc::new(store),
+            data,
+            config,
+            files,
+            secrets,
+        })
+    }
+
+    /// The realm as it stands now.
+    pub(crate) fn view(&self) -> anyhow::Result<Arc<View>> {
+        let current = Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner));
+        if Identity::of(&self.files.checkpoint_path())? == current.identity {
+            return Ok(current);
+        }
+        let mut index = self.index();
+        // Another thread may have been faster while this one waited for the index.
+        let current = Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner));
+        if Identity::of(&self.files.checkpoint_path())? == current.identity {
+            return Ok(current);
+        }
+        let newest = Arc::new(View::load(&self.files, &mut index, &self.secrets, Some(&current))?);
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&newest);
+        Ok(newest)
+    }
+
+    /// The index of the log. It covers at least what the newest view has.
+    pub(crate) fn index(&self) -> std::sync::MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a channel is invisible without a token.
+    pub(crate) fn is_private(&self, channel: &Channel) -> bool {
+        self.private.iter().any(|pattern| pattern.matches(channel))
+    }
+
+    /// Where a channel's objects are. Each private channel has a domain of its own.
+    pub(crate) fn domain(&self, channel: &Channel) -> anyhow::Result<Domain> {
+        if self.is_private(channel) {
+            return format!("private/{channel}")
+                .parse()
+                .with_context(|| format!("the channel {channel} has too many parts for a private one"));
+        }
+        Ok(Domain::public())
+    }
+
+    /// The key of a ref in the table of heads. A private channel that was never published to has none.
+    pub(crate) fn head_key(&self, channel: &Channel, reference: &RefName) -> anyhow::Result<Option<HeadKey>> {
+        if !self.is_private(channel) {
+            return Ok(Some(HeadKey::open(channel, reference)));
+        }
+        let secret = self.secrets.slot_secret(channel)?;
+        Ok(secret.map(|secret| HeadKey::sealed(&secret.slot(channel, reference))))
+    }
+
+    /// Where a ref stands in a view.
+    pub(crate) fn head(
+        &self,
+        view: &View,
+        channel: &Channel,
+        reference: &RefName,
+    ) -> anyhow::Result<Option<Head>> {
+        Ok(self.head_key(channel, reference)?.and_then(|key| view.table.get(&key).cloned()))
+    }
+
+    /// The publication at a leaf.
+    pub(crate) fn published(&self, index: u64, size: u64) -> anyhow::Result<Published> {
+        let bytes = self.files.leaf(index, size)?;
+        let leaf = LogHash::of_leaf(&bytes);
+        let is_sealed = bytes.starts_with(smart_sync_sync::record::Sealed::HEADER.as_bytes());
+        let opening = if is_sealed { Some(self.secrets.opening(&leaf)?) } else { None };
+        let note = Note::parse(opening.as_ref().map_or(&bytes, |opening| &opening.note))?;
+        let publication = Publication::parse(note.text())?;
+        Ok(Published { leaf, bytes, opening, publication })
+    }
+
+    /// The newest publication of a ref.
+    pub(crate) fn newest(
+        &self,
+        view: &View,
+        channel: &Channel,
+        reference: &RefName,
+    ) -> anyhow::Result<Option<Published>> {
+        self.head(view, channel, reference)?.map(|head| self.published(head.index, view.size)).transpose()
+    }
+
+    /// Whether a ref of the channel's domain is this manifest now, which means that all of it is here and stays.
+    pub(crate) fn has_published(
+        &self,
+        channel: &Channel,
+        manifest: &ManifestSummary,
+    ) -> anyhow::Result<bool> {
+        let view = self.view()?;
+        let domain = self.domain(channel)?;
+        for (other, _, head) in self.refs(&view)? {
+            let publication = self.published(head.index, view.size)?.publication;
+            if publication.manifest.is_some_and(|found| found.id == manifest.id)
+                && self.domain(&other)? == domain
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The root documents that a client may lack that last verified a log of `base` leaves.
+    pub(crate) fn roots_after(&self, view: &View, base: Option<u64>) -> anyhow::Result<Vec<Vec<u8>>> {
+        let leaves = self.index().roots_from(base.unwrap_or(0))?;
+        leaves.into_iter().map(|leaf| self.files.leaf(leaf, view.size)).collect()
+    }
+
+    /// All channels and refs of a view, private ones included.
+    pub(crate) fn refs(&self, view: &View) -> anyhow::Result<Vec<(Channel, RefName, Head)>> {
+        let mut refs: Vec<_> = view
+            .table
+            .heads()
+            .iter()
+            .filter_map(|head| {
+                head.key.channel_and_ref().map(|(channel, reference)| (channel, reference, head.clone()))
+            })
+            .collect();
+        for (key, channel, reference) in self.index().sealed_refs()? {
+            let head = view.table.heads().iter().find(|head| head.key.as_str() == key);
+            refs.extend(head.map(|head| (channel, reference, head.clone())));
+        }
+        Ok(refs)
+    }
+}
+
+/// The store's time.
+pub(crate) fn timestamp(now: u64) -> Timestamp {
+    Timestamp(i64::try_from(now).unwrap_or(i64::MAX))
+}
+
+/// A key of the server. It signs without anybody being there, so it has no passphrase.
+pub(crate) fn load_key(data: &DataDir, name: &str) -> anyhow::Result<SecretKey> {
+    Ok(SecretKey::load(&data.keys().join(format!("{name}.key")), &mut || None)?)
+}

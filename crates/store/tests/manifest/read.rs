@@ -45,7 +45,7 @@ fn a_wide_directory_is_listed_in_parts() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn listings_and_lookups_agree_with_the_entries(git in git_entries(300), system in system_entries(150), probe in "[ab!0/-]{1,6}") {

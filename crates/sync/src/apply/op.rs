@@ -181,3 +181,62 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
         other => Err(DecodeError::invalid(format!("{other} is not a flag"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_kind() -> Vec<Op> {
+        let time = FileTime { seconds: -1, nanoseconds: 7 };
+        let print = Fingerprint { inode: u64::MAX, size: 300, modified: time, changed: time };
+        let xattr = Xattr { name: (*b"user.a").into(), value: (*b"b").into() };
+        let full = Metadata {
+            mode: 0o7777,
+            owner: Some((1, u32::MAX)),
+            modified: Some(time),
+            xattrs: Some(vec![xattr]),
+        };
+        let bare = Metadata { mode: 0, owner: None, modified: None, xattrs: None };
+        let kinds = [
+            OpKind::Clear,
+            OpKind::MakeRoom,
+            OpKind::MakeDirectory { mode: 0o755 },
+            OpKind::Place { staged: (*b"staged").into() },
+            OpKind::Link { target: (*b"target").into() },
+            OpKind::SetMetadata(FileKind::Directory, full),
+            OpKind::SetMetadata(FileKind::File, bare),
+            OpKind::Delete,
+            OpKind::RemoveDirectory,
+        ];
+        let op = |(number, kind)| Op {
+            path: (*b"a/path").into(),
+            expected: (number % 2 == 0).then_some(print),
+            kind,
+        };
+        kinds.into_iter().enumerate().map(op).collect()
+    }
+
+    #[test]
+    fn steps_come_back_and_no_part_of_them_is_taken_for_all() {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &every_kind());
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(decode(&mut reader).unwrap(), every_kind());
+        reader.finish().unwrap();
+        for len in 0..bytes.len() {
+            assert!(decode(&mut Reader::new(&bytes[..len])).is_err(), "cut at {len}");
+        }
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut other = bytes.clone();
+                other[at] ^= 1 << bit;
+                let mut reader = Reader::new(&other);
+                if let Ok(ops) = decode(&mut reader) {
+                    let mut again = Vec::new();
+                    encode(&mut again, &ops);
+                    assert_eq!(again, other[..other.len() - reader.rest().len()], "byte {at}, bit {bit}");
+                }
+            }
+        }
+    }
+}

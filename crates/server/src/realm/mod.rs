@@ -64,6 +64,11 @@ impl Published {
     pub(crate) fn note(&self) -> &[u8] {
         self.opening.as_ref().map_or(&self.bytes, |opening| &opening.note)
     }
+
+    /// What the next publication names as the one before: the hash of the note, sealed or not.
+    pub(crate) fn note_hash(&self) -> LogHash {
+        LogHash::of_leaf(self.note())
+    }
 }
 
 impl Realm {

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod github;
 pub mod interrupt;
 pub mod output;
+pub mod realm;
 pub mod reference;
 pub mod server_url;
 pub mod settings;

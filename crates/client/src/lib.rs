@@ -14,4 +14,5 @@ pub mod reference;
 pub mod server_url;
 pub mod settings;
 pub mod state_dir;
+pub mod sync;
 pub mod token;

@@ -4,6 +4,7 @@ pub mod fetch;
 pub mod pages;
 pub mod place;
 mod realm_tree;
+mod repository_tree;
 pub mod session;
 
 use std::path::Path;
@@ -33,8 +34,6 @@ pub struct Surroundings<'a> {
 pub fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
     match &settings.tree.source {
         TreeSource::Channel { .. } => realm_tree::run(settings, surroundings),
-        TreeSource::Repository(address) => {
-            Err(Failure::message(Exit::Arguments, format!("{address} cannot be followed by this version")))
-        }
+        TreeSource::Repository(address) => repository_tree::run(address, settings, surroundings),
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use reqwest::{Method, StatusCode};
 use smart_sync_store::id::ManifestId;
-use smart_sync_store::manifest::Fidelity;
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::trust::Verified;

@@ -6,14 +6,18 @@
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use smart_sync_store::content::name_content;
 use smart_sync_store::id::ManifestId;
-use smart_sync_store::manifest::{Entry, Fidelity, FileTime, Manifest, ManifestSummary};
+use smart_sync_store::manifest::{
+    Content, Entry, Fidelity, FileTime, GitMode, Manifest, ManifestSummary, TreePath,
+};
 use smart_sync_sync::apply::lock::Holder;
 use smart_sync_sync::apply::plan::{ApplyPlan, Need, PlanInput, Policy, plan};
 use smart_sync_sync::apply::preflight::preflight;
 use smart_sync_sync::apply::run::{ReadyTarget, Recovery};
 use smart_sync_sync::apply::scan::{Rehash, Scan, ScanOptions, scan};
 use smart_sync_sync::apply::stage::Stage;
+use smart_sync_sync::apply::stat::FileKind;
 use smart_sync_sync::apply::stat_cache::StatCache;
 use smart_sync_sync::apply::{Stamp, Version};
 use smart_sync_sync::exclude::Exclusions;
@@ -107,8 +111,27 @@ impl<'a> Session<'a> {
 
     /// The entries of what was applied. Where its pages are lost, nothing is known of it, and what is there is
     /// compared with what is wanted, file by file.
-    fn applied_entries(&self) -> Vec<Entry> {
+    pub fn applied_entries(&self) -> Vec<Entry> {
         self.manifest().and_then(|manifest| self.pages.entries(manifest).ok()).unwrap_or_default()
+    }
+
+    /// The names of the file or link at a path of the target, if it is of this type and size.
+    pub fn local_content(
+        &self,
+        path: &TreePath,
+        mode: GitMode,
+        size: u64,
+    ) -> Result<Option<Content>, Failure> {
+        let tree = self.ready.target().tree();
+        let path = path.as_bytes();
+        let Ok(Some(stat)) = tree.stat(path) else { return Ok(None) };
+        match stat.kind {
+            FileKind::File if !mode.is_symlink() && stat.size == size => {
+                Ok(super::repository_tree::name(&mut tree.open_file(path)?, size)?)
+            }
+            FileKind::Symlink if mode.is_symlink() => Ok(Some(name_content(&tree.read_link(path)?))),
+            _ => Ok(None),
+        }
     }
 
     /// Compares the target with what was applied.

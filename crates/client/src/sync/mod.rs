@@ -1,6 +1,7 @@
 //! The sync: `smart-sync` without a subcommand.
 
 pub mod fetch;
+pub mod look;
 pub mod pages;
 pub mod place;
 mod realm_tree;

@@ -117,6 +117,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/v1/missing/{channel}",
             post(write::missing).layer(DefaultBodyLimit::max(KEYS_MAX * KEY_BYTES)),
         )
+        .route(
+            "/v1/missing-contents/{channel}",
+            post(write::missing_contents).layer(DefaultBodyLimit::max(LOCATE_BYTES_MAX)),
+        )
+        .route("/v1/has-manifest/{channel}/{manifest}", get(write::has_manifest))
         .route("/v1/pack/{channel}/{pack}", put(write::pack).layer(DefaultBodyLimit::max(PACK_LEN_MAX)))
         .route("/v1/publish", post(write::publish).layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX)))
         .route("/v1/root", post(write::root).layer(DefaultBodyLimit::max(1 << 16)))

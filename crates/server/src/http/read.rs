@@ -10,15 +10,15 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use smart_sync_store::codec::put_prefixed;
 use smart_sync_store::domain::Domain;
-use smart_sync_store::id::{BlobId, ManifestId};
-use smart_sync_store::manifest::{Content, Manifest, Node as TreeNode};
+use smart_sync_store::id::ManifestId;
+use smart_sync_store::manifest::{Manifest, Node as TreeNode};
 use smart_sync_store::object::ObjectKey;
 use smart_sync_sync::evidence::{BuildError, DatedIndexes, Evidence, Inquiry, LogReader, Private, build};
 use smart_sync_sync::log::heads::HeadKey;
 use smart_sync_sync::log::merkle::{LogHash, Node, NodeReader};
 use smart_sync_sync::name::{Channel, RefName, TypedRef};
 use smart_sync_sync::time::UnixTime;
-use smart_sync_sync::wire::locate::decode as decode_locate;
+use smart_sync_sync::wire::locate::{Wanted, decode as decode_locate};
 
 use super::problem::Problem;
 use super::static_files::{TEXT, caching};
@@ -156,10 +156,7 @@ pub(super) async fn locate(
 ) -> Result<Response, Problem> {
     let wanted = decode_locate(&body).map_err(|error| malformed(&error.to_string()))?;
     let domains = app.domains_to_read(&app.caller(&headers)?)?;
-    // Only id and size matter where contents are stored.
-    let blob = BlobId::from_bytes([0; 20]);
-    let wanted: Vec<_> =
-        wanted.iter().map(|wanted| Content { size: wanted.size, blob, id: wanted.id }).collect();
+    let wanted: Vec<_> = wanted.into_iter().map(Wanted::content).collect();
     blocking(move || {
         // One answer speaks of one domain: the first that has something of what is asked for.
         for domain in domains {

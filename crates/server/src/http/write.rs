@@ -1,5 +1,6 @@
 //! Requests that change something: uploads, publications, root documents, cosignatures.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -8,12 +9,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use smart_sync_store::Added;
 use smart_sync_store::error::StoreError;
-use smart_sync_store::id::{ObjectId, PackId};
+use smart_sync_store::id::{ManifestId, ObjectId, PackId};
+use smart_sync_store::manifest::Content;
 use smart_sync_store::object::{ObjectKey, ObjectKind};
 use smart_sync_store::pack::VerifiedPack;
 use smart_sync_sync::name::Channel;
 use smart_sync_sync::record::{Publication, Unverified};
+use smart_sync_sync::wire::locate;
 use smart_sync_sync::wire::submission::Submission;
+use tokio::runtime::Handle;
 
 use super::problem::Problem;
 use super::read::evidence_answer;
@@ -37,10 +41,43 @@ pub(super) async fn missing(
     let keys = body.chunks_exact(KEY_BYTES).map(read_key).collect::<Result<Vec<_>, _>>()?;
     blocking(move || {
         let missing = app.realm.store.missing(&domain, &keys, timestamp(now())).map_err(store_problem)?;
-        let missing: std::collections::HashSet<_> = missing.into_iter().collect();
+        let missing: HashSet<_> = missing.into_iter().collect();
         Ok(keys.iter().map(|key| u8::from(missing.contains(key))).collect())
     })
     .await
+}
+
+/// `POST /v1/missing-contents/<channel>`: which of these contents could not be read from the channel.
+pub(super) async fn missing_contents(
+    State(app): State<Arc<App>>,
+    Path(channel): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Vec<u8>, Problem> {
+    let channel = parse_channel(&channel)?;
+    let domain = app.domain_to_write(&app.caller(&headers)?, &channel)?;
+    let wanted = locate::decode(&body).map_err(|error| Problem::Malformed(error.to_string()))?;
+    let contents: Vec<Content> = wanted.into_iter().map(locate::Wanted::content).collect();
+    blocking(move || {
+        let missing = app.realm.store.missing_contents(&domain, &contents, timestamp(now()));
+        let missing = Handle::current().block_on(missing).map_err(store_problem)?;
+        let missing: HashSet<_> = missing.into_iter().collect();
+        Ok(contents.iter().map(|content| u8::from(missing.contains(content))).collect())
+    })
+    .await
+}
+
+/// `GET /v1/has-manifest/<channel>/<manifest>`: whether a ref is this tree now, so that all of it is here and stays.
+pub(super) async fn has_manifest(
+    State(app): State<Arc<App>>,
+    Path((channel, manifest)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<&'static str, Problem> {
+    let channel = parse_channel(&channel)?;
+    app.domain_to_write(&app.caller(&headers)?, &channel)?;
+    let manifest: ManifestId = manifest.parse().map_err(|error| Problem::Malformed(format!("{error}")))?;
+    let is_there = blocking(move || Ok(app.realm.has_published(&channel, manifest)?)).await?;
+    if is_there { Ok("1") } else { Err(Problem::NotFound) }
 }
 
 fn read_key(bytes: &[u8]) -> Result<ObjectKey, Problem> {

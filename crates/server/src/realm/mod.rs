@@ -20,7 +20,7 @@ use anyhow::Context;
 use smart_sync_store::Store;
 use smart_sync_store::catalogue::Timestamp;
 use smart_sync_store::domain::Domain;
-use smart_sync_store::manifest::ManifestSummary;
+use smart_sync_store::id::ManifestId;
 use smart_sync_sync::key::SecretKey;
 use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::heads::{Head, HeadKey};
@@ -171,16 +171,12 @@ impl Realm {
     }
 
     /// Whether a ref of the channel's domain is this manifest now, which means that all of it is here and stays.
-    pub(crate) fn has_published(
-        &self,
-        channel: &Channel,
-        manifest: &ManifestSummary,
-    ) -> anyhow::Result<bool> {
+    pub(crate) fn has_published(&self, channel: &Channel, manifest: ManifestId) -> anyhow::Result<bool> {
         let view = self.view()?;
         let domain = self.domain(channel)?;
         for (other, _, head) in self.refs(&view)? {
             let publication = self.published(head.index, view.size)?.publication;
-            if publication.manifest.is_some_and(|found| found.id == manifest.id)
+            if publication.manifest.is_some_and(|found| found.id == manifest)
                 && self.domain(&other)? == domain
             {
                 return Ok(true);

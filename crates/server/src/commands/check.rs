@@ -72,10 +72,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn affected(realm: &Realm, lost: &BTreeMap<Domain, BTreeSet<ObjectKey>>) -> anyhow::Result<Vec<String>> {
     let view = realm.view()?;
     let mut lines = Vec::new();
-    for (channel, reference, head) in realm.refs(&view)? {
-        let domain = realm.domain(&channel)?;
+    for state in realm.refs(&view)?.iter() {
+        let (channel, reference) = (&state.publication.channel, &state.publication.reference);
+        let domain = realm.domain(channel)?;
         let Some(lost) = lost.get(&domain) else { continue };
-        let Some(manifest) = realm.published(head.index, view.size)?.publication.manifest else { continue };
+        let Some(manifest) = state.publication.manifest else { continue };
         let pages = StorePages::new(Arc::clone(&realm.store), domain.clone());
         let tree = Tree { realm, domain, lost, name: format!("{channel} {reference}") };
         match Manifest::open(pages, manifest.id, Some(manifest.bytes)) {
@@ -98,7 +99,7 @@ impl Tree<'_> {
         /// Entries that are looked at together.
         const BATCH: usize = 1024;
         let mut batch = Vec::new();
-        for entry in manifest.iter() {
+        for entry in manifest {
             match entry {
                 Ok(entry) => batch.extend(entry.content().map(|content| (*content, entry.path.clone()))),
                 Err(error) => {

@@ -130,13 +130,11 @@ fn parse_range(range: &str, size: u64) -> Answer {
             .then(|| digits.parse().unwrap_or(u64::MAX))
     };
     match (first, number(first), last, number(last)) {
-        ("", None, _, Some(0)) => Answer::RangeNotSatisfiable,
-        ("", None, _, Some(suffix)) if size > 0 => {
+        ("", None, _, Some(suffix)) if suffix > 0 && size > 0 => {
             Answer::Part { start: size.saturating_sub(suffix), end: size }
         }
-        ("", None, _, Some(_)) => Answer::RangeNotSatisfiable,
         (_, Some(start), "", None) if start < size => Answer::Part { start, end: size },
-        (_, Some(_), "", None) => Answer::RangeNotSatisfiable,
+        ("", None, _, Some(_)) | (_, Some(_), "", None) => Answer::RangeNotSatisfiable,
         (_, Some(start), _, Some(last)) if start <= last => {
             if start < size {
                 Answer::Part { start, end: last.saturating_add(1).min(size) }

@@ -16,6 +16,7 @@ use smart_sync_sync::record::{Heads, Publication, Root, RootRef, Sealed, Signed,
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::wire::submission::Sidecar;
 
+use super::secrets::Secrets;
 use super::view::View;
 use super::{Realm, index};
 use crate::durable;
@@ -61,7 +62,8 @@ impl Realm {
         Ok((self.view()?, index))
     }
 
-    fn check_publication(
+    /// Whether a note is a publication that may be appended to this view.
+    pub(crate) fn check_publication(
         &self,
         view: &View,
         note: &[u8],
@@ -109,7 +111,7 @@ impl Realm {
             return Ok(Leaf { key, bytes: publication.to_bytes() });
         }
         let secret = self.secrets.make_slot_secret(&record.channel)?;
-        let opening = self.secrets.seal(publication.to_bytes())?;
+        let opening = Secrets::seal(publication.to_bytes())?;
         let slot = secret.slot(&record.channel, &record.reference);
         let sealed = Sealed { slot, seq: record.seq, prev: record.prev, commitment: opening.commitment() };
         let bytes = sealed.to_text().into_bytes();

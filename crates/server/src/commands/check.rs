@@ -9,12 +9,13 @@ use smart_sync_store::domain::Domain;
 use smart_sync_store::manifest::{Content, Manifest, TreePath};
 use smart_sync_store::object::ObjectKey;
 
-use super::{Failure, print};
+use super::{Failure, print, repair};
 use crate::args::CheckArgs;
 use crate::data_dir::DataDir;
 use crate::http::now;
 use crate::realm::Realm;
 use crate::realm::pages::StorePages;
+use repair::Repair;
 
 pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
@@ -48,9 +49,14 @@ pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
             report.packs, report.objects, report.bytes
         ));
     }
+    if let Some(mirror) = &args.mirror
+        && repair::repair(&realm.store, &report, mirror, args.yes).await? == Repair::Whole
+    {
+        return Ok(());
+    }
     Err(Failure::Damaged(format!(
-        "{} faults, {} paths affected\nhint: publish the affected trees again from their sources; what is damaged is \
-         then replaced",
+        "{} faults, {} paths affected\nhint: `check --mirror URL --yes` fetches what is damaged from a mirror; else publish the \
+         affected trees again from their sources",
         report.findings.len(),
         affected.len()
     ))

@@ -7,6 +7,7 @@ mod gc;
 mod init;
 mod log;
 mod publish_local;
+mod repair;
 mod serve;
 mod token;
 

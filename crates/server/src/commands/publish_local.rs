@@ -27,6 +27,7 @@ use crate::realm::destination::LocalDestination;
 
 pub(super) async fn run(args: PublishLocalArgs) -> anyhow::Result<()> {
     let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
+    realm.peers.ask(realm.view()?.root.record()).await;
     let key_path = args.key.clone().unwrap_or_else(|| realm.data.keys().join("publish.key"));
     let key = SecretKey::load(&key_path, &mut || None)?;
     let typed: TypedRef = args.reference.parse()?;
@@ -62,6 +63,7 @@ fn publish(
     check.check(&publication)?.map_err(Failure::Refused)?;
     let (_, index) = realm.append_publication(&note, &[], now()).map_err(|error| match error {
         AppendError::Fault(error) => error,
+        AppendError::Behind(error) => Failure::Refused(error.to_string()).into(),
         AppendError::Moved(text) | AppendError::Refused(text) => Failure::Refused(text).into(),
     })?;
     let statistics = read.tree.statistics;

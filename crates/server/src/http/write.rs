@@ -190,6 +190,7 @@ fn append_problem(error: AppendError) -> Problem {
     match error {
         AppendError::Moved(text) => Problem::Conflict(text),
         AppendError::Refused(text) => Problem::Refused(text),
+        AppendError::Behind(error) => Problem::Behind(error),
         AppendError::Fault(error) => Problem::Fault(error),
     }
 }

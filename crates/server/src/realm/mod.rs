@@ -11,6 +11,7 @@ pub(crate) mod fetch;
 pub(crate) mod index;
 pub(crate) mod log_files;
 pub(crate) mod pages;
+pub(crate) mod peers;
 pub(crate) mod refs;
 pub(crate) mod secrets;
 pub(crate) mod view;
@@ -34,6 +35,7 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use index::Index;
 use log_files::LogFiles;
+use peers::Peers;
 use refs::{RefState, Refs};
 use secrets::Secrets;
 use view::{Identity, View};
@@ -46,6 +48,7 @@ pub(crate) struct Realm {
     pub(crate) files: LogFiles,
     pub(crate) secrets: Secrets,
     pub(crate) store: Arc<Store>,
+    pub(crate) peers: Peers,
     private: Vec<ChannelPattern>,
     log_key: SecretKey,
     clock_key: Option<SecretKey>,
@@ -87,6 +90,7 @@ impl Realm {
             private: config.private_patterns()?,
             log_key: load_key(&data, "log")?,
             clock_key: if config.clock_interval_seconds > 0 { Some(load_key(&data, "clock")?) } else { None },
+            peers: Peers::new(&config.peers)?,
             index: Mutex::new(index),
             view: RwLock::new(Arc::new(view)),
             newest_refs: RwLock::default(),

@@ -16,6 +16,8 @@ use smart_sync_sync::record::{Heads, Publication, Root, RootRef, Sealed, Signed,
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::wire::submission::Sidecar;
 
+use super::peers::BehindPeer;
+use super::secrets::Secrets;
 use super::view::View;
 use super::{Realm, index};
 use crate::durable;
@@ -32,6 +34,9 @@ pub(crate) enum AppendError {
     /// It is not right.
     #[error("{0}")]
     Refused(String),
+    /// A mirror has more of the log than this server.
+    #[error(transparent)]
+    Behind(#[from] BehindPeer),
     /// The server could not.
     #[error(transparent)]
     Fault(#[from] anyhow::Error),
@@ -47,6 +52,7 @@ impl Realm {
     ) -> Result<(Arc<View>, u64), AppendError> {
         let _lock = self.data.lock()?;
         let view = self.view()?;
+        self.peers.check(&view)?;
         let publication = self.check_publication(&view, note, now)?;
         let leaf = self.leaf_of(&view, &publication)?;
         let hash = LogHash::of_leaf(&leaf.bytes);
@@ -61,7 +67,8 @@ impl Realm {
         Ok((self.view()?, index))
     }
 
-    fn check_publication(
+    /// Whether a note is a publication that may be appended to this view.
+    pub(crate) fn check_publication(
         &self,
         view: &View,
         note: &[u8],
@@ -109,7 +116,7 @@ impl Realm {
             return Ok(Leaf { key, bytes: publication.to_bytes() });
         }
         let secret = self.secrets.make_slot_secret(&record.channel)?;
-        let opening = self.secrets.seal(publication.to_bytes())?;
+        let opening = Secrets::seal(publication.to_bytes())?;
         let slot = secret.slot(&record.channel, &record.reference);
         // The note names the note before it; the leaf, which others can see, the leaf before it.
         let prev = view.table.get(&HeadKey::sealed(&slot)).map(|head| head.leaf);
@@ -123,6 +130,7 @@ impl Realm {
     pub(crate) fn append_root(&self, note: &[u8], now: u64) -> Result<Arc<View>, AppendError> {
         let _lock = self.data.lock()?;
         let view = self.view()?;
+        self.peers.check(&view)?;
         let refused = |error: &dyn std::fmt::Display| AppendError::Refused(error.to_string());
         let root = Unverified::<Root>::parse(note)
             .and_then(|root| root.verify_next(&view.root))
@@ -172,6 +180,7 @@ impl Realm {
         let Some(clock) = &self.clock_key else { return Ok(()) };
         let _lock = self.data.lock()?;
         let view = self.view()?;
+        self.peers.check(&view)?;
         // The clock stands for the table, so it looks at the log itself and not at what the index made of it.
         ensure!(view.table.root() == view.heads.table, "the table of heads does not follow from the log");
         let mut note = Note::parse(&view.checkpoint)?;
@@ -184,6 +193,7 @@ impl Realm {
         let refused = |text: &str| AppendError::Refused(text.to_owned());
         let _lock = self.data.lock()?;
         let view = self.view()?;
+        self.peers.check(&view)?;
         let offered = Note::parse(note).map_err(|error| AppendError::Refused(error.to_string()))?;
         let mut checkpoint = Note::parse(&view.checkpoint).context("the own checkpoint")?;
         if offered.text() != checkpoint.text() {

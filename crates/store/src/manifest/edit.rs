@@ -73,12 +73,23 @@ pub fn put_edits(out: &mut Vec<u8>, fidelity: Fidelity, edits: &[Edit]) {
     }
 }
 
-/// Reads a list of edits, strictly.
-pub fn read_edits(reader: &mut Reader<'_>, fidelity: Fidelity) -> Result<Vec<Edit>, DecodeError> {
+/// Reads a list of edits, strictly, whose paths have at most `path_bytes_max` bytes together: shortened as they are,
+/// four bytes can stand for a path of 4 KiB.
+pub fn read_edits(
+    reader: &mut Reader<'_>,
+    fidelity: Fidelity,
+    path_bytes_max: u64,
+) -> Result<Vec<Edit>, DecodeError> {
     let count = reader.count("number of edits", reader.rest().len() / EDIT_LEN_MIN)?;
     let mut edits: Vec<Edit> = Vec::new();
+    let mut path_bytes = 0;
     for _ in 0..count {
         let path = read_path(reader, edits.last().map(Edit::path), fidelity == Fidelity::System)?;
+        path_bytes += path.as_bytes().len() as u64;
+        if path_bytes > path_bytes_max {
+            let (field, limit) = ("length of all paths", path_bytes_max);
+            return Err(DecodeError::OverLimit { field, value: path_bytes, limit });
+        }
         edits.push(match reader.byte("kind of an edit")? {
             REMOVED => Edit::Remove(path),
             PRESENT => Edit::Put(read_fields(reader, path, fidelity)?),
@@ -169,7 +180,7 @@ mod tests {
             let mut bytes = Vec::new();
             put_edits(&mut bytes, Fidelity::Git, &edits);
             let mut reader = Reader::new(&bytes);
-            prop_assert_eq!(read_edits(&mut reader, Fidelity::Git), Ok(edits.clone()));
+            prop_assert_eq!(read_edits(&mut reader, Fidelity::Git, 1 << 20), Ok(edits.clone()));
             prop_assert!(reader.is_empty());
             prop_assert_eq!(after(&entries(&old), edits), entries(&new));
         }
@@ -185,7 +196,7 @@ mod tests {
             put_edits(&mut bytes, Fidelity::Git, &edits);
             *at.get_mut(&mut bytes) = byte;
             let mut reader = Reader::new(&bytes);
-            if let Ok(read) = read_edits(&mut reader, Fidelity::Git) {
+            if let Ok(read) = read_edits(&mut reader, Fidelity::Git, 1 << 20) {
                 let mut again = Vec::new();
                 put_edits(&mut again, Fidelity::Git, &read);
                 prop_assert_eq!(&again[..], &bytes[..bytes.len() - reader.rest().len()]);
@@ -198,7 +209,21 @@ mod tests {
         let mut bytes = Vec::new();
         put_number(&mut bytes, 10_000_000);
         bytes.resize(1024, 0);
-        let refused = read_edits(&mut Reader::new(&bytes), Fidelity::Git);
+        let refused = read_edits(&mut Reader::new(&bytes), Fidelity::Git, u64::MAX);
         assert!(matches!(refused, Err(DecodeError::OverLimit { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn short_edits_cannot_stand_for_long_paths_without_end() {
+        let long = "d/".repeat(2000);
+        let edits: Vec<_> = (0..500)
+            .map(|n| Edit::Remove(TreePath::new(format!("{long}{n:03}").as_bytes()).unwrap()))
+            .collect();
+        let mut bytes = Vec::new();
+        put_edits(&mut bytes, Fidelity::Git, &edits);
+        assert!(bytes.len() < 7000, "{} bytes for 2 MB of paths", bytes.len());
+        let read = |limit| read_edits(&mut Reader::new(&bytes), Fidelity::Git, limit);
+        assert_eq!(read(500 * 4003), Ok(edits.clone()));
+        assert!(matches!(read(500 * 4003 - 1), Err(DecodeError::OverLimit { .. })));
     }
 }

@@ -59,7 +59,7 @@ pub(super) enum State {
 
 /// What the journal says of a run that did not end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unfinished {
+pub struct Unfinished {
     pub(super) version: Version,
     pub(super) stamp: Stamp,
     pub(super) ops: Vec<Op>,
@@ -99,7 +99,7 @@ impl<'a> Journal<'a> {
         let mut file = state.open_to_write(JOURNAL)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|source| state.failed("reading", JOURNAL, source))?;
-        let (unfinished, len) = parse(&bytes).map_err(|error| ApplyError::DamagedJournal {
+        let (unfinished, len) = decode(&bytes).map_err(|error| ApplyError::DamagedJournal {
             path: state.show(JOURNAL),
             reason: error.to_string(),
         })?;
@@ -143,8 +143,8 @@ fn framed(body: &[u8]) -> Vec<u8> {
     [&len.to_le_bytes(), &check.as_bytes()[..CHECK_BYTES], body].concat()
 }
 
-/// Reads all whole records; returns with them where the last one ends.
-fn parse(bytes: &[u8]) -> Result<(Unfinished, usize), DecodeError> {
+/// Reads all whole records of a journal; returns with them where the last one ends.
+pub fn decode(bytes: &[u8]) -> Result<(Unfinished, usize), DecodeError> {
     let mut rest = bytes.strip_prefix(MAGIC).ok_or(DecodeError::BadMagic("a journal"))?;
     let mut unfinished: Option<Unfinished> = None;
     while let Some((body, after)) = next_record(rest)? {

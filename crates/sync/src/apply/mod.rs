@@ -16,7 +16,7 @@ mod backup;
 pub mod error;
 mod flip;
 mod hash;
-mod journal;
+pub mod journal;
 mod listing;
 pub mod lock;
 pub mod metadata;

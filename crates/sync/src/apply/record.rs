@@ -44,6 +44,29 @@ impl Version {
     pub const fn label(&self) -> &[u8] {
         &self.label
     }
+
+    /// The bytes of the record.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        encode_version(&mut bytes, self);
+        let checksum = blake3::hash(&bytes);
+        bytes.extend_from_slice(checksum.as_bytes());
+        bytes
+    }
+
+    /// Reads the bytes of a record.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (body, checksum) =
+            bytes.split_last_chunk::<32>().ok_or(DecodeError::Truncated("the checksum"))?;
+        if blake3::hash(body).as_bytes() != checksum {
+            return Err(DecodeError::invalid("its checksum is wrong"));
+        }
+        let mut reader = Reader::new(body);
+        reader.magic("a record of what is applied", MAGIC)?;
+        let version = decode_version(&mut reader)?;
+        reader.finish()?;
+        Ok(version)
+    }
 }
 
 /// Reads what a target holds; none if nothing was applied there yet.
@@ -57,21 +80,17 @@ pub(super) fn read(state: &TreeDir) -> Result<Option<Version>, ApplyError> {
         .take(RECORD_BYTES_MAX)
         .read_to_end(&mut bytes)
         .map_err(|source| state.failed("reading", RECORD, source))?;
-    parse(&bytes)
+    Version::decode(&bytes)
         .map(Some)
         .map_err(|error| ApplyError::DamagedRecord { path: state.show(RECORD), reason: error.to_string() })
 }
 
 /// Writes what the target holds from now on.
 pub(super) fn write(state: &TreeDir, version: &Version) -> Result<(), ApplyError> {
-    let mut bytes = MAGIC.to_vec();
-    encode_version(&mut bytes, version);
-    let checksum = blake3::hash(&bytes);
-    bytes.extend_from_slice(checksum.as_bytes());
     state.remove_file(RECORD_NEW)?;
     let mut file = state.create_file(RECORD_NEW)?;
     state.announce("write record", RECORD_NEW)?;
-    file.write_all(&bytes).map_err(|source| state.failed("writing", RECORD_NEW, source))?;
+    file.write_all(&version.encode()).map_err(|source| state.failed("writing", RECORD_NEW, source))?;
     sync_file(state, RECORD_NEW, &file)?;
     state.rename(RECORD_NEW, RECORD)?;
     state.sync_directory(b"")
@@ -86,16 +105,4 @@ pub(super) fn decode_version(reader: &mut Reader<'_>) -> Result<Version, DecodeE
     let manifest = ManifestId::from_bytes(reader.array("manifest")?);
     let label = reader.prefixed("label", LABEL_BYTES_MAX)?.into();
     Ok(Version { manifest, label })
-}
-
-fn parse(bytes: &[u8]) -> Result<Version, DecodeError> {
-    let (body, checksum) = bytes.split_last_chunk::<32>().ok_or(DecodeError::Truncated("the checksum"))?;
-    if blake3::hash(body).as_bytes() != checksum {
-        return Err(DecodeError::invalid("its checksum is wrong"));
-    }
-    let mut reader = Reader::new(body);
-    reader.magic("a record of what is applied", MAGIC)?;
-    let version = decode_version(&mut reader)?;
-    reader.finish()?;
-    Ok(version)
 }

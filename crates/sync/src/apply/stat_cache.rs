@@ -148,11 +148,31 @@ impl StatCache {
 
     /// Reads the cache of a state directory, if there is one that is whole and of this manifest.
     pub fn load(state: &TreeDir, manifest: ManifestId) -> Option<Self> {
-        let found = Self::read(state).and_then(|bytes| Self::parse(bytes, manifest));
+        let found = Self::read(state).and_then(|bytes| Self::decode(bytes, manifest));
         if found.is_none() {
             tracing::debug!(state = %state.path().display(), "no stat cache for the applied manifest");
         }
         found
+    }
+
+    /// Takes the bytes of a file as the cache of this manifest; none if they are damaged or of anything else.
+    pub fn decode(mut bytes: Vec<u8>, manifest: ManifestId) -> Option<Self> {
+        let body = bytes.len().checked_sub(CHECKSUM).filter(|body| *body >= HEADER)?;
+        let checksum = blake3::Hasher::new().update_rayon(&bytes[..body]).finalize();
+        if bytes[body..] != *checksum.as_bytes() || bytes[..MAGIC.len()] != *MAGIC {
+            return None;
+        }
+        bytes.truncate(body);
+        let count = usize::try_from(u64::from_le_bytes(array(&bytes, 52))).ok()?;
+        let paths = count.checked_mul(RECORD)?.checked_add(HEADER).filter(|paths| *paths <= body)?;
+        let is_sound = bytes[HEADER..paths].chunks_exact(RECORD).all(|record| {
+            let end = u64::from_le_bytes(array(record, 0))
+                .checked_add(u64::from(u16::from_le_bytes(array(record, 8))));
+            end.is_some_and(|end| end <= (body - paths) as u64)
+                && usize::from(record[10]) < Expected::CODES.len()
+        });
+        let cache = Self { bytes, count };
+        (is_sound && cache.manifest() == manifest).then_some(cache)
     }
 
     /// Writes the cache. It need not survive a power loss, only never be half a file.
@@ -279,25 +299,6 @@ impl StatCache {
         let mut bytes = Vec::with_capacity(usize::try_from(len).ok()?);
         file.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
         Some(bytes)
-    }
-
-    fn parse(mut bytes: Vec<u8>, manifest: ManifestId) -> Option<Self> {
-        let body = bytes.len().checked_sub(CHECKSUM).filter(|body| *body >= HEADER)?;
-        let checksum = blake3::Hasher::new().update_rayon(&bytes[..body]).finalize();
-        if bytes[body..] != *checksum.as_bytes() || bytes[..MAGIC.len()] != *MAGIC {
-            return None;
-        }
-        bytes.truncate(body);
-        let count = usize::try_from(u64::from_le_bytes(array(&bytes, 52))).ok()?;
-        let paths = count.checked_mul(RECORD)?.checked_add(HEADER).filter(|paths| *paths <= body)?;
-        let is_sound = bytes[HEADER..paths].chunks_exact(RECORD).all(|record| {
-            let end = u64::from_le_bytes(array(record, 0))
-                .checked_add(u64::from(u16::from_le_bytes(array(record, 8))));
-            end.is_some_and(|end| end <= (body - paths) as u64)
-                && usize::from(record[10]) < Expected::CODES.len()
-        });
-        let cache = Self { bytes, count };
-        (is_sound && cache.manifest() == manifest).then_some(cache)
     }
 }
 

@@ -72,7 +72,40 @@ impl ContentCache {
     pub fn load(path: &Path) -> Self {
         let is_small = fs::metadata(path).is_ok_and(|metadata| metadata.len() <= CACHE_BYTES_MAX);
         let bytes = if is_small { fs::read(path).ok() } else { None };
-        bytes.and_then(|bytes| decode(&bytes).ok()).unwrap_or_default()
+        bytes.and_then(|bytes| Self::decode(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Reads the bytes of a cache.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (body, digest) = bytes.split_last_chunk::<32>().ok_or(DecodeError::Truncated("digest"))?;
+        if blake3::hash(body) != *digest {
+            return Err(DecodeError::invalid("the cache is damaged"));
+        }
+        let mut reader = Reader::new(body);
+        reader.magic("a cache of contents", MAGIC)?;
+        let mut cache = Self::default();
+        for _ in 0..reader.count("number of blobs", body.len())? {
+            let known = read_known(&mut reader)?;
+            cache.old_blobs.insert(known.content.blob, known);
+        }
+        for _ in 0..reader.count("number of files", body.len())? {
+            let path = TreePath::new(reader.prefixed("path", PATH_BYTES_MAX)?)
+                .map_err(|error| DecodeError::invalid(error.to_string()))?;
+            let stat = read_stat(&mut reader)?;
+            cache.old_files.insert(path, (stat, read_known(&mut reader)?));
+        }
+        for _ in 0..reader.count("number of trees", body.len())? {
+            let tree = TreeId::from_bytes(reader.array("tree id")?);
+            let manifest = ManifestSummary {
+                id: ManifestId::from_bytes(reader.array("manifest id")?),
+                root_length: reader.number("length of a root page", u64::MAX)?,
+                entries: reader.number("number of entries", u64::MAX)?,
+                bytes: reader.number("number of bytes", u64::MAX)?,
+            };
+            cache.old_trees.insert(tree, manifest);
+        }
+        reader.finish()?;
+        Ok(cache)
     }
 
     /// Writes what was used or found since the cache was loaded, in place of what was there.
@@ -147,38 +180,6 @@ impl ContentCache {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<ContentCache, DecodeError> {
-    let (body, digest) = bytes.split_last_chunk::<32>().ok_or(DecodeError::Truncated("digest"))?;
-    if blake3::hash(body) != *digest {
-        return Err(DecodeError::invalid("the cache is damaged"));
-    }
-    let mut reader = Reader::new(body);
-    reader.magic("a cache of contents", MAGIC)?;
-    let mut cache = ContentCache::default();
-    for _ in 0..reader.count("number of blobs", body.len())? {
-        let known = read_known(&mut reader)?;
-        cache.old_blobs.insert(known.content.blob, known);
-    }
-    for _ in 0..reader.count("number of files", body.len())? {
-        let path = TreePath::new(reader.prefixed("path", PATH_BYTES_MAX)?)
-            .map_err(|error| DecodeError::invalid(error.to_string()))?;
-        let stat = read_stat(&mut reader)?;
-        cache.old_files.insert(path, (stat, read_known(&mut reader)?));
-    }
-    for _ in 0..reader.count("number of trees", body.len())? {
-        let tree = TreeId::from_bytes(reader.array("tree id")?);
-        let manifest = ManifestSummary {
-            id: ManifestId::from_bytes(reader.array("manifest id")?),
-            root_length: reader.number("length of a root page", u64::MAX)?,
-            entries: reader.number("number of entries", u64::MAX)?,
-            bytes: reader.number("number of bytes", u64::MAX)?,
-        };
-        cache.old_trees.insert(tree, manifest);
-    }
-    reader.finish()?;
-    Ok(cache)
-}
-
 fn put_known(out: &mut Vec<u8>, known: &Known) {
     put_number(out, known.content.size);
     out.extend_from_slice(known.content.blob.as_bytes());
@@ -192,7 +193,7 @@ fn read_known(reader: &mut Reader<'_>) -> Result<Known, DecodeError> {
         blob: BlobId::from_bytes(reader.array("blob id")?),
         id: ContentId::from_bytes(reader.array("content id")?),
     };
-    Ok(Known { content, is_lfs_pointer: reader.byte("flags")? != 0 })
+    Ok(Known { content, is_lfs_pointer: reader.number("flags", 1)? == 1 })
 }
 
 fn put_stat(out: &mut Vec<u8>, stat: &FileStat) {

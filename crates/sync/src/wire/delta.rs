@@ -62,10 +62,10 @@ impl Delta {
         zstd::encode_all(&self.encode_plain()[..], level)
     }
 
-    /// Reads a delta that decompresses to at most `limit` bytes.
+    /// Reads a delta that decompresses to at most `limit` bytes, and whose paths have no more than that together.
     pub fn decode(bytes: &[u8], limit: u64) -> Result<Self, DeltaError> {
         let plain = decompress(bytes, limit).map_err(|source| DeltaError::Compression { limit, source })?;
-        Ok(Self::decode_plain(&plain)?)
+        Ok(Self::decode_plain(&plain, limit)?)
     }
 
     fn encode_plain(&self) -> Vec<u8> {
@@ -79,8 +79,8 @@ impl Delta {
         out
     }
 
-    /// Reads a delta that is not compressed.
-    pub fn decode_plain(bytes: &[u8]) -> Result<Self, DecodeError> {
+    /// Reads a delta that is not compressed, and whose paths have at most `path_bytes_max` bytes together.
+    pub fn decode_plain(bytes: &[u8], path_bytes_max: u64) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         reader.magic("a delta", MAGIC)?;
         let fidelity = match reader.byte("fidelity")? {
@@ -88,7 +88,7 @@ impl Delta {
             1 => Fidelity::System,
             other => return Err(DecodeError::invalid(format!("unknown fidelity {other}"))),
         };
-        let edits = read_edits(&mut reader, fidelity)?;
+        let edits = read_edits(&mut reader, fidelity, path_bytes_max)?;
         let map = FetchMap::decode(reader.rest())?;
         Ok(Self { fidelity, edits, map })
     }

@@ -18,6 +18,7 @@ use super::{
     ContentReader, Contents, Handle, Known, SourceEntry, SourceError, SourceNode, TakeBytes, TreeSource,
     Warning,
 };
+pub use walk::{TreeItem, parse_tree};
 use walk::{TreeWalk, WalkNode};
 
 /// Why a git repository could not be read.

@@ -25,12 +25,15 @@ pub(super) enum WalkNode {
     Plain(Node),
 }
 
-/// One line of a tree.
+/// One line of a tree object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct TreeItem {
-    mode: GitMode,
-    name: Vec<u8>,
-    id: [u8; 20],
+pub struct TreeItem {
+    /// What the line is about, as it is written.
+    pub mode: GitMode,
+    /// One component of a path; bytes without a slash.
+    pub name: Vec<u8>,
+    /// The object: a blob, a tree or a commit.
+    pub id: [u8; 20],
 }
 
 /// What is still to come in one directory.
@@ -116,8 +119,9 @@ fn key(step: Step, item: &TreeItem) -> impl Iterator<Item = &u8> {
     item.name.iter().chain((step == Step::Enter).then_some(&b'/'))
 }
 
-/// Reads a tree object: octal mode, space, name, NUL, id.
-fn parse_tree(mut rest: &[u8]) -> Result<Vec<TreeItem>, &'static str> {
+/// Reads a tree object: octal mode, space, name, NUL, id. What is accepted has one spelling; whether the names are ones
+/// that may be published is not looked at.
+pub fn parse_tree(mut rest: &[u8]) -> Result<Vec<TreeItem>, &'static str> {
     let mut items = Vec::new();
     while !rest.is_empty() {
         let space = rest.iter().take(7).position(|byte| *byte == b' ').ok_or("a mode is too long")?;

@@ -53,7 +53,7 @@ fn publish(
     if previous.is_some_and(|previous| previous.id == read.tree.manifest.id) {
         return print(format_args!("{} {} is that tree already", target.channel, target.reference));
     }
-    let standing = newest.map(|newest| Standing { seq: newest.publication.seq, leaf: newest.leaf });
+    let standing = newest.map(|newest| Standing { seq: newest.publication.seq, leaf: newest.note_leaf() });
     let time = UnixTime::new(now()).context("the clock of this machine is beyond the year 9999")?;
     let content_time = read.time.and_then(|time| UnixTime::new(u64::try_from(time).ok()?)).unwrap_or(time);
     let publication = target.publication(&read.tree, read.commit, standing, content_time, time);

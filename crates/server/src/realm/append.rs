@@ -54,7 +54,7 @@ impl Realm {
         let view = self.view()?;
         self.peers.check(&view)?;
         let publication = self.check_publication(&view, note, now)?;
-        let leaf = self.leaf_of(&publication)?;
+        let leaf = self.leaf_of(&view, &publication)?;
         let hash = LogHash::of_leaf(&leaf.bytes);
         for sidecar in sidecars {
             self.keep_sidecar(&hash, sidecar)?;
@@ -87,7 +87,7 @@ impl Realm {
         }
         let newest = self.newest(view, &channel, &publication.reference)?;
         let (seq, prev) =
-            newest.as_ref().map_or((0, None), |newest| (newest.publication.seq, Some(newest.leaf)));
+            newest.as_ref().map_or((0, None), |newest| (newest.publication.seq, Some(newest.note_leaf())));
         if publication.seq != seq + 1 || publication.prev != prev {
             return Err(AppendError::Moved(format!(
                 "{channel} {} is at number {seq} now, and this would be number {}: somebody else published in \
@@ -109,7 +109,7 @@ impl Realm {
         Ok(signed)
     }
 
-    fn leaf_of(&self, publication: &Signed<Publication>) -> anyhow::Result<Leaf> {
+    fn leaf_of(&self, view: &View, publication: &Signed<Publication>) -> anyhow::Result<Leaf> {
         let record = publication.record();
         if !self.is_private(&record.channel) {
             let key = HeadKey::open(&record.channel, &record.reference);
@@ -118,10 +118,12 @@ impl Realm {
         let secret = self.secrets.make_slot_secret(&record.channel)?;
         let opening = Secrets::seal(publication.to_bytes())?;
         let slot = secret.slot(&record.channel, &record.reference);
-        let sealed = Sealed { slot, seq: record.seq, prev: record.prev, commitment: opening.commitment() };
+        let key = HeadKey::sealed(&slot);
+        let prev = view.table.get(&key).map(|head| head.leaf);
+        let sealed = Sealed { slot, seq: record.seq, prev, commitment: opening.commitment() };
         let bytes = sealed.to_text().into_bytes();
         self.secrets.keep(&LogHash::of_leaf(&bytes), &opening)?;
-        Ok(Leaf { key: HeadKey::sealed(&slot), bytes })
+        Ok(Leaf { key, bytes })
     }
 
     /// Appends the next root document.

@@ -71,6 +71,12 @@ impl Published {
     pub(crate) fn note(&self) -> &[u8] {
         self.opening.as_ref().map_or(&self.bytes, |opening| &opening.note)
     }
+
+    /// What the next publication of the ref names as its predecessor: the hash of the note as a leaf, also where the
+    /// log has a commitment in its place, because the publisher knows the note.
+    pub(crate) fn note_leaf(&self) -> LogHash {
+        LogHash::of_leaf(self.note())
+    }
 }
 
 impl Realm {

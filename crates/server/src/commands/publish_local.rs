@@ -27,7 +27,7 @@ use crate::realm::destination::LocalDestination;
 
 pub(super) async fn run(args: PublishLocalArgs) -> anyhow::Result<()> {
     let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
-    realm.peers.ask(realm.view()?.root.record()).await;
+    realm.peers.ask(realm.newest_view()?.root.record()).await;
     let key_path = args.key.clone().unwrap_or_else(|| realm.data.keys().join("publish.key"));
     let key = SecretKey::load(&key_path, &mut || None)?;
     let typed: TypedRef = args.reference.parse()?;
@@ -47,7 +47,7 @@ fn publish(
     key: &SecretKey,
 ) -> anyhow::Result<()> {
     let read = read_tree(realm, args, target)?;
-    let view = realm.view()?;
+    let view = realm.newest_view()?;
     let newest = realm.newest(&view, &target.channel, &target.reference)?;
     let previous = newest.as_ref().and_then(|newest| newest.publication.manifest);
     if previous.is_some_and(|previous| previous.id == read.tree.manifest.id) {

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use smart_sync_store::manifest::Content;
 use smart_sync_sync::evidence::{Answer as Claimed, Evidence};
+use smart_sync_sync::log::merkle::LogHash;
+use smart_sync_sync::publish::Standing;
 use smart_sync_sync::wire::fetch_map::FetchMap;
 use smart_sync_sync::wire::locate::{self, Wanted};
 use smart_sync_tests::http::{Answer, curl, get, send};
 use smart_sync_tests::server::{create_token, serve};
-use smart_sync_tests::{Realm, Server, TestEnvironment};
+use smart_sync_tests::{Publisher, Realm, Server, TestEnvironment};
 
 const SECRET: &str = "what only few may read\n";
 
@@ -156,6 +158,28 @@ fn a_token_opens_what_it_is_for() {
     let publisher = create_token(&private.environment, private.realm.data(), "publish", "repos/secret/b");
     private.get("files/repos/secret/b/main/file", Some(&publisher)).expect(200);
     private.get("files/repos/secret/a/main/file", Some(&publisher)).expect(404);
+}
+
+#[test]
+fn a_private_channel_is_published_to_from_here_and_from_afar() {
+    let private = Private::new();
+    let (environment, realm) = (&private.environment, &private.realm);
+    let token = create_token(environment, realm.data(), "publish", "repos/secret/");
+    let publisher =
+        Publisher::new(environment, realm.server().url(), Realm::ORIGIN, &realm.key("publish"), Some(&token));
+    let history = private.get("v1/signed/repos%2Fsecret%2Fa/main/publication", Some(&token)).expect(200);
+    let first = Standing { seq: 1, leaf: LogHash::of_leaf(&history.body) };
+    let changed = environment.write("changed/file", "second");
+    let directory = changed.parent().unwrap();
+    let second = publisher.publish("repos/secret/a", "branch:main", directory, Some(first));
+    second.answer.clone().expect(200);
+    publisher.submit_note(&second.note).expect(409);
+    fs::write(&changed, "third").unwrap();
+    realm.publish_local(environment, "repos/secret/a", "main", directory, &[]).success();
+    assert_eq!(private.get("files/repos/secret/a/main/file", Some(&token)).expect(200).text(), "third");
+    let sound = realm.run(environment, &["log", "audit"]).success();
+    assert!(sound.stdout.contains("is sound"), "{}", sound.stdout);
+    private.get("files/repos/secret/a/main/file", None).expect(404);
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// The channels, refs and paths that cannot be read because these objects are lost.
 fn affected(realm: &Realm, lost: &BTreeMap<Domain, BTreeSet<ObjectKey>>) -> anyhow::Result<Vec<String>> {
-    let view = realm.view()?;
+    let view = realm.newest_view()?;
     let mut lines = Vec::new();
     for state in realm.refs(&view)?.iter() {
         let (channel, reference) = (&state.publication.channel, &state.publication.reference);

@@ -19,7 +19,7 @@ use crate::realm::Realm;
 
 pub(super) async fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let realm = Realm::open(DataDir::open(&args.data.path)?, now()).await?;
-    let view = realm.view()?;
+    let view = realm.newest_view()?;
     let mut written = 0usize;
     for pack in realm.store.catalogue().packs()? {
         // What is private stays here: a directory of files cannot ask for a token.

@@ -34,7 +34,7 @@ pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
 
 /// The manifests that are kept: the newest ones of each branch, and every tag and commit that was not withdrawn.
 fn roots(realm: &Realm, keep: u64) -> anyhow::Result<Vec<Root>> {
-    let view = realm.view()?;
+    let view = realm.newest_view()?;
     let mut roots = Vec::new();
     for state in realm.refs(&view)?.iter() {
         let domain = realm.domain(&state.publication.channel)?;

@@ -27,7 +27,7 @@ use crate::realm::destination::LocalDestination;
 
 pub(super) async fn run(args: PublishLocalArgs) -> anyhow::Result<()> {
     let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
-    realm.peers.ask(realm.view()?.root.record()).await;
+    realm.peers.ask(realm.newest_view()?.root.record()).await;
     let key_path = args.key.clone().unwrap_or_else(|| realm.data.keys().join("publish.key"));
     let key = SecretKey::load(&key_path, &mut || None)?;
     let typed: TypedRef = args.reference.parse()?;
@@ -47,13 +47,13 @@ fn publish(
     key: &SecretKey,
 ) -> anyhow::Result<()> {
     let read = read_tree(realm, args, target)?;
-    let view = realm.view()?;
+    let view = realm.newest_view()?;
     let newest = realm.newest(&view, &target.channel, &target.reference)?;
     let previous = newest.as_ref().and_then(|newest| newest.publication.manifest);
     if previous.is_some_and(|previous| previous.id == read.tree.manifest.id) {
         return print(format_args!("{} {} is that tree already", target.channel, target.reference));
     }
-    let standing = newest.map(|newest| Standing { seq: newest.publication.seq, leaf: newest.note_hash() });
+    let standing = newest.map(|newest| Standing { seq: newest.publication.seq, leaf: newest.note_leaf() });
     let time = UnixTime::new(now()).context("the clock of this machine is beyond the year 9999")?;
     let content_time = read.time.and_then(|time| UnixTime::new(u64::try_from(time).ok()?)).unwrap_or(time);
     let publication = target.publication(&read.tree, read.commit, standing, content_time, time);

@@ -18,7 +18,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let data = DataDir::open(&args.data.path)?;
     let tokens = TokenStore::new(path_in(data.root()));
     let realm = Arc::new(Realm::open(data, now()).await?);
-    realm.peers.ask(realm.view()?.root.record()).await;
+    realm.peers.ask(realm.newest_view()?.root.record()).await;
     if let Err(error) = realm.tick(now()) {
         // What there is can still be read, and clients judge for themselves how old it is.
         tracing::error!(error = format!("{error:#}"), "the clock did not sign");
@@ -81,7 +81,7 @@ async fn ask_peers(realm: Arc<Realm>) {
     loop {
         interval.tick().await;
         let asked = Arc::clone(&realm);
-        match tokio::task::spawn_blocking(move || asked.view()).await {
+        match tokio::task::spawn_blocking(move || asked.newest_view()).await {
             Ok(Ok(view)) => realm.peers.ask(view.root.record()).await,
             Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "reading the log"),
             Err(error) => tracing::error!(%error, "reading the log"),

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -149,7 +150,10 @@ impl Listener {
         stream.set_write_timeout(Some(Duration::from_secs(self.limits.body_idle_seconds)));
         let stream = Box::pin(stream);
         let router = self.router.clone();
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&has_asked);
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(Peer(address.ip().to_canonical()));
             router.clone().call(request)
         });
@@ -168,7 +172,15 @@ impl Listener {
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(self.header_time());
         let connection = builder.serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = pin!(watcher.watch(connection.into_owned())).await {
+        let mut connection = pin!(watcher.watch(connection.into_owned()));
+        // The timeout for headers begins when it is known which version of HTTP is spoken. Until then, nothing would
+        // end the wait for the first bytes.
+        let ended = match tokio::time::timeout(self.header_time(), &mut connection).await {
+            Ok(ended) => ended,
+            Err(_) if has_asked.load(Ordering::Relaxed) => connection.await,
+            Err(_) => return tracing::debug!(%address, "no request came"),
+        };
+        if let Err(error) = ended {
             tracing::debug!(%address, error = %error, "connection ended");
         }
     }

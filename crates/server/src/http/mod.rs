@@ -16,6 +16,7 @@ mod tree;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -30,6 +31,7 @@ use smart_sync_sync::name::Channel;
 use smart_sync_sync::wire::locate::LOCATE_BYTES_MAX;
 use smart_sync_sync::wire::submission::SUBMISSION_BYTES_MAX;
 use tokio::sync::Semaphore;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 pub(crate) use caller::now;
@@ -77,7 +79,7 @@ impl App {
     /// The realm as it stands now.
     async fn view(&self) -> Result<Arc<View>, Problem> {
         let realm = Arc::clone(&self.realm);
-        blocking(move || Ok(realm.view()?)).await
+        blocking(move || Ok(realm.view())).await
     }
 
     fn may_read(&self, caller: &Caller, channel: &Channel) -> bool {
@@ -138,6 +140,7 @@ impl App {
 
 /// Everything that is answered.
 pub(crate) fn router(app: Arc<App>) -> Router {
+    let body_idle = Duration::from_secs(app.realm.config.limits.body_idle_seconds);
     let rate = Arc::new(RateLimit::new(&app.realm.config.limits));
     Router::new()
         .route("/", get(files::front_page))
@@ -170,6 +173,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/files", get(files::without_slash))
         .route("/files/", get(files::top))
         .route("/files/{*path}", get(files::file))
+        // A body that stops coming must not hold the place of another.
+        .layer(RequestBodyTimeoutLayer::new(body_idle))
         .layer(from_fn_with_state(rate, limit_rate))
         // Headers are not logged, so a token never is.
         .layer(
@@ -183,7 +188,7 @@ fn request_span(request: &axum::extract::Request) -> tracing::Span {
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), peer)
 }
 
-fn log_response(response: &axum::response::Response, latency: std::time::Duration, _span: &tracing::Span) {
+fn log_response(response: &axum::response::Response, latency: Duration, _span: &tracing::Span) {
     let status = response.status().as_u16();
     tracing::info!(status, milliseconds = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX), "answered");
 }

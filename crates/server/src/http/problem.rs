@@ -20,6 +20,8 @@ pub(crate) enum Problem {
     NotFound,
     /// 409: somebody else was first.
     Conflict(String),
+    /// 413: longer than it may be.
+    TooLarge,
     /// 422: understood, looked at, and refused.
     Refused(String),
     /// 429: too many requests.
@@ -52,6 +54,7 @@ impl IntoResponse for Problem {
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not found"),
             Self::Conflict(text) => (StatusCode::CONFLICT, text.as_str()),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too large"),
             Self::Refused(text) => (StatusCode::UNPROCESSABLE_ENTITY, text.as_str()),
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too many requests"),
             Self::Busy(text) => (StatusCode::SERVICE_UNAVAILABLE, *text),

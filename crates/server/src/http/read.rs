@@ -59,7 +59,7 @@ pub(super) async fn update(
         query.at.map(|at| UnixTime::new(at).ok_or_else(|| malformed("at is beyond the year 9999")));
     let at = query_time.transpose()?;
     blocking(move || {
-        let view = app.realm.view()?;
+        let view = app.realm.view();
         let reference = choose_ref(&app, &view, &asked, &reference)?;
         let known = known(&app, &view, &asked, &reference, &query)?;
         match (at, known) {
@@ -176,7 +176,7 @@ pub(super) async fn history(
 ) -> Result<Response, Problem> {
     let asked = asked_channel(&app, &headers, &channel).await?;
     blocking(move || {
-        let view = app.realm.view()?;
+        let view = app.realm.view();
         let reference = choose_ref(&app, &view, &asked, &reference)?;
         let key = asked.head_key(&app, &reference)?.ok_or(Problem::NotFound)?;
         let leaves = app.realm.index().history(&key, query.before, HISTORY_MAX)?;
@@ -211,7 +211,7 @@ struct RefInfo {
 pub(super) async fn all_refs(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
     let caller = app.caller(&headers).await?;
     blocking(move || {
-        let refs = app.realm.refs(&*app.realm.view()?)?;
+        let refs = app.realm.refs(&app.realm.view())?;
         let visible = refs.channels().filter(|(channel, _)| app.may_read(&caller, channel));
         refs_answer(visible.flat_map(|(_, refs)| refs))
     })
@@ -227,7 +227,7 @@ pub(super) async fn refs(
     let caller = app.caller(&headers).await?;
     let channel: Channel = channel.parse().map_err(|_| Problem::NotFound)?;
     blocking(move || {
-        let refs = app.realm.refs(&*app.realm.view()?)?;
+        let refs = app.realm.refs(&app.realm.view())?;
         refs_answer(refs.of_channel(&channel).filter(|_| app.may_read(&caller, &channel)))
     })
     .await
@@ -264,7 +264,7 @@ pub(super) async fn root(
         version => Some(version.parse().map_err(|_| Problem::NotFound)?),
     };
     blocking(move || {
-        let view = app.realm.view()?;
+        let view = app.realm.view();
         let leaf = app.realm.index().root(version)?.ok_or(Problem::NotFound)?;
         let note = app.realm.files.leaf(leaf, view.size)?;
         Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")], note).into_response())
@@ -281,7 +281,7 @@ pub(super) async fn signed(
 ) -> Result<Response, Problem> {
     let asked = asked_channel(&app, &headers, &channel).await?;
     blocking(move || {
-        let view = app.realm.view()?;
+        let view = app.realm.view();
         let reference = choose_ref(&app, &view, &asked, &reference)?;
         let head = asked.head_key(&app, &reference)?.and_then(|key| view.table.get(&key));
         let newest = app.realm.published(head.ok_or(Problem::NotFound)?.index, view.size)?;

@@ -42,7 +42,7 @@ pub(super) async fn checkpoint(State(app): State<Arc<App>>) -> Result<Response, 
 pub(super) async fn tile(State(app): State<Arc<App>>, Path(path): Path<String>) -> Result<Response, Problem> {
     let tile: Tile = format!("tile/{path}").parse().map_err(|_| Problem::NotFound)?;
     let bytes = blocking(move || {
-        if !tile.is_within(app.realm.view()?.size) {
+        if !tile.is_within(app.realm.view().size) {
             return Err(Problem::NotFound);
         }
         app.realm.files.tile(tile).map_err(|error| Problem::Fault(anyhow::Error::new(error)))

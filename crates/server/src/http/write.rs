@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use smart_sync_store::Added;
 use smart_sync_store::error::StoreError;
 use smart_sync_store::id::{ManifestId, ObjectId, PackId};
 use smart_sync_store::manifest::Content;
 use smart_sync_store::object::{ObjectKey, ObjectKind};
-use smart_sync_store::pack::VerifiedPack;
+use smart_sync_store::pack::{PACK_LEN_MAX, VerifiedPack};
 use smart_sync_sync::name::Channel;
 use smart_sync_sync::record::{Publication, Unverified};
 use smart_sync_sync::wire::locate;
@@ -98,9 +98,13 @@ pub(super) async fn pack(
     let channel = parse_channel(&channel)?;
     let id: PackId = pack.parse().map_err(|error| Problem::Malformed(format!("{error}")))?;
     let domain = app.domain_to_write(&app.caller(&headers).await?, &channel)?;
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: usize| length > PACK_LEN_MAX) {
+        return Err(Problem::TooLarge);
+    }
     // The body is read only when there is room for it; until then the sender waits.
     let _room = app.uploads.acquire().await.map_err(|_| Problem::Busy("the server is stopping"))?;
-    let body = axum::body::to_bytes(request.into_body(), smart_sync_store::pack::PACK_LEN_MAX)
+    let body = axum::body::to_bytes(request.into_body(), PACK_LEN_MAX)
         .await
         .map_err(|error| Problem::Malformed(format!("the pack did not arrive: {error}")))?;
     let verified = blocking(move || {
@@ -138,7 +142,7 @@ pub(super) async fn publish(
     }
     blocking(move || {
         // What costs little comes first: who may not publish, or comes too late, has no tree looked at.
-        let view = app.realm.view()?;
+        let view = app.realm.view();
         app.realm.check_publication(&view, &submission.note, now()).map_err(append_problem)?;
         let previous = app.realm.newest(&view, &publication.channel, &publication.reference)?;
         let previous = previous.and_then(|previous| previous.publication.manifest);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use smart_sync_sync::log::checkpoint::Checkpoint;
-use smart_sync_sync::log::heads::{Head, HeadKey};
+use smart_sync_sync::log::heads::{Head, HeadKey, HeadsTable};
 use smart_sync_sync::log::merkle::LogHash;
 use smart_sync_sync::note::{Note, VerifiedBy};
 use smart_sync_sync::record::{Heads, Publication, Root, RootRef, Sealed, Signed, Unverified};
@@ -51,7 +51,7 @@ impl Realm {
         now: u64,
     ) -> Result<(Arc<View>, u64), AppendError> {
         let _lock = self.data.lock()?;
-        let view = self.view()?;
+        let view = self.newest_view()?;
         self.peers.check(&view)?;
         let publication = self.check_publication(&view, note, now)?;
         let leaf = self.leaf_of(&view, &publication)?;
@@ -63,8 +63,7 @@ impl Realm {
         let head = Head { key: leaf.key, seq, index: view.size, leaf: hash };
         let table = view.table.with([head]);
         let index = view.size;
-        self.grow(&view, leaf.bytes, &table, view.heads.root, now)?;
-        Ok((self.view()?, index))
+        Ok((self.grow(&view, leaf.bytes, table, Arc::clone(&view.root), now)?, index))
     }
 
     /// Whether a note is a publication that may be appended to this view.
@@ -87,7 +86,7 @@ impl Realm {
         }
         let newest = self.newest(view, &channel, &publication.reference)?;
         let (seq, prev) =
-            newest.as_ref().map_or((0, None), |newest| (newest.publication.seq, Some(newest.note_hash())));
+            newest.as_ref().map_or((0, None), |newest| (newest.publication.seq, Some(newest.note_leaf())));
         if publication.seq != seq + 1 || publication.prev != prev {
             return Err(AppendError::Moved(format!(
                 "{channel} {} is at number {seq} now, and this would be number {}: somebody else published in \
@@ -118,18 +117,18 @@ impl Realm {
         let secret = self.secrets.make_slot_secret(&record.channel)?;
         let opening = Secrets::seal(publication.to_bytes())?;
         let slot = secret.slot(&record.channel, &record.reference);
-        // The note names the note before it; the leaf, which others can see, the leaf before it.
-        let prev = view.table.get(&HeadKey::sealed(&slot)).map(|head| head.leaf);
+        let key = HeadKey::sealed(&slot);
+        let prev = view.table.get(&key).map(|head| head.leaf);
         let sealed = Sealed { slot, seq: record.seq, prev, commitment: opening.commitment() };
         let bytes = sealed.to_text().into_bytes();
         self.secrets.keep(&LogHash::of_leaf(&bytes), &opening)?;
-        Ok(Leaf { key: HeadKey::sealed(&slot), bytes })
+        Ok(Leaf { key, bytes })
     }
 
     /// Appends the next root document.
     pub(crate) fn append_root(&self, note: &[u8], now: u64) -> Result<Arc<View>, AppendError> {
         let _lock = self.data.lock()?;
-        let view = self.view()?;
+        let view = self.newest_view()?;
         self.peers.check(&view)?;
         let refused = |error: &dyn std::fmt::Display| AppendError::Refused(error.to_string());
         let root = Unverified::<Root>::parse(note)
@@ -138,48 +137,50 @@ impl Realm {
         if root.record().expires.seconds() <= now {
             return Err(AppendError::Refused("the root document has expired already".to_owned()));
         }
-        let next = RootRef { version: root.record().version, leaf: root.leaf() };
-        self.grow(&view, root.to_bytes(), &view.table, next, now)?;
-        Ok(self.view()?)
+        let bytes = root.to_bytes();
+        Ok(self.grow(&view, bytes, HeadsTable::clone(&view.table), Arc::new(root), now)?)
     }
 
-    /// Appends a leaf and the heads that follow from it.
+    /// Appends a leaf and the heads that follow from it. Once the checkpoint is written, nothing that fails makes the
+    /// append undone, so nothing that fails is reported as a failure of it.
     fn grow(
         &self,
         view: &View,
         leaf: Vec<u8>,
-        table: &smart_sync_sync::log::heads::HeadsTable,
-        root: RootRef,
+        table: HeadsTable,
+        root: Arc<Signed<Root>>,
         now: u64,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Arc<View>> {
         let now = unix_time(now)?;
         let heads = Heads {
             // Time does not go back, whatever the machine's clock does.
             time: now.max(view.heads.time),
             prev: Some(view.heads_hash()),
-            root,
+            root: RootRef { version: root.record().version, leaf: root.leaf() },
             table: table.root(),
             count: table.count(),
         };
         let edge = self.files.write_leaves(&view.edge, &[leaf, heads.to_text().into_bytes()])?;
         let checkpoint = Checkpoint { origin: self.origin.clone(), size: edge.size(), root: edge.root() };
-        self.sign_checkpoint(&checkpoint, heads.time)
+        let checkpoint = self.sign_checkpoint(&checkpoint, heads.time)?;
+        self.files.write_checkpoint(&checkpoint)?;
+        Ok(self.advance(View::after(&self.files, checkpoint, edge, heads, table, root)?))
     }
 
-    fn sign_checkpoint(&self, checkpoint: &Checkpoint, time: UnixTime) -> anyhow::Result<()> {
+    fn sign_checkpoint(&self, checkpoint: &Checkpoint, time: UnixTime) -> anyhow::Result<Vec<u8>> {
         let mut note = Note::new(checkpoint.to_text())?;
         note.sign(&self.log_key).context("signing the checkpoint")?;
         if let Some(clock) = &self.clock_key {
             note.cosign(clock, time).context("signing the checkpoint with the clock key")?;
         }
-        self.files.write_checkpoint(&note.to_bytes())
+        Ok(note.to_bytes())
     }
 
     /// Signs the newest checkpoint again with the time of now, when the clock runs in this server.
     pub(crate) fn tick(&self, now: u64) -> anyhow::Result<()> {
         let Some(clock) = &self.clock_key else { return Ok(()) };
         let _lock = self.data.lock()?;
-        let view = self.view()?;
+        let view = self.newest_view()?;
         self.peers.check(&view)?;
         // The clock stands for the table, so it looks at the log itself and not at what the index made of it.
         ensure!(view.table.root() == view.heads.table, "the table of heads does not follow from the log");
@@ -192,7 +193,7 @@ impl Realm {
     pub(crate) fn add_cosignature(&self, note: &[u8]) -> Result<(), AppendError> {
         let refused = |text: &str| AppendError::Refused(text.to_owned());
         let _lock = self.data.lock()?;
-        let view = self.view()?;
+        let view = self.newest_view()?;
         self.peers.check(&view)?;
         let offered = Note::parse(note).map_err(|error| AppendError::Refused(error.to_string()))?;
         let mut checkpoint = Note::parse(&view.checkpoint).context("the own checkpoint")?;

@@ -38,7 +38,7 @@ use log_files::LogFiles;
 use peers::Peers;
 use refs::{RefState, Refs};
 use secrets::Secrets;
-use view::{Identity, View};
+use view::{Identity, View, catch_up};
 
 /// A realm and everything it consists of.
 pub(crate) struct Realm {
@@ -72,8 +72,9 @@ impl Published {
         self.opening.as_ref().map_or(&self.bytes, |opening| &opening.note)
     }
 
-    /// What the next publication names as the one before: the hash of the note, sealed or not.
-    pub(crate) fn note_hash(&self) -> LogHash {
+    /// What the next publication of the ref names as its predecessor: the hash of the note as a leaf, also where the
+    /// log has a commitment in its place, because the publisher knows the note.
+    pub(crate) fn note_leaf(&self) -> LogHash {
         LogHash::of_leaf(self.note())
     }
 }
@@ -107,8 +108,20 @@ impl Realm {
         })
     }
 
-    /// The realm as it stands now.
-    pub(crate) fn view(&self) -> anyhow::Result<Arc<View>> {
+    /// The realm as it stands now, for readers: where the newest state cannot be had, such as on a full disk, the one
+    /// before it is served, and clients judge for themselves how old that is.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.newest_view().unwrap_or_else(|error| {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the log has grown, and what is new cannot be served"
+            );
+            Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+        })
+    }
+
+    /// The realm as it stands now, for whoever goes on from there.
+    pub(crate) fn newest_view(&self) -> anyhow::Result<Arc<View>> {
         let current = Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner));
         if Identity::of(&self.files.checkpoint_path())? == current.identity {
             return Ok(current);
@@ -124,7 +137,18 @@ impl Realm {
         Ok(newest)
     }
 
-    /// The index of the log. It covers at least what the newest view has.
+    /// Makes a view the newest one. The index follows if it can: what it lacks it reads from the log another time.
+    fn advance(&self, view: View) -> Arc<View> {
+        let view = Arc::new(view);
+        let mut index = self.index();
+        if let Err(error) = catch_up(&self.files, &mut index, &self.secrets, view.size) {
+            tracing::error!(error = format!("{error:#}"), "the index of the log could not be updated");
+        }
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&view);
+        view
+    }
+
+    /// The index of the log.
     pub(crate) fn index(&self) -> std::sync::MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -186,7 +210,7 @@ impl Realm {
 
     /// Whether a ref of the channel's domain is this manifest now, which means that all of it is here and stays.
     pub(crate) fn has_published(&self, channel: &Channel, manifest: ManifestId) -> anyhow::Result<bool> {
-        let view = self.view()?;
+        let view = self.view();
         let domain = self.domain(channel)?;
         for (other, mut refs) in self.refs(&view)?.channels() {
             let is_it =

@@ -122,6 +122,28 @@ impl View {
         })
     }
 
+    /// The view after an append whose checkpoint is on disk.
+    pub(super) fn after(
+        files: &LogFiles,
+        checkpoint: Vec<u8>,
+        edge: Edge,
+        heads: Heads,
+        table: HeadsTable,
+        root: Arc<Signed<Root>>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            identity: Identity::of(&files.checkpoint_path())?,
+            checkpoint: checkpoint.into(),
+            size: edge.size(),
+            edge,
+            heads_leaf: heads.to_text().into_bytes(),
+            heads,
+            table: Arc::new(table),
+            root,
+            refs: OnceLock::new(),
+        })
+    }
+
     /// The hash of the last leaf, which the next heads leaf refers to.
     pub(crate) fn heads_hash(&self) -> LogHash {
         LogHash::of_leaf(&self.heads_leaf)
@@ -129,7 +151,12 @@ impl View {
 }
 
 /// Adds the leaves that the index does not cover yet.
-fn catch_up(files: &LogFiles, index: &mut Index, secrets: &Secrets, size: u64) -> anyhow::Result<()> {
+pub(super) fn catch_up(
+    files: &LogFiles,
+    index: &mut Index,
+    secrets: &Secrets,
+    size: u64,
+) -> anyhow::Result<()> {
     /// Leaves in one transaction.
     const STEP: u64 = 4096;
     let mut start = index.size()?;

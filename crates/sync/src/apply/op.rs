@@ -181,3 +181,61 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
         other => Err(DecodeError::invalid(format!("{other} is not a flag"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Vec<Op> {
+        let time = FileTime { seconds: -3, nanoseconds: 4 };
+        let expected = Fingerprint { inode: 5, size: 1 << 40, modified: time, changed: time };
+        let metadata = Metadata {
+            mode: 0o4755,
+            owner: Some((0, u32::MAX)),
+            modified: Some(time),
+            xattrs: Some(vec![Xattr { name: (*b"user.comment").into(), value: Box::default() }]),
+        };
+        let kinds = [
+            OpKind::Clear,
+            OpKind::MakeRoom,
+            OpKind::MakeDirectory { mode: 0o755 },
+            OpKind::Place { staged: (*b"00000001").into() },
+            OpKind::Link { target: (*b"../elsewhere").into() },
+            OpKind::SetMetadata(FileKind::Directory, metadata.clone()),
+            OpKind::SetMetadata(FileKind::File, Metadata { owner: None, xattrs: None, ..metadata }),
+            OpKind::Delete,
+            OpKind::RemoveDirectory,
+        ];
+        let op = |(at, kind)| Op {
+            path: format!("path/{at}").into_bytes().into(),
+            expected: (at % 2 == 0).then_some(expected),
+            kind,
+        };
+        kinds.into_iter().enumerate().map(op).collect()
+    }
+
+    #[test]
+    fn every_step_comes_back_as_it_was() {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &sample());
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(decode(&mut reader), Ok(sample()));
+        assert!(reader.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_has_one_spelling(at: prop::sample::Index, byte: u8) {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, &sample());
+            *at.get_mut(&mut bytes) = byte;
+            let mut reader = Reader::new(&bytes);
+            if let Ok(ops) = decode(&mut reader) {
+                let mut again = Vec::new();
+                encode(&mut again, &ops);
+                prop_assert_eq!(&again[..], &bytes[..bytes.len() - reader.rest().len()]);
+            }
+        }
+    }
+}

@@ -21,11 +21,16 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts a command that serves on `port`, and waits until it accepts connections.
-    pub(crate) fn start(bench: &Bench, command: &mut Command, port: u16) -> Result<Self> {
+    pub(crate) fn start(bench: &Bench, command: &Command, port: u16) -> Result<Self> {
         let described = smart_sync_tests::program::describe(command);
         let log = bench.environment.path(&format!("daemon-{port}.log"));
         let stderr = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        let child = command
+        // Interrupting this program ends its daemons too, though they are in groups of their own.
+        let mut wrapper = Command::new("setpriv");
+        wrapper.args(["--pdeathsig", "TERM", "--"]).arg(command.get_program()).args(command.get_args());
+        wrapper.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let child = wrapper
+            .current_dir(bench.environment.root())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)

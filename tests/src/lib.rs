@@ -10,8 +10,10 @@
 
 pub mod environment;
 pub mod git;
+pub mod http;
 pub mod program;
 pub mod proxy;
+pub mod publisher;
 pub mod server;
 pub mod skip;
 pub mod snapshot;
@@ -20,6 +22,7 @@ pub use environment::TestEnvironment;
 pub use git::Repository;
 pub use program::Finished;
 pub use proxy::{CountingProxy, Totals};
+pub use publisher::Publisher;
 pub use server::{Realm, Server};
 pub use skip::skipped;
 pub use snapshot::Snapshot;

@@ -1,5 +1,6 @@
 //! A running server, and a realm with one.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -142,8 +143,21 @@ impl Realm {
 
     /// Makes a realm below `directory` and serves it. Its publish key may publish to `repos/*`.
     pub fn start(environment: &TestEnvironment, directory: &str) -> Self {
+        Self::start_with(environment, directory, "", &[])
+    }
+
+    /// Makes a realm whose `server.toml` ends with these lines, with more arguments of `init`, and serves it.
+    pub fn start_with(
+        environment: &TestEnvironment,
+        directory: &str,
+        settings: &str,
+        arguments: &[&str],
+    ) -> Self {
         let data = environment.path(directory);
-        let fingerprint = initialise(environment, &data, Self::ORIGIN);
+        let fingerprint = initialise_with(environment, &data, Self::ORIGIN, arguments);
+        if !settings.is_empty() {
+            add_settings(&data, settings);
+        }
         let token = create_token(environment, &data, "publish", "repos/");
         let server = Server::start(&mut serve(environment, &data));
         Self { data, fingerprint, token, server }
@@ -174,6 +188,39 @@ impl Realm {
         &self.server
     }
 
+    /// The URL of something on the server; `path` begins without a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.server.url())
+    }
+
+    /// Stops serving, and leaves the data as it is.
+    pub fn end(self, end: impl FnOnce(Server)) -> PathBuf {
+        end(self.server);
+        self.data
+    }
+
+    /// Runs a subcommand of the server on the realm's data, such as `["log", "audit"]`.
+    pub fn run(&self, environment: &TestEnvironment, arguments: &[&str]) -> program::Finished {
+        run_on(environment, &self.data, arguments)
+    }
+
+    /// Publishes a directory, or a revision of a repository, from the server's own machine.
+    #[track_caller]
+    pub fn publish_local(
+        &self,
+        environment: &TestEnvironment,
+        channel: &str,
+        reference: &str,
+        source: &Path,
+        options: &[&str],
+    ) -> program::Finished {
+        let source = source.to_str().expect("paths of the tests are text");
+        let mut arguments = vec!["publish-local", "--channel", channel, "--ref", reference];
+        arguments.extend(options);
+        arguments.push(source);
+        self.run(environment, &arguments)
+    }
+
     /// Ends the server with `end`, and starts it again on the same data and another port.
     #[must_use]
     pub fn restart(self, environment: &TestEnvironment, end: impl FnOnce(Server)) -> Self {
@@ -185,17 +232,46 @@ impl Realm {
 
 /// Runs `init`, and returns the root's fingerprint from what it printed.
 pub fn initialise(environment: &TestEnvironment, data: &Path, origin: &str) -> String {
-    let mut command = environment.server();
-    command.arg("init").arg("--data").arg(data).args(["--origin", origin, "--publish", "repos/*"]);
-    word_of(&mut command, "sha256:")
+    initialise_with(environment, data, origin, &[])
 }
 
-/// Runs `token create`, and returns the token that it printed.
+fn initialise_with(environment: &TestEnvironment, data: &Path, origin: &str, arguments: &[&str]) -> String {
+    let mut command = environment.server();
+    command.arg("init").arg("--data").arg(data).args(["--origin", origin, "--publish", "repos/*"]);
+    word_of(command.args(arguments), "sha256:")
+}
+
+/// Changes settings in `server.toml`: each line replaces the one with its key, and tables come last.
+fn add_settings(data: &Path, settings: &str) {
+    let path = data.join("server.toml");
+    let old = fs::read_to_string(&path).expect("init writes the settings");
+    let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+    let new: Vec<String> = settings.lines().filter(|line| line.contains('=')).map(key).collect();
+    let mut kept: Vec<&str> = Vec::new();
+    let mut limits: Vec<&str> = Vec::new();
+    let mut is_limit = false;
+    for line in old.lines() {
+        is_limit |= line.trim() == "[limits]";
+        if !new.contains(&key(line)) && line.trim() != "[limits]" {
+            if is_limit { limits.push(line) } else { kept.push(line) }
+        }
+    }
+    let (top, tables) = settings.split_once("[limits]").unwrap_or((settings, ""));
+    let text = format!("{top}\n{}\n[limits]\n{}\n{tables}\n", kept.join("\n"), limits.join("\n"));
+    fs::write(&path, text).expect("the settings can be written");
+}
+
+/// Runs `token create`, and returns the token that it printed. Its name is `VERB PREFIX`.
 pub fn create_token(environment: &TestEnvironment, data: &Path, verb: &str, prefix: &str) -> String {
     let mut command = environment.server();
     command.args(["token", "create"]).arg("--data").arg(data);
-    command.args(["--name", "test", "--verb", verb, "--prefix", prefix]);
+    command.args(["--name", &format!("{verb} {prefix}"), "--verb", verb, "--prefix", prefix]);
     word_of(&mut command, "sst_")
+}
+
+/// Runs a subcommand of the server on a data directory.
+pub fn run_on(environment: &TestEnvironment, data: &Path, arguments: &[&str]) -> program::Finished {
+    program::run(environment.server().args(arguments).arg("--data").arg(data))
 }
 
 /// The command that serves a realm on a free port.

@@ -18,7 +18,7 @@ pub(crate) fn serve(bench: &Bench, root: &Path) -> Result<Daemon> {
         .with_context(|| format!("writing {}", configuration.display()))?;
     let mut command = bench.environment.command(program());
     command.args(["-e", "stderr", "-c"]).arg(&configuration).arg("-p").arg(&scratch);
-    Daemon::start(bench, &mut command, port)
+    Daemon::start(bench, &command, port)
 }
 
 /// Debian keeps it where an ordinary user's search path does not look.

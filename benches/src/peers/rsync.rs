@@ -23,7 +23,7 @@ pub(crate) fn serve(bench: &Bench, tree: &Path) -> Result<Daemon> {
     let mut command = bench.environment.command("rsync");
     command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
     command.arg(format!("--port={port}")).arg(format!("--config={}", configuration.display()));
-    Daemon::start(bench, &mut command, port)
+    Daemon::start(bench, &command, port)
 }
 
 /// The command that makes `target` what the daemon at `address` serves.

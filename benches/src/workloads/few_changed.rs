@@ -83,6 +83,7 @@ fn one_size(bench: &Bench, tree: &Path, count: u32) -> Result<Vec<Row>> {
         row.usages.push(follower.update()?);
         row.wire = Some(follower.proxy().totals());
         check_same(follower.name(), tree, follower.target())?;
+        crate::say(&format!("  {}: {:?}", row.what, row.wire));
         rows.push(row);
     }
     Ok(rows)

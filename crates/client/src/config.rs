@@ -108,6 +108,14 @@ pub enum Fidelity {
     System,
 }
 
+impl Fidelity {
+    /// Whether a tree of this fidelity is meant.
+    pub const fn is(self, fidelity: smart_sync_store::manifest::Fidelity) -> bool {
+        use smart_sync_store::manifest::Fidelity as Kept;
+        matches!((self, fidelity), (Self::Git, Kept::Git) | (Self::System, Kept::System))
+    }
+}
+
 /// What a target takes only when it says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,15 +1,19 @@
 //! The command `smart-sync`: parse, run, exit.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Parser;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
 use smart_sync::args::{Arguments, Command};
 use smart_sync::commands::documents;
+use smart_sync::config::Config;
 use smart_sync::failure::{Exit, Failure};
+use smart_sync::interrupt::Interrupt;
 use smart_sync::output::{Format, Output, Verbosity};
-use smart_sync::settings;
+use smart_sync::token::Tokens;
+use smart_sync::{settings, state_dir};
 use smart_sync_store::manifest::path::Shown;
 
 fn main() -> ExitCode {
@@ -30,11 +34,50 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
     match &arguments.command {
         Some(Command::Completions(args)) => documents::completions(args, output),
         Some(Command::Man(args)) => documents::man(args, output),
-        None => {
-            output.data(Arguments::command().render_help().to_string().as_bytes())?;
-            Ok(Exit::Arguments)
+        Some(Command::Status(args)) => {
+            let run = Run::prepare(arguments)?;
+            let (target, policy) = settings::target(args.target.as_deref(), &run.config)?;
+            smart_sync::sync::look::status(&target, &policy, &run.state_dir, output)
         }
+        Some(Command::Verify(args)) => {
+            let run = Run::prepare(arguments)?;
+            let (target, policy) = settings::target(args.target.as_deref(), &run.config)?;
+            smart_sync::sync::look::verify(&target, &policy, args.full, &run.state_dir, output)
+        }
+        None => sync(arguments, output),
     }
+}
+
+/// What every command that does something needs.
+struct Run {
+    config: Config,
+    state_dir: PathBuf,
+}
+
+impl Run {
+    fn prepare(arguments: &Arguments) -> Result<Self, Failure> {
+        let config = Config::load(arguments.global.config.as_deref())?;
+        let surroundings = state_dir::Surroundings::of_process(arguments.global.state_dir.clone());
+        let state_dir = state_dir::locate(&surroundings)?;
+        state_dir::prepare(&state_dir)?;
+        Ok(Self { config, state_dir })
+    }
+}
+
+fn sync(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
+    let Run { config, state_dir } = Run::prepare(arguments)?;
+    let settings = settings::sync(&arguments.sync, &config, &Tokens::of_servers()?)?;
+    let runtime =
+        tokio::runtime::Runtime::new().map_err(|error| Failure::from(error).context("starting threads"))?;
+    let interrupt = runtime.block_on(async { Interrupt::install() })?;
+    let surroundings = smart_sync::sync::Surroundings {
+        runtime: runtime.handle(),
+        interrupt: &interrupt,
+        output,
+        state_dir: &state_dir,
+        network: settings::network(&config),
+    };
+    smart_sync::sync::run(&settings, &surroundings)
 }
 
 fn fail(output: &Output, failure: &Failure) -> Exit {

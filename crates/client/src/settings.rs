@@ -206,6 +206,13 @@ pub fn tree(
 }
 
 /// Where the target is, and whether the command line may leave it out.
+/// Decides which target is meant, and what protects it, for commands that look at one.
+pub fn target(argument: Option<&Path>, config: &Config) -> Result<(PathBuf, TargetPolicy), Failure> {
+    let target = target_directory(argument, config)?;
+    let policy = policy(target_section(&target, config));
+    Ok((target, policy))
+}
+
 fn target_directory(argument: Option<&Path>, config: &Config) -> Result<PathBuf, Failure> {
     let target = match (argument, &config.target, config.targets.len()) {
         (Some(argument), _, _) => argument.to_owned(),

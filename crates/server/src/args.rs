@@ -161,6 +161,12 @@ pub(crate) struct CheckArgs {
     /// Print one JSON object per finding
     #[arg(long)]
     pub(crate) json: bool,
+    /// Look for what is damaged or lost at this mirror
+    #[arg(long, value_name = "URL")]
+    pub(crate) mirror: Option<String>,
+    /// Replace it; without this it is only shown what would be replaced
+    #[arg(long, requires = "mirror")]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

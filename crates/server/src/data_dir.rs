@@ -5,7 +5,7 @@
 //! tokens.toml     hashes of tokens
 //! keys/           log.key, clock.key; root.key and publish.key until they are moved away
 //! log/            checkpoint and tiles: the log itself, in the layout in which it is served
-//! roots/          root documents by version
+//! cache/          what publish-local has hashed before; may be deleted
 //! store/          packs and the catalogue
 //! index.db        where publications stand in the log; made anew from the log when it is missing
 //! secrets/        secret bytes of private channels
@@ -49,15 +49,9 @@ impl DataDir {
         if fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some()) {
             bail!("{} is not empty; a realm is made once, in a directory of its own", root.display());
         }
-        for directory in [
-            root.to_owned(),
-            data.keys(),
-            data.log(),
-            data.roots(),
-            data.store(),
-            data.secrets(),
-            data.attachments(),
-        ] {
+        for directory in
+            [root.to_owned(), data.keys(), data.log(), data.store(), data.secrets(), data.attachments()]
+        {
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -92,11 +86,6 @@ impl DataDir {
         self.root.join("log")
     }
 
-    /// The root documents.
-    pub(crate) fn roots(&self) -> PathBuf {
-        self.root.join("roots")
-    }
-
     /// Packs and catalogue.
     pub(crate) fn store(&self) -> PathBuf {
         self.root.join("store")
@@ -110,6 +99,11 @@ impl DataDir {
     /// Secret bytes of private channels.
     pub(crate) fn secrets(&self) -> PathBuf {
         self.root.join("secrets")
+    }
+
+    /// What was hashed before, by place.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.root.join("cache")
     }
 
     /// Sidecars.

@@ -4,7 +4,6 @@
 //! the clock and the command line.
 
 mod args;
-
 mod commands;
 mod config;
 mod data_dir;

@@ -7,9 +7,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use smart_sync_store::id::ContentId;
-
-use crate::wire::fetch_map::{FetchMap, FrameChunk, FrameRef};
+use crate::wire::fetch_map::{ContentParts, FetchMap, FrameChunk, FrameRef};
 
 /// The largest gap between two frames that is fetched rather than skipped.
 pub const GAP_BYTES_MAX: u64 = 16 * 1024;
@@ -21,7 +19,7 @@ pub const RANGE_BYTES_TARGET: u64 = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub struct FetchPlan {
     map: FetchMap,
-    wanted: Vec<bool>,
+    wanted: Vec<Option<u64>>,
     ranges: Vec<PackRange>,
     destinations: Destinations,
 }
@@ -63,11 +61,15 @@ struct Destinations {
 }
 
 impl FetchPlan {
-    /// Plans to fetch those contents of the map that `is_wanted` names.
-    pub fn new(map: FetchMap, is_wanted: impl Fn(&ContentId) -> bool) -> Self {
+    /// Plans to fetch contents of the map. `wanted_from` says from which byte on a content is wanted, if it is: 0
+    /// for all of it, more where an earlier run received its beginning. What is wanted begins with a whole chunk.
+    pub fn new(map: FetchMap, mut wanted_from: impl FnMut(&ContentParts) -> Option<u64>) -> Self {
         let mut seen = HashSet::new();
-        let wanted: Vec<bool> =
-            map.contents.iter().map(|content| is_wanted(&content.id) && seen.insert(content.id)).collect();
+        let wanted: Vec<Option<u64>> = map
+            .contents
+            .iter()
+            .map(|content| wanted_from(content).filter(|_| seen.insert(content.id)))
+            .collect();
         let destinations = Destinations::of(&map, &wanted);
         let ranges = merge(&map, &destinations);
         Self { map, wanted, ranges, destinations }
@@ -85,7 +87,7 @@ impl FetchPlan {
 
     /// Whether this content of the map is fetched.
     pub fn is_wanted(&self, content: usize) -> bool {
-        self.wanted[content]
+        self.wanted[content].is_some()
     }
 
     /// The number of bytes that all requests ask for.
@@ -106,36 +108,25 @@ impl FetchPlan {
 }
 
 impl Destinations {
-    fn of(map: &FetchMap, wanted: &[bool]) -> Self {
+    fn of(map: &FetchMap, wanted: &[Option<u64>]) -> Self {
         let mut first_of_frame = Vec::with_capacity(map.frames.len());
         let mut lengths = Vec::new();
         for frame in &map.frames {
             first_of_frame.push(lengths.len());
             lengths.extend(frame.chunks.iter().map(|chunk| chunk.length));
         }
-        let wanted_contents = || map.contents.iter().enumerate().filter(|(index, _)| wanted[*index]);
         let mut starts = vec![0u32; lengths.len() + 1];
-        for (_, content) in wanted_contents() {
-            for ordinal in &content.chunks {
-                starts[*ordinal as usize + 1] += 1;
-            }
-        }
+        for_each_place(map, wanted, &lengths, |ordinal, _| starts[ordinal + 1] += 1);
         for index in 1..starts.len() {
             starts[index] += starts[index - 1];
         }
         let nowhere = Destination { content: 0, offset: 0 };
         let mut places = vec![nowhere; starts.last().map_or(0, |total| *total as usize)];
         let mut filled = starts.clone();
-        for (index, content) in wanted_contents() {
-            let content_index = u32::try_from(index).expect("a map of 2^32 contents does not fit in memory");
-            let mut offset = 0;
-            for ordinal in &content.chunks {
-                let ordinal = *ordinal as usize;
-                places[filled[ordinal] as usize] = Destination { content: content_index, offset };
-                filled[ordinal] += 1;
-                offset += u64::from(lengths[ordinal]);
-            }
-        }
+        for_each_place(map, wanted, &lengths, |ordinal, place| {
+            places[filled[ordinal] as usize] = place;
+            filled[ordinal] += 1;
+        });
         Self { starts, places, first_of_frame }
     }
 
@@ -146,6 +137,27 @@ impl Destinations {
     fn is_frame_wanted(&self, frame: usize, chunks: usize) -> bool {
         let first = self.first_of_frame[frame];
         self.starts[first] != self.starts[first + chunks]
+    }
+}
+
+/// Goes through the chunks of all wanted contents, in the order of the contents and of the chunks in each.
+fn for_each_place(
+    map: &FetchMap,
+    wanted: &[Option<u64>],
+    lengths: &[u32],
+    mut visit: impl FnMut(usize, Destination),
+) {
+    for (index, content) in map.contents.iter().enumerate() {
+        let Some(from) = wanted[index] else { continue };
+        let content_index = u32::try_from(index).expect("a map of 2^32 contents does not fit in memory");
+        let mut offset = 0;
+        for ordinal in &content.chunks {
+            let ordinal = *ordinal as usize;
+            if offset >= from {
+                visit(ordinal, Destination { content: content_index, offset });
+            }
+            offset += u64::from(lengths[ordinal]);
+        }
     }
 }
 
@@ -176,8 +188,8 @@ fn belongs_to(range: &PackRange, frame: &FrameRef) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::fetch_map::{ContentParts, PackRef};
-    use smart_sync_store::id::{ObjectId, PackId};
+    use crate::wire::fetch_map::PackRef;
+    use smart_sync_store::id::{ContentId, ObjectId, PackId};
     use smart_sync_store::pack::Codec;
 
     /// Frames of `(pack, offset, stored)` with one chunk of 10 bytes each; every content is one chunk.
@@ -209,7 +221,8 @@ mod tests {
 
     #[track_caller]
     fn check(frames: &[(u32, u64, u32)], wanted: &[u8], expected: &[(u32, Range<u64>)]) {
-        let plan = FetchPlan::new(map(frames), |id| wanted.contains(&id.as_bytes()[0]));
+        let plan =
+            FetchPlan::new(map(frames), |content| wanted.contains(&content.id.as_bytes()[0]).then_some(0));
         let ranges: Vec<_> = plan.ranges().iter().map(|range| (range.pack, range.bytes.clone())).collect();
         assert_eq!(ranges, expected, "wanted {wanted:?} of {frames:?}");
     }
@@ -229,7 +242,7 @@ mod tests {
     fn a_range_stops_growing_at_its_target() {
         let mebibyte = 1 << 20;
         let frames: Vec<_> = (0..20u32).map(|index| (0, 8 + u64::from(index) * mebibyte, 1 << 20)).collect();
-        let plan = FetchPlan::new(map(&frames), |_| true);
+        let plan = FetchPlan::new(map(&frames), |_| Some(0));
         assert_eq!(plan.ranges().len(), 3);
         assert_eq!(plan.bytes(), 20 * mebibyte);
         assert!(plan.ranges().iter().all(|range| range.length() <= RANGE_BYTES_TARGET));
@@ -243,7 +256,7 @@ mod tests {
             size: 30,
             chunks: vec![1, 0, 1],
         });
-        let plan = FetchPlan::new(map, |id| [1, 77].contains(&id.as_bytes()[0]));
+        let plan = FetchPlan::new(map, |content| [1, 77].contains(&content.id.as_bytes()[0]).then_some(0));
         let places = |frame| -> Vec<_> {
             plan.chunks_of(frame)
                 .flat_map(|(_, places)| places)
@@ -253,5 +266,15 @@ mod tests {
         assert_eq!(places(0), [(2, 10)]);
         assert_eq!(places(1), [(1, 0), (2, 0), (2, 20)]);
         assert_eq!([plan.is_wanted(0), plan.is_wanted(1), plan.is_wanted(2)], [false, true, true]);
+    }
+
+    #[test]
+    fn what_an_earlier_run_received_is_not_fetched_again() {
+        let mut map = map(&[(0, 8, 92), (0, 1 << 20, 50)]);
+        let id = ContentId::from_bytes([77; 32]);
+        map.contents = vec![ContentParts { id, size: 20, chunks: vec![0, 1] }];
+        let plan = FetchPlan::new(map, |_| Some(10));
+        assert_eq!(plan.ranges().len(), 1);
+        assert_eq!(plan.bytes(), 50);
     }
 }

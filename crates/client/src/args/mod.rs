@@ -86,6 +86,10 @@ pub struct GlobalArgs {
 /// Something else than a sync.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
+    /// Say what a target holds and whether it was changed since.
+    Status(inspect::StatusArgs),
+    /// List how a target differs from what was applied; exit status 11 if it does.
+    Verify(inspect::VerifyArgs),
     /// Print a completion script for a shell.
     ///
     /// For instance: smart-sync completions bash > /etc/bash_completion.d/smart-sync

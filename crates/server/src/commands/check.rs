@@ -9,12 +9,13 @@ use smart_sync_store::domain::Domain;
 use smart_sync_store::manifest::{Content, Manifest, TreePath};
 use smart_sync_store::object::ObjectKey;
 
-use super::{Failure, print};
+use super::{Failure, print, repair};
 use crate::args::CheckArgs;
 use crate::data_dir::DataDir;
 use crate::http::now;
 use crate::realm::Realm;
 use crate::realm::pages::StorePages;
+use repair::Repair;
 
 pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
@@ -48,9 +49,14 @@ pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
             report.packs, report.objects, report.bytes
         ));
     }
+    if let Some(mirror) = &args.mirror
+        && repair::repair(&realm.store, &report, mirror, args.yes).await? == Repair::Whole
+    {
+        return Ok(());
+    }
     Err(Failure::Damaged(format!(
-        "{} faults, {} paths affected\nhint: publish the affected trees again from their sources; what is damaged is \
-         then replaced",
+        "{} faults, {} paths affected\nhint: `check --mirror URL --yes` fetches what is damaged from a mirror; else publish the \
+         affected trees again from their sources",
         report.findings.len(),
         affected.len()
     ))
@@ -72,10 +78,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn affected(realm: &Realm, lost: &BTreeMap<Domain, BTreeSet<ObjectKey>>) -> anyhow::Result<Vec<String>> {
     let view = realm.view()?;
     let mut lines = Vec::new();
-    for (channel, reference, head) in realm.refs(&view)? {
-        let domain = realm.domain(&channel)?;
+    for state in realm.refs(&view)?.iter() {
+        let (channel, reference) = (&state.publication.channel, &state.publication.reference);
+        let domain = realm.domain(channel)?;
         let Some(lost) = lost.get(&domain) else { continue };
-        let Some(manifest) = realm.published(head.index, view.size)?.publication.manifest else { continue };
+        let Some(manifest) = state.publication.manifest else { continue };
         let pages = StorePages::new(Arc::clone(&realm.store), domain.clone());
         let tree = Tree { realm, domain, lost, name: format!("{channel} {reference}") };
         match Manifest::open(pages, manifest.id, Some(manifest.bytes)) {
@@ -98,7 +105,7 @@ impl Tree<'_> {
         /// Entries that are looked at together.
         const BATCH: usize = 1024;
         let mut batch = Vec::new();
-        for entry in manifest.iter() {
+        for entry in manifest {
             match entry {
                 Ok(entry) => batch.extend(entry.content().map(|content| (*content, entry.path.clone()))),
                 Err(error) => {

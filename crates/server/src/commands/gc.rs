@@ -36,10 +36,10 @@ pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
 fn roots(realm: &Realm, keep: u64) -> anyhow::Result<Vec<Root>> {
     let view = realm.view()?;
     let mut roots = Vec::new();
-    for (channel, reference, head) in realm.refs(&view)? {
-        let domain = realm.domain(&channel)?;
-        let keep = if matches!(reference, RefName::Branch(_)) { keep } else { 1 };
-        let leaves = realm.index().history(&head.key, None, keep)?;
+    for state in realm.refs(&view)?.iter() {
+        let domain = realm.domain(&state.publication.channel)?;
+        let keep = if matches!(state.publication.reference, RefName::Branch(_)) { keep } else { 1 };
+        let leaves = realm.index().history(&state.head.key, None, keep)?;
         for (_, leaf) in leaves {
             let publication = realm.published(leaf, view.size)?.publication;
             if let Some(manifest) = publication.manifest {

@@ -25,7 +25,7 @@ use crate::realm::log_files::LogFiles;
 const DAY: u64 = 24 * 60 * 60;
 const HOUR: u64 = 60 * 60;
 
-pub(super) async fn run(args: &InitArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &InitArgs) -> anyhow::Result<()> {
     let origin: Origin = args.origin.parse()?;
     let mut patterns: Vec<ChannelPattern> =
         args.publish.iter().map(|pattern| pattern.parse()).collect::<Result<_, _>>()?;

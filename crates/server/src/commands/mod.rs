@@ -7,7 +7,7 @@ mod gc;
 mod init;
 mod log;
 mod publish_local;
-
+mod repair;
 mod serve;
 mod token;
 
@@ -44,10 +44,9 @@ impl Failure {
 /// Does what the command line says.
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Init(args) => init::run(&args).await,
+        Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(&args).await,
         Command::Clock(args) => clock::run(&args).await,
-
         Command::PublishLocal(args) => publish_local::run(args).await,
         Command::Gc(args) => gc::run(&args).await,
         Command::Check(args) => check::run(&args).await,

@@ -20,12 +20,14 @@ use super::{Failure, print};
 use crate::args::PublishLocalArgs;
 use crate::data_dir::DataDir;
 use crate::http::now;
+use crate::realm::Realm;
 use crate::realm::append::AppendError;
+use crate::realm::complete::Completeness;
 use crate::realm::destination::LocalDestination;
-use crate::realm::{Realm, complete};
 
 pub(super) async fn run(args: PublishLocalArgs) -> anyhow::Result<()> {
     let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
+    realm.peers.ask(realm.view()?.root.record()).await;
     let key_path = args.key.clone().unwrap_or_else(|| realm.data.keys().join("publish.key"));
     let key = SecretKey::load(&key_path, &mut || None)?;
     let typed: TypedRef = args.reference.parse()?;
@@ -51,15 +53,17 @@ fn publish(
     if previous.is_some_and(|previous| previous.id == read.tree.manifest.id) {
         return print(format_args!("{} {} is that tree already", target.channel, target.reference));
     }
-    let standing = newest.map(|newest| Standing { seq: newest.publication.seq, leaf: newest.leaf });
+    let standing = newest.map(|newest| Standing { seq: newest.publication.seq, leaf: newest.note_hash() });
     let time = UnixTime::new(now()).context("the clock of this machine is beyond the year 9999")?;
     let content_time = read.time.and_then(|time| UnixTime::new(u64::try_from(time).ok()?)).unwrap_or(time);
     let publication = target.publication(&read.tree, read.commit, standing, content_time, time);
     let note = sign(&publication, &[key])?;
     let domain = realm.domain(&target.channel)?;
-    complete::check(&realm.store, &domain, &publication, previous, now())?.map_err(Failure::Refused)?;
+    let check = Completeness { store: &realm.store, domain: &domain, previous, now: now() };
+    check.check(&publication)?.map_err(Failure::Refused)?;
     let (_, index) = realm.append_publication(&note, &[], now()).map_err(|error| match error {
         AppendError::Fault(error) => error,
+        AppendError::Behind(error) => Failure::Refused(error.to_string()).into(),
         AppendError::Moved(text) | AppendError::Refused(text) => Failure::Refused(text).into(),
     })?;
     let statistics = read.tree.statistics;
@@ -85,24 +89,21 @@ fn read_tree(realm: &Arc<Realm>, args: &PublishLocalArgs, target: &Target) -> an
     let cache_path = cache_path(realm, &args.source)?;
     let cache = ContentCache::load(&cache_path);
     let options = IngestOptions::default();
-    let (read, cache) = match &args.git {
-        Some(revision) => {
-            let repository = GitRepository::open(&args.source)?;
-            let commit = repository.resolve(revision)?;
-            let mut source = repository.tree(&commit, cache)?;
-            let tree = ingest(&mut source, &mut destination, options)?;
-            (Read { tree, commit: Some(commit.id), time: Some(commit.time) }, source.into_cache())
-        }
-        None => {
-            let options_of_directory = DirectoryOptions {
-                fidelity: if args.system { Fidelity::System } else { Fidelity::Git },
-                exclusions: Exclusions::default(),
-                now: file_time(now()),
-            };
-            let mut source = DirectorySource::open(&args.source, options_of_directory, cache)?;
-            let tree = ingest(&mut source, &mut destination, options)?;
-            (Read { tree, commit: None, time: None }, source.into_cache())
-        }
+    let (read, cache) = if let Some(revision) = &args.git {
+        let repository = GitRepository::open(&args.source)?;
+        let commit = repository.resolve(revision)?;
+        let mut source = repository.tree(&commit, cache)?;
+        let tree = ingest(&mut source, &mut destination, options)?;
+        (Read { tree, commit: Some(commit.id), time: Some(commit.time) }, source.into_cache())
+    } else {
+        let options_of_directory = DirectoryOptions {
+            fidelity: if args.system { Fidelity::System } else { Fidelity::Git },
+            exclusions: Exclusions::default(),
+            now: file_time(now()),
+        };
+        let mut source = DirectorySource::open(&args.source, options_of_directory, cache)?;
+        let tree = ingest(&mut source, &mut destination, options)?;
+        (Read { tree, commit: None, time: None }, source.into_cache())
     };
     for warning in &read.tree.warnings {
         tracing::warn!("{warning}");
@@ -114,7 +115,7 @@ fn read_tree(realm: &Arc<Realm>, args: &PublishLocalArgs, target: &Target) -> an
 /// One cache for each place that is published from.
 fn cache_path(realm: &Realm, source: &Path) -> anyhow::Result<PathBuf> {
     let source = source.canonicalize().with_context(|| format!("opening {}", source.display()))?;
-    let directory = realm.data.root().join("cache");
+    let directory = realm.data.cache();
     std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     let name = smart_sync_store::id::ObjectId::of(source.as_os_str().as_encoded_bytes());
     Ok(directory.join(format!("{name}.contents")))

@@ -11,13 +11,18 @@ use crate::data_dir::DataDir;
 use crate::http::listen::{Listener, bind};
 use crate::http::{App, now, router};
 use crate::realm::Realm;
+use crate::realm::peers::ASK_EVERY;
 use crate::tokens::{TokenStore, path_in};
 
 pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let data = DataDir::open(&args.data.path)?;
     let tokens = TokenStore::new(path_in(data.root()));
     let realm = Arc::new(Realm::open(data, now()).await?);
-    realm.tick(now())?;
+    realm.peers.ask(realm.view()?.root.record()).await;
+    if let Err(error) = realm.tick(now()) {
+        // What there is can still be read, and clients judge for themselves how old it is.
+        tracing::error!(error = format!("{error:#}"), "the clock did not sign");
+    }
     let listen = if args.listen.is_empty() { &realm.config.listen } else { &args.listen };
     let sockets = bind(listen).await?;
     let app = Arc::new(App::new(Arc::clone(&realm), tokens));
@@ -27,7 +32,8 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?;
-    let clock = tokio::spawn(clock(realm));
+    let clock = tokio::spawn(clock(Arc::clone(&realm)));
+    let peers = tokio::spawn(ask_peers(realm));
     notify(&[sd_notify::NotifyState::Ready]);
     listener
         .serve(sockets, async {
@@ -39,6 +45,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         })
         .await;
     clock.abort();
+    peers.abort();
     Ok(())
 }
 
@@ -59,6 +66,25 @@ async fn clock(realm: Arc<Realm>) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "the clock did not sign"),
             Err(error) => tracing::error!(%error, "the clock stopped"),
+        }
+    }
+}
+
+/// Asks the mirrors again and again how large their logs are.
+async fn ask_peers(realm: Arc<Realm>) {
+    if realm.peers.is_empty() {
+        return;
+    }
+    let mut interval = tokio::time::interval(ASK_EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        let asked = Arc::clone(&realm);
+        match tokio::task::spawn_blocking(move || asked.view()).await {
+            Ok(Ok(view)) => realm.peers.ask(view.root.record()).await,
+            Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "reading the log"),
+            Err(error) => tracing::error!(%error, "reading the log"),
         }
     }
 }

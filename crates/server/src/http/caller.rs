@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Request, State};
@@ -30,16 +31,21 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Finds out who the caller is. A token that is not known is refused, also where none is needed: whoever sends one
-/// believes that it counts.
-pub(crate) fn identify(tokens: &TokenStore, headers: &HeaderMap) -> Result<Caller, Problem> {
+const NOT_VALID: Problem = Problem::Unauthorized("the token is not valid");
+
+/// The token that a request brings, if it brings one.
+pub(crate) fn token_text(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Ok(Caller::Anonymous);
+        return Ok(None);
     };
-    const NOT_VALID: Problem = Problem::Unauthorized("the token is not valid");
     let text = value.to_str().ok().filter(|text| text.len() <= AUTHORIZATION_BYTES_MAX).ok_or(NOT_VALID)?;
-    let token = token_of(text).ok_or(NOT_VALID)?;
-    let token = tokens.find(&token)?.ok_or(NOT_VALID)?;
+    token_of(text).map(Some).ok_or(NOT_VALID)
+}
+
+/// Finds out whose token this is. A token that is not known is refused, also where none is needed: whoever sends one
+/// believes that it counts.
+pub(crate) fn identify(tokens: &TokenStore, text: &str) -> Result<Caller, Problem> {
+    let token = tokens.find(text)?.ok_or(NOT_VALID)?;
     if token.expires <= now() {
         return Err(Problem::Unauthorized("the token has expired"));
     }
@@ -61,7 +67,7 @@ fn token_of(authorization: &str) -> Option<String> {
 /// Counts requests per address.
 pub(crate) struct RateLimit {
     limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
-    requests: std::sync::atomic::AtomicU64,
+    requests: AtomicU64,
 }
 
 impl RateLimit {
@@ -75,7 +81,7 @@ impl RateLimit {
 
     fn check(&self, address: IpAddr) -> Result<(), Problem> {
         // The map would grow with every address ever seen.
-        if self.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % FORGET_EVERY == 0 {
+        if self.requests.fetch_add(1, Relaxed).is_multiple_of(FORGET_EVERY) {
             self.limiter.retain_recent();
         }
         self.limiter.check_key(&address).map_err(|not_until| {

@@ -9,17 +9,20 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{Redirect, Response};
 use percent_encoding::percent_decode_str;
 use smart_sync_sync::name::{Channel, RefName, TypedRef};
+use smart_sync_sync::record::Publication;
 
 use super::index::{Index, Row, encode_segment};
 use super::problem::Problem;
-use super::read::visible_refs;
 use super::tree::{TreeView, html};
 use super::{App, blocking};
-use crate::realm::Published;
+use crate::realm::refs::{RefState, Refs};
+
+/// The most segments of a channel's name.
+const CHANNEL_SEGMENTS_MAX: usize = 16;
 
 /// `GET /`: where a person begins.
 pub(super) async fn front_page(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let view = app.realm.view()?;
+    let view = app.view().await?;
     let rows = vec![Row::directory(b"files"), Row::other(b"checkpoint", "the signed head of the log")];
     let title = app.realm.origin.to_string();
     let page = Index::new(&title, false, rows)
@@ -57,18 +60,23 @@ async fn serve(State(app): State<Arc<App>>, headers: HeaderMap, path: String) ->
     if !segments.iter().all(is_sound) {
         return Err(Problem::NotFound);
     }
-    let caller = app.caller(&headers)?;
+    let caller = app.caller(&headers).await?;
+    let view = app.view().await?;
     let lookup = {
-        let app = Arc::clone(&app);
+        let (app, view) = (Arc::clone(&app), Arc::clone(&view));
         let segments = segments.clone();
-        blocking(move || Ok(Lookup::new(&segments, visible_refs(&app, &caller)?))).await?
+        blocking(move || {
+            let refs = app.realm.refs(&view)?;
+            Ok(Lookup::new(&segments, &refs, |channel| app.may_read(&caller, channel)))
+        })
+        .await?
     };
     match lookup {
-        Lookup::Tree { published, rest } => {
+        Lookup::Tree { state, rest } => {
             if rest == segments.len() {
                 return Err(Problem::MovedToDirectory(format!("/files/{path}/")));
             }
-            match tree_view(&app, &published)?.answer(segments[rest..].join(&b'/'), &headers).await? {
+            match tree_view(&app, &state.publication)?.answer(segments[rest..].join(&b'/'), &headers).await? {
                 Some(response) => Ok(response),
                 None => Err(Problem::MovedToDirectory(format!("/files/{path}/"))),
             }
@@ -81,15 +89,13 @@ async fn serve(State(app): State<Arc<App>>, headers: HeaderMap, path: String) ->
             let title = format!("Index of /files/{path}");
             let page =
                 Index::new(&title, true, rows).render().map_err(|error| Problem::Fault(error.into()))?;
-            let modified = app.realm.view()?.heads.time.seconds();
-            Ok(html(page, modified, &headers))
+            Ok(html(page, view.heads.time.seconds(), &headers))
         }
         Lookup::Nothing => Err(Problem::NotFound),
     }
 }
 
-fn tree_view(app: &App, published: &Published) -> Result<TreeView, Problem> {
-    let publication = &published.publication;
+fn tree_view(app: &App, publication: &Publication) -> Result<TreeView, Problem> {
     let manifest = publication.manifest.ok_or(Problem::NotFound)?;
     let reference = &publication.reference;
     Ok(TreeView {
@@ -112,7 +118,7 @@ fn short(reference: &RefName) -> String {
 /// What the first segments of a path mean.
 enum Lookup {
     /// A tree; its path begins at this segment.
-    Tree { published: Published, rest: usize },
+    Tree { state: Arc<RefState>, rest: usize },
     /// Channels, parts of channels or refs.
     Names { names: BTreeSet<String>, is_slashed: bool },
     /// Nothing that may be seen.
@@ -120,38 +126,36 @@ enum Lookup {
 }
 
 impl Lookup {
-    fn new(segments: &[Vec<u8>], refs: Vec<Published>) -> Self {
+    fn new(segments: &[Vec<u8>], refs: &Refs, may_read: impl Fn(&Channel) -> bool) -> Self {
         let texts: Vec<&str> = segments.iter().map_while(|segment| str::from_utf8(segment).ok()).collect();
         // The shortest channel that has this ref: a longer one could only be reached through a ref of that name.
-        for at in 1..texts.len() {
+        for at in 1..texts.len().min(CHANNEL_SEGMENTS_MAX + 1) {
             let Ok(channel) = texts[..at].join("/").parse::<Channel>() else { continue };
             let Ok(typed) = texts[at].parse::<TypedRef>() else { continue };
-            for candidate in typed.candidates() {
-                let found = refs.iter().position(|published| {
-                    published.publication.channel == channel
-                        && published.publication.reference == candidate
-                        && published.publication.manifest.is_some()
-                });
-                if let Some(found) = found {
-                    let published = refs.into_iter().nth(found);
-                    return published
-                        .map_or(Self::Nothing, |published| Self::Tree { published, rest: at + 1 });
-                }
+            let states = typed.candidates().into_iter().filter_map(|name| refs.get(&channel, &name));
+            let found = states.into_iter().find(|state| state.publication.manifest.is_some());
+            if let Some(state) = found.filter(|_| may_read(&channel)) {
+                return Self::Tree { state: Arc::clone(state), rest: at + 1 };
             }
         }
-        Self::names(segments, &texts, &refs)
+        Self::names(segments, &texts, refs, may_read)
     }
 
-    fn names(segments: &[Vec<u8>], texts: &[&str], refs: &[Published]) -> Self {
+    fn names(segments: &[Vec<u8>], texts: &[&str], refs: &Refs, may_read: impl Fn(&Channel) -> bool) -> Self {
         let is_slashed = segments.last().is_some_and(Vec::is_empty);
+        if texts.len() < segments.len() {
+            return Self::Nothing;
+        }
         let prefix = texts.join("/");
-        let prefix = prefix.trim_end_matches('/');
+        let prefix = prefix.strip_suffix('/').unwrap_or(&prefix);
         let mut names = BTreeSet::new();
-        for published in refs.iter().filter(|published| published.publication.manifest.is_some()) {
-            let channel = published.publication.channel.as_str();
-            if channel == prefix {
-                names.insert(short(&published.publication.reference));
-            } else if let Some(below) = below(channel, prefix) {
+        for (channel, mut states) in refs.channels().filter(|(channel, _)| may_read(channel)) {
+            let is_shown = |state: &&Arc<RefState>| state.publication.manifest.is_some();
+            if channel.as_str() == prefix {
+                names.extend(states.filter(is_shown).map(|state| short(&state.publication.reference)));
+            } else if let Some(below) = below(channel.as_str(), prefix)
+                && states.any(|state| is_shown(&state))
+            {
                 names.extend(below.split('/').next().map(str::to_owned));
             }
         }

@@ -5,6 +5,7 @@
 
 mod caller;
 mod conditional;
+mod deltas;
 mod files;
 mod index;
 pub(crate) mod listen;
@@ -22,6 +23,8 @@ use axum::http::HeaderMap;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
 use smart_sync_store::domain::Domain;
+use smart_sync_store::id::ManifestId;
+use smart_sync_store::object::ObjectKey;
 use smart_sync_store::pack::PACK_LEN_MAX;
 use smart_sync_sync::name::Channel;
 use smart_sync_sync::wire::locate::LOCATE_BYTES_MAX;
@@ -30,10 +33,12 @@ use tokio::sync::Semaphore;
 use tower_http::trace::TraceLayer;
 
 pub(crate) use caller::now;
-use caller::{RateLimit, identify, limit_rate};
+use caller::{RateLimit, identify, limit_rate, token_text};
+use deltas::Deltas;
 use problem::Problem;
 
 use crate::realm::Realm;
+use crate::realm::view::View;
 use crate::tokens::{Caller, TokenStore, Verb};
 
 /// Packs that are taken in at once: each is held in memory until it is verified.
@@ -46,18 +51,33 @@ const KEY_BYTES: usize = 33;
 /// What the handlers share.
 pub(crate) struct App {
     pub(crate) realm: Arc<Realm>,
-    pub(crate) tokens: TokenStore,
+    tokens: Arc<TokenStore>,
     uploads: Semaphore,
+    deltas: Deltas,
 }
 
 impl App {
     /// The handlers' state for a realm.
     pub(crate) fn new(realm: Arc<Realm>, tokens: TokenStore) -> Self {
-        Self { realm, tokens, uploads: Semaphore::new(UPLOADS_MAX) }
+        Self {
+            realm,
+            tokens: Arc::new(tokens),
+            uploads: Semaphore::new(UPLOADS_MAX),
+            deltas: Deltas::default(),
+        }
     }
 
-    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
-        identify(&self.tokens, headers)
+    /// Who sent a request. Only who brings a token costs a look at the file of tokens.
+    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let Some(text) = token_text(headers)? else { return Ok(Caller::Anonymous) };
+        let tokens = Arc::clone(&self.tokens);
+        blocking(move || identify(&tokens, &text)).await
+    }
+
+    /// The realm as it stands now.
+    async fn view(&self) -> Result<Arc<View>, Problem> {
+        let realm = Arc::clone(&self.realm);
+        blocking(move || Ok(realm.view()?)).await
     }
 
     fn may_read(&self, caller: &Caller, channel: &Channel) -> bool {
@@ -93,6 +113,27 @@ impl App {
         }
         Ok(domains)
     }
+
+    /// The first domain that the caller may read from and that has all of these manifests.
+    async fn domain_of_manifests(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        manifests: Vec<ManifestId>,
+    ) -> Result<Domain, Problem> {
+        let caller = self.caller(headers).await?;
+        let app = Arc::clone(self);
+        blocking(move || {
+            let keys: Vec<_> = manifests.iter().map(|id| ObjectKey::page(id.root_page())).collect();
+            for domain in app.domains_to_read(&caller)? {
+                let found = app.realm.store.locate(&domain, &keys).map_err(anyhow::Error::from)?;
+                if found.iter().all(Option::is_some) {
+                    return Ok(domain);
+                }
+            }
+            Err(Problem::NotFound)
+        })
+        .await
+    }
 }
 
 /// Everything that is answered.
@@ -117,6 +158,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/v1/missing/{channel}",
             post(write::missing).layer(DefaultBodyLimit::max(KEYS_MAX * KEY_BYTES)),
         )
+        .route(
+            "/v1/missing-contents/{channel}",
+            post(write::missing_contents).layer(DefaultBodyLimit::max(LOCATE_BYTES_MAX)),
+        )
+        .route("/v1/has-manifest/{channel}/{manifest}", get(write::has_manifest))
         .route("/v1/pack/{channel}/{pack}", put(write::pack).layer(DefaultBodyLimit::max(PACK_LEN_MAX)))
         .route("/v1/publish", post(write::publish).layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX)))
         .route("/v1/root", post(write::root).layer(DefaultBodyLimit::max(1 << 16)))

@@ -3,6 +3,8 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::realm::peers::BehindPeer;
+
 /// Why a request was not answered with what it asked for.
 #[derive(Debug)]
 pub(crate) enum Problem {
@@ -25,6 +27,8 @@ pub(crate) enum Problem {
         /// When to try again.
         retry_after_seconds: u64,
     },
+    /// 503: a mirror has more of the log than this server, which signs nothing until it is whole again.
+    Behind(BehindPeer),
     /// 503: busy, or stopping.
     Busy(&'static str),
     /// 500: a fault on this side. The log has the details; the answer does not.
@@ -51,6 +55,13 @@ impl IntoResponse for Problem {
             Self::Refused(text) => (StatusCode::UNPROCESSABLE_ENTITY, text.as_str()),
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too many requests"),
             Self::Busy(text) => (StatusCode::SERVICE_UNAVAILABLE, *text),
+            Self::Behind(error) => {
+                tracing::error!(%error, "not signed");
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "this server was restored from an older backup and signs nothing",
+                )
+            }
             Self::Fault(error) => {
                 tracing::error!(error = format!("{error:#}"), "a request failed");
                 (StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says how")
@@ -74,7 +85,7 @@ impl IntoResponse for Problem {
             Self::TooMany { retry_after_seconds } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
             }
-            Self::Busy(_) => {
+            Self::Busy(_) | Self::Behind(_) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}

@@ -10,24 +10,26 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use smart_sync_store::codec::put_prefixed;
 use smart_sync_store::domain::Domain;
-use smart_sync_store::id::{BlobId, ManifestId};
-use smart_sync_store::manifest::{Content, Manifest, Node as TreeNode};
-use smart_sync_store::object::ObjectKey;
+use smart_sync_store::id::ManifestId;
+use smart_sync_store::manifest::{Manifest, Node as TreeNode};
 use smart_sync_sync::evidence::{BuildError, DatedIndexes, Evidence, Inquiry, LogReader, Private, build};
 use smart_sync_sync::log::heads::HeadKey;
 use smart_sync_sync::log::merkle::{LogHash, Node, NodeReader};
 use smart_sync_sync::name::{Channel, RefName, TypedRef};
+use smart_sync_sync::record::Publication;
 use smart_sync_sync::time::UnixTime;
-use smart_sync_sync::wire::locate::decode as decode_locate;
+use smart_sync_sync::wire::locate::{Wanted, decode as decode_locate};
+use smart_sync_sync::wire::submission::Sidecar;
 
+use super::deltas::DeltaKey;
 use super::problem::Problem;
-use super::static_files::{TEXT, caching};
-use super::{App, blocking};
+use super::static_files::TEXT;
+use super::{App, blocking, now};
 use crate::realm::log_files::LogFiles;
 use crate::realm::pages::StorePages;
+use crate::realm::refs::RefState;
 use crate::realm::view::View;
 use crate::realm::{Published, fetch};
-use crate::tokens::Caller;
 
 /// How hard a delta is compressed: it is computed for one client, who waits.
 const DELTA_LEVEL: i32 = 3;
@@ -52,19 +54,19 @@ pub(super) async fn update(
     Query(query): Query<UpdateQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let channel = visible_channel(&app, &headers, &channel)?;
+    let asked = asked_channel(&app, &headers, &channel).await?;
     let query_time =
         query.at.map(|at| UnixTime::new(at).ok_or_else(|| malformed("at is beyond the year 9999")));
     let at = query_time.transpose()?;
     blocking(move || {
         let view = app.realm.view()?;
-        let reference = choose_ref(&app, &view, &channel, &reference)?;
-        let known = known(&app, &view, &channel, &reference, &query)?;
+        let reference = choose_ref(&app, &view, &asked, &reference)?;
+        let known = known(&app, &view, &asked, &reference, &query)?;
         match (at, known) {
-            (Some(at), _) => dated_answer(&app, &view, &channel, &reference, at),
-            (None, Known::Everything) => Ok(evidence_response(short_evidence(&view))),
-            (None, Known::Size(size)) => evidence_answer(&app, &view, &channel, &reference, Some(size)),
-            (None, Known::Nothing) => evidence_answer(&app, &view, &channel, &reference, None),
+            (Some(at), _) => answer(&app, &view, &asked, &reference, None, Some(at)),
+            (None, Known::Everything) => Ok(evidence_response(&short_evidence(&view))),
+            (None, Known::Size(size)) => answer(&app, &view, &asked, &reference, Some(size), None),
+            (None, Known::Nothing) => answer(&app, &view, &asked, &reference, None, None),
         }
     })
     .await
@@ -83,13 +85,13 @@ enum Known {
 fn known(
     app: &App,
     view: &View,
-    channel: &Channel,
+    asked: &Asked,
     reference: &RefName,
     query: &UpdateQuery,
 ) -> Result<Known, Problem> {
     let Some(size) = query.size else { return Ok(Known::Nothing) };
-    if size == view.size && query.have.is_some() {
-        let newest = app.realm.newest(view, channel, reference)?;
+    if size == view.size && query.have.is_some() && asked.is_visible {
+        let newest = app.realm.newest(view, &asked.channel, reference)?;
         let manifest = newest.and_then(|newest| newest.publication.manifest);
         if manifest.map(|manifest| manifest.id.to_string()) == query.have {
             return Ok(Known::Everything);
@@ -100,11 +102,11 @@ fn known(
 }
 
 /// A ref as it was typed, without a kind: a branch if there is one, else a tag.
-fn choose_ref(app: &App, view: &View, channel: &Channel, typed: &str) -> Result<RefName, Problem> {
+fn choose_ref(app: &App, view: &View, asked: &Asked, typed: &str) -> Result<RefName, Problem> {
     let typed: TypedRef = typed.parse().map_err(|error| malformed(&format!("{error}")))?;
     let candidates = typed.candidates();
     for candidate in &candidates {
-        if app.realm.head(view, channel, candidate)?.is_some() {
+        if asked.head_key(app, candidate)?.is_some_and(|key| view.table.get(&key).is_some()) {
             return Ok(candidate.clone());
         }
     }
@@ -122,30 +124,18 @@ pub(super) async fn delta(
         from => Some(from.parse().map_err(|_| Problem::NotFound)?),
     };
     let to: ManifestId = to.parse().map_err(|_| Problem::NotFound)?;
-    let domains = app.domains_to_read(&app.caller(&headers)?)?;
-    blocking(move || {
-        for domain in domains {
-            if !has_manifest(&app, &domain, to)? {
-                continue;
-            }
-            if let Some(from) = from
-                && !has_manifest(&app, &domain, from)?
-            {
-                return Err(Problem::NotFound);
-            }
-            let delta = fetch::delta(&app.realm.store, &domain, from, to)?;
-            let bytes = delta.encode(DELTA_LEVEL).map_err(|error| Problem::Fault(error.into()))?;
-            return Ok(octets(bytes, caching(&domain)));
-        }
-        Err(Problem::NotFound)
-    })
-    .await
-}
-
-fn has_manifest(app: &App, domain: &Domain, manifest: ManifestId) -> Result<bool, Problem> {
-    let key = ObjectKey::page(manifest.root_page());
-    let found = app.realm.store.locate(domain, &[key]).map_err(|error| Problem::Fault(error.into()))?;
-    Ok(found.iter().any(Option::is_some))
+    let domain = app.domain_of_manifests(&headers, [Some(to), from].into_iter().flatten().collect()).await?;
+    let is_public = domain == Domain::public();
+    let store = Arc::clone(&app.realm.store);
+    let key = DeltaKey { domain: domain.clone(), from, to };
+    let computing = move || {
+        let delta = fetch::delta(&store, &domain, from, to)?;
+        Ok(Bytes::from(delta.encode(DELTA_LEVEL).map_err(anyhow::Error::from)?))
+    };
+    let bytes = app.deltas.get(key, now(), computing).await?;
+    // A delta says in which packs the contents lie, and that changes when packs are rewritten.
+    let cache = if is_public { "public, max-age=60" } else { "private, max-age=60" };
+    Ok(octets(bytes, cache))
 }
 
 /// `POST /v1/locate`
@@ -155,14 +145,11 @@ pub(super) async fn locate(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let wanted = decode_locate(&body).map_err(|error| malformed(&error.to_string()))?;
-    let domains = app.domains_to_read(&app.caller(&headers)?)?;
-    // Only id and size matter where contents are stored.
-    let blob = BlobId::from_bytes([0; 20]);
-    let wanted: Vec<_> =
-        wanted.iter().map(|wanted| Content { size: wanted.size, blob, id: wanted.id }).collect();
+    let caller = app.caller(&headers).await?;
+    let wanted: Vec<_> = wanted.into_iter().map(Wanted::content).collect();
     blocking(move || {
         // One answer speaks of one domain: the first that has something of what is asked for.
-        for domain in domains {
+        for domain in app.domains_to_read(&caller)? {
             let map = fetch::locate(&app.realm.store, &domain, &wanted)?;
             if !map.contents.is_empty() {
                 return Ok(octets(map.encode(), "no-store"));
@@ -187,11 +174,11 @@ pub(super) async fn history(
     Query(query): Query<HistoryQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let channel = visible_channel(&app, &headers, &channel)?;
+    let asked = asked_channel(&app, &headers, &channel).await?;
     blocking(move || {
         let view = app.realm.view()?;
-        let reference = choose_ref(&app, &view, &channel, &reference)?;
-        let key = app.realm.head_key(&channel, &reference)?.ok_or(Problem::NotFound)?;
+        let reference = choose_ref(&app, &view, &asked, &reference)?;
+        let key = asked.head_key(&app, &reference)?.ok_or(Problem::NotFound)?;
         let leaves = app.realm.index().history(&key, query.before, HISTORY_MAX)?;
         let mut out = Vec::new();
         for (_, leaf) in leaves {
@@ -222,52 +209,38 @@ struct RefInfo {
 
 /// `GET /v1/refs`
 pub(super) async fn all_refs(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
-    list_refs(app, &headers, |_| true).await
+    let caller = app.caller(&headers).await?;
+    blocking(move || {
+        let refs = app.realm.refs(&*app.realm.view()?)?;
+        let visible = refs.channels().filter(|(channel, _)| app.may_read(&caller, channel));
+        refs_answer(visible.flat_map(|(_, refs)| refs))
+    })
+    .await
 }
 
-/// `GET /v1/refs/<channel>`
+/// `GET /v1/refs/<channel>`: a channel that is not there, or not for this caller, has none.
 pub(super) async fn refs(
     State(app): State<Arc<App>>,
     Path(channel): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let channel = visible_channel(&app, &headers, &channel)?;
-    list_refs(app, &headers, move |other| *other == channel).await
-}
-
-async fn list_refs(
-    app: Arc<App>,
-    headers: &HeaderMap,
-    is_wanted: impl Fn(&Channel) -> bool + Send + 'static,
-) -> Result<Response, Problem> {
-    let caller = app.caller(headers)?;
+    let caller = app.caller(&headers).await?;
+    let channel: Channel = channel.parse().map_err(|_| Problem::NotFound)?;
     blocking(move || {
-        let infos: Vec<_> = visible_refs(&app, &caller)?
-            .into_iter()
-            .filter(|published| is_wanted(&published.publication.channel))
-            .map(|published| info(&published))
-            .collect();
-        let json = serde_json::to_vec(&infos).map_err(|error| Problem::Fault(error.into()))?;
-        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
-        Ok((headers, json).into_response())
+        let refs = app.realm.refs(&*app.realm.view()?)?;
+        refs_answer(refs.of_channel(&channel).filter(|_| app.may_read(&caller, &channel)))
     })
     .await
 }
 
-/// The newest publication of every ref that the caller may see.
-pub(super) fn visible_refs(app: &App, caller: &Caller) -> Result<Vec<Published>, Problem> {
-    let view = app.realm.view()?;
-    let mut refs = Vec::new();
-    for (channel, _, head) in app.realm.refs(&view)? {
-        if app.may_read(caller, &channel) {
-            refs.push(app.realm.published(head.index, view.size)?);
-        }
-    }
-    Ok(refs)
+fn refs_answer<'a>(refs: impl Iterator<Item = &'a Arc<RefState>>) -> Result<Response, Problem> {
+    let infos: Vec<_> = refs.map(|state| info(&state.publication)).collect();
+    let json = serde_json::to_vec(&infos).map_err(|error| Problem::Fault(error.into()))?;
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, json).into_response())
 }
 
-fn info(published: &Published) -> RefInfo {
-    let publication = &published.publication;
+fn info(publication: &Publication) -> RefInfo {
     RefInfo {
         channel: publication.channel.to_string(),
         r#ref: publication.reference.to_string(),
@@ -306,15 +279,20 @@ pub(super) async fn signed(
     Path((channel, reference, file)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let channel = visible_channel(&app, &headers, &channel)?;
+    let asked = asked_channel(&app, &headers, &channel).await?;
     blocking(move || {
         let view = app.realm.view()?;
-        let reference = choose_ref(&app, &view, &channel, &reference)?;
-        let newest = app.realm.newest(&view, &channel, &reference)?.ok_or(Problem::NotFound)?;
+        let reference = choose_ref(&app, &view, &asked, &reference)?;
+        let head = asked.head_key(&app, &reference)?.and_then(|key| view.table.get(&key));
+        let newest = app.realm.published(head.ok_or(Problem::NotFound)?.index, view.size)?;
         let bytes = match file.as_str() {
             "publication" => newest.note().to_vec(),
             "SUMS" => sums(&app, &newest)?.into_bytes(),
-            name => app.realm.sidecar(&newest.leaf, name)?.ok_or(Problem::NotFound)?,
+            // The name becomes that of a file.
+            name if Sidecar::NAMES.contains(&name) => {
+                app.realm.sidecar(&newest.leaf, name)?.ok_or(Problem::NotFound)?
+            }
+            _ => return Err(Problem::NotFound),
         };
         Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")], bytes).into_response())
     })
@@ -329,7 +307,7 @@ fn sums(app: &App, published: &Published) -> Result<String, Problem> {
     let fault = |error| Problem::Fault(anyhow::Error::new(error));
     let manifest = Manifest::open(pages, manifest.id, Some(manifest.bytes)).map_err(fault)?;
     let mut out = String::new();
-    for entry in manifest.iter() {
+    for entry in &manifest {
         let entry = entry.map_err(fault)?;
         if let TreeNode::File(content) = &entry.node {
             let line = smart_sync_sync::sums::line(entry.path.as_bytes(), &content.id);
@@ -340,16 +318,31 @@ fn sums(app: &App, published: &Published) -> Result<String, Problem> {
     Ok(out)
 }
 
-/// The channel of a request, if the caller may see it.
-fn visible_channel(app: &App, headers: &HeaderMap, segment: &str) -> Result<Channel, Problem> {
-    let caller = app.caller(headers)?;
-    let channel: Channel = segment.parse().map_err(|_| Problem::NotFound)?;
-    if app.may_read(&caller, &channel) { Ok(channel) } else { Err(Problem::NotFound) }
+/// The channel of a request.
+struct Asked {
+    channel: Channel,
+    /// Whether the caller may know of it. What is not visible is answered as what does not exist: a name that is
+    /// tried out must not show by its answer that it is the name of something.
+    is_visible: bool,
 }
 
-fn octets(bytes: Vec<u8>, cache: &'static str) -> Response {
+impl Asked {
+    /// The key of a ref of the channel; none where the caller can learn of no such ref.
+    fn head_key(&self, app: &App, reference: &RefName) -> anyhow::Result<Option<HeadKey>> {
+        if self.is_visible { app.realm.head_key(&self.channel, reference) } else { Ok(None) }
+    }
+}
+
+async fn asked_channel(app: &Arc<App>, headers: &HeaderMap, segment: &str) -> Result<Asked, Problem> {
+    let caller = app.caller(headers).await?;
+    let channel: Channel = segment.parse().map_err(|_| Problem::NotFound)?;
+    let is_visible = app.may_read(&caller, &channel);
+    Ok(Asked { channel, is_visible })
+}
+
+fn octets(bytes: impl Into<Bytes>, cache: &'static str) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, cache)];
-    (headers, bytes).into_response()
+    (headers, bytes.into()).into_response()
 }
 
 fn malformed(text: &str) -> Problem {
@@ -361,42 +354,30 @@ fn short_evidence(view: &View) -> Evidence {
     Evidence::Unchanged { checkpoint: view.checkpoint.to_vec() }
 }
 
-/// Evidence for where a ref stands now. `base` is the log size that the client knows.
+/// Evidence for where a ref stands now, for a publisher who has just moved it.
 pub(super) fn evidence_answer(
     app: &App,
     view: &View,
     channel: &Channel,
     reference: &RefName,
-    base: Option<u64>,
 ) -> Result<Response, Problem> {
-    answer(app, view, channel, reference, base, None)
+    let asked = Asked { channel: channel.clone(), is_visible: true };
+    answer(app, view, &asked, reference, None, None)
 }
 
-/// Evidence for where a ref stood at a time.
-fn dated_answer(
-    app: &App,
-    view: &View,
-    channel: &Channel,
-    reference: &RefName,
-    at: UnixTime,
-) -> Result<Response, Problem> {
-    answer(app, view, channel, reference, None, Some(at))
-}
-
+/// Evidence for where a ref stands, or stood at a time. `base` is the log size that the client knows.
 fn answer(
     app: &App,
     view: &View,
-    channel: &Channel,
+    asked: &Asked,
     reference: &RefName,
     base: Option<u64>,
     at: Option<UnixTime>,
 ) -> Result<Response, Problem> {
     let realm = &app.realm;
+    let channel = &asked.channel;
     // A private channel that was never published to is answered as any channel that is not there.
-    let key = match realm.head_key(channel, reference)? {
-        Some(key) => key,
-        None => HeadKey::open(channel, reference),
-    };
+    let key = asked.head_key(app, reference)?.unwrap_or_else(|| HeadKey::open(channel, reference));
     let (dated, dated_table) = match at {
         Some(at) => {
             let index = realm.index();
@@ -413,7 +394,7 @@ fn answer(
     };
     let table = dated_table.as_ref().unwrap_or(&view.table);
     let private = match realm.secrets.slot_secret(channel)? {
-        Some(secret) if realm.is_private(channel) => {
+        Some(secret) if asked.is_visible && realm.is_private(channel) => {
             let head = table.get(&key);
             let opening = head.map(|head| realm.secrets.opening(&head.leaf)).transpose()?;
             Some(Private { secret, opening })
@@ -435,10 +416,10 @@ fn answer(
         BuildError::Log(error) => error,
         BuildError::Inquiry(error) => error.into(),
     })?;
-    Ok(evidence_response(Evidence::Full(Box::new(evidence))))
+    Ok(evidence_response(&Evidence::Full(Box::new(evidence))))
 }
 
-fn evidence_response(evidence: Evidence) -> Response {
+fn evidence_response(evidence: &Evidence) -> Response {
     octets(evidence.encode(), "no-store")
 }
 

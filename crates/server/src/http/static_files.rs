@@ -9,28 +9,31 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
+use smart_sync_store::backend::PackFile;
 use smart_sync_store::domain::Domain;
 use smart_sync_store::error::StoreError;
 use smart_sync_store::id::{ObjectId, PackId};
 use smart_sync_store::object::ObjectKey;
 use smart_sync_sync::log::tile::Tile;
+use tokio::runtime::Handle;
 
 use super::conditional::{Answer, Validators, evaluate};
 use super::problem::Problem;
 use super::{App, blocking};
+use crate::realm::Realm;
 
 /// Bytes of a pack that are read at once.
 const PIECE: u64 = 256 << 10;
 
 /// `GET /healthz`
 pub(super) async fn health(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
-    app.realm.view()?;
+    app.view().await?;
     Ok("ok\n")
 }
 
 /// `GET /checkpoint`
 pub(super) async fn checkpoint(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let view = app.realm.view()?;
+    let view = app.view().await?;
     Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")], view.checkpoint.clone())
         .into_response())
 }
@@ -38,11 +41,10 @@ pub(super) async fn checkpoint(State(app): State<Arc<App>>) -> Result<Response, 
 /// `GET /tile/…`
 pub(super) async fn tile(State(app): State<Arc<App>>, Path(path): Path<String>) -> Result<Response, Problem> {
     let tile: Tile = format!("tile/{path}").parse().map_err(|_| Problem::NotFound)?;
-    let size = app.realm.view()?.size;
-    if !tile.is_within(size) {
-        return Err(Problem::NotFound);
-    }
     let bytes = blocking(move || {
+        if !tile.is_within(app.realm.view()?.size) {
+            return Err(Problem::NotFound);
+        }
         app.realm.files.tile(tile).map_err(|error| Problem::Fault(anyhow::Error::new(error)))
     })
     .await?;
@@ -58,20 +60,25 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id: ObjectId = page.parse().map_err(|_| Problem::NotFound)?;
-    for domain in app.domains_to_read(&app.caller(&headers)?)? {
-        match app.realm.store.object(&domain, ObjectKey::page(id)).await {
-            Ok(object) => {
-                let headers = [
-                    (header::CONTENT_TYPE, "application/octet-stream"),
-                    (header::CACHE_CONTROL, caching(&domain)),
-                ];
-                return Ok((headers, object.into_bytes()).into_response());
+    let caller = app.caller(&headers).await?;
+    blocking(move || {
+        for domain in app.domains_to_read(&caller)? {
+            let object = app.realm.store.object(&domain, ObjectKey::page(id));
+            match Handle::current().block_on(object) {
+                Ok(object) => {
+                    let headers = [
+                        (header::CONTENT_TYPE, "application/octet-stream"),
+                        (header::CACHE_CONTROL, caching(&domain)),
+                    ];
+                    return Ok((headers, object.into_bytes()).into_response());
+                }
+                Err(StoreError::Absent { .. }) => {}
+                Err(error) => return Err(Problem::Fault(error.into())),
             }
-            Err(StoreError::Absent { .. }) => {}
-            Err(error) => return Err(Problem::Fault(error.into())),
         }
-    }
-    Err(Problem::NotFound)
+        Err(Problem::NotFound)
+    })
+    .await
 }
 
 /// `GET /pack/<pack>`
@@ -81,18 +88,24 @@ pub(super) async fn pack(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id: PackId = pack.parse().map_err(|_| Problem::NotFound)?;
-    for domain in app.domains_to_read(&app.caller(&headers)?)? {
-        let file = app.realm.store.catalogue().file_of(&domain, id);
-        if let Some((_, length)) = file.map_err(|error| Problem::Fault(error.into()))? {
-            return Ok(serve_pack(app, domain, id, u64::from(length), &headers));
+    let caller = app.caller(&headers).await?;
+    let realm = Arc::clone(&app.realm);
+    let (file, length) = blocking(move || {
+        for domain in app.domains_to_read(&caller)? {
+            let found = app.realm.store.catalogue().file_of(&domain, id);
+            if let Some(found) = found.map_err(|error| Problem::Fault(error.into()))? {
+                return Ok(found);
+            }
         }
-    }
-    Err(Problem::NotFound)
+        Err(Problem::NotFound)
+    })
+    .await?;
+    Ok(serve_pack(realm, file, u64::from(length), &headers))
 }
 
-fn serve_pack(app: Arc<App>, domain: Domain, id: PackId, length: u64, headers: &HeaderMap) -> Response {
+fn serve_pack(realm: Arc<Realm>, file: PackFile, length: u64, headers: &HeaderMap) -> Response {
     // A pack never changes, so its time does not matter to anybody.
-    let validators = Validators { etag: format!("\"{id}\""), modified: 0, size: length };
+    let validators = Validators { etag: format!("\"{}\"", file.id), modified: 0, size: length };
     let (status, range) = match evaluate(headers, &validators) {
         Answer::Whole => (StatusCode::OK, 0..length),
         Answer::Part { start, end } => (StatusCode::PARTIAL_CONTENT, start..end),
@@ -103,8 +116,8 @@ fn serve_pack(app: Arc<App>, domain: Domain, id: PackId, length: u64, headers: &
             return (StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, range)]).into_response();
         }
     };
-    let caching = caching(&domain);
-    let body = Body::from_stream(pieces(app, domain, id, range.clone()));
+    let caching = caching(&file.domain);
+    let body = Body::from_stream(pieces(realm, file, range.clone()));
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
@@ -123,21 +136,19 @@ fn serve_pack(app: Arc<App>, domain: Domain, id: PackId, length: u64, headers: &
 }
 
 fn pieces(
-    app: Arc<App>,
-    domain: Domain,
-    id: PackId,
+    realm: Arc<Realm>,
+    file: PackFile,
     range: Range<u64>,
 ) -> impl futures::Stream<Item = Result<Bytes, StoreError>> + Send {
     stream::try_unfold(range, move |range| {
-        let (app, domain) = (Arc::clone(&app), domain.clone());
+        let (realm, file) = (Arc::clone(&realm), file.clone());
         async move {
             if range.is_empty() {
                 return Ok(None);
             }
             let end = range.end.min(range.start + PIECE);
-            let piece = app.realm.store.pack_range(&domain, id, range.start..end).await?;
             // The pack was there when the answer began. A file that was removed meanwhile breaks the answer off.
-            let piece = piece.ok_or_else(|| StoreError::Range { start: range.start, end, len: 0 })?;
+            let piece = realm.store.backend().get_range(&file, range.start..end).await?;
             Ok(Some((piece, end..range.end)))
         }
     })

@@ -10,14 +10,17 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use smart_sync_store::Store;
 use smart_sync_store::content::name_content;
 use smart_sync_store::domain::Domain;
+use smart_sync_store::error::StoreError;
 use smart_sync_store::id::to_hex;
 use smart_sync_store::manifest::{
     Attributes, Child, Content, Entry, Found, Manifest, Node, ReadError, TreePath,
 };
+use tokio::runtime::Handle;
 
 use super::conditional::{Answer, Validators, evaluate};
 use super::index::{Index, Row};
@@ -100,7 +103,7 @@ impl TreeView {
         match self.follow(manifest, path)? {
             (_, Found::Entry(Entry { node: Node::File(_), .. })) if is_slashed => Err(Problem::NotFound),
             (path, Found::Entry(entry)) if matches!(entry.node, Node::File(_)) => {
-                Ok(self.file_of(path, &entry)?)
+                Ok(self.file_of(&path, &entry)?)
             }
             (path, found) if is_directory(&found) => {
                 if !is_slashed {
@@ -112,7 +115,7 @@ impl TreeView {
         }
     }
 
-    fn file_of(&self, path: TreePath, entry: &Entry) -> Result<Resolved, Problem> {
+    fn file_of(&self, path: &TreePath, entry: &Entry) -> Result<Resolved, Problem> {
         let content = entry.content().ok_or(Problem::NotFound)?;
         let modified = match &entry.attributes {
             Attributes::System(Some(metadata)) => u64::try_from(metadata.modified.seconds).unwrap_or(0),
@@ -163,9 +166,8 @@ impl TreeView {
             return Err(Problem::NotFound);
         }
         let stream = self.store.read_content(&self.domain, *target, 0..target.size);
-        let pieces: Vec<Bytes> = tokio::runtime::Handle::current()
-            .block_on(stream.try_collect())
-            .map_err(|error| Problem::Fault(error.into()))?;
+        let pieces: Vec<Bytes> =
+            Handle::current().block_on(stream.try_collect()).map_err(|error| Problem::Fault(error.into()))?;
         resolve_link(link, &pieces.concat()).ok_or(Problem::NotFound)
     }
 
@@ -203,7 +205,8 @@ impl TreeView {
 
     fn content(&self, status: StatusCode, content: Content, range: std::ops::Range<u64>) -> Response {
         let length = range.end - range.start;
-        let stream = self.store.read_content(&self.domain, content, range).inspect_err(|error| {
+        let stream = self.store.read_content(&self.domain, content, range);
+        let stream = off_runtime(stream.boxed()).inspect_err(|error| {
             // The status is out already: all that is left is to break the connection off, and to say why here.
             tracing::error!(error = %error, "reading a content that is being served");
         });
@@ -242,6 +245,19 @@ impl TreeView {
         };
         insert(response, header::CACHE_CONTROL, value);
     }
+}
+
+/// Reads, decodes and hashes each piece on a thread that may block: a thread of the runtime would hold up the other
+/// requests meanwhile.
+fn off_runtime(
+    pieces: BoxStream<'static, Result<Bytes, StoreError>>,
+) -> impl Stream<Item = anyhow::Result<Bytes>> + Send {
+    stream::try_unfold(pieces, |mut pieces| async move {
+        let runtime = Handle::current();
+        let next = tokio::task::spawn_blocking(move || (runtime.block_on(pieces.next()), pieces)).await?;
+        let (piece, pieces) = next;
+        Ok(piece.transpose()?.map(|piece| (piece, pieces)))
+    })
 }
 
 /// A page of ours, with an entity tag made of its bytes.
@@ -321,6 +337,9 @@ fn insert(response: &mut Response, name: header::HeaderName, value: &str) {
 }
 
 fn http_date(seconds: u64) -> String {
+    // A file's time is what its publisher says, and a date of HTTP ends with the year 9999.
+    const SECONDS_MAX: u64 = 253_402_300_799;
+    let seconds = seconds.min(SECONDS_MAX);
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
 }
 

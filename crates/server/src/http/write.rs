@@ -1,5 +1,6 @@
 //! Requests that change something: uploads, publications, root documents, cosignatures.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -8,18 +9,22 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use smart_sync_store::Added;
 use smart_sync_store::error::StoreError;
-use smart_sync_store::id::{ObjectId, PackId};
+use smart_sync_store::id::{ManifestId, ObjectId, PackId};
+use smart_sync_store::manifest::Content;
 use smart_sync_store::object::{ObjectKey, ObjectKind};
 use smart_sync_store::pack::VerifiedPack;
 use smart_sync_sync::name::Channel;
 use smart_sync_sync::record::{Publication, Unverified};
+use smart_sync_sync::wire::locate;
 use smart_sync_sync::wire::submission::Submission;
+use tokio::runtime::Handle;
 
 use super::problem::Problem;
 use super::read::evidence_answer;
 use super::{App, KEY_BYTES, blocking, now};
 use crate::realm::append::AppendError;
-use crate::realm::{complete, timestamp};
+use crate::realm::complete::Completeness;
+use crate::realm::timestamp;
 use crate::tokens::{Caller, Verb};
 
 /// `POST /v1/missing/<channel>`: which of these objects have to be sent.
@@ -30,17 +35,50 @@ pub(super) async fn missing(
     body: Bytes,
 ) -> Result<Vec<u8>, Problem> {
     let channel = parse_channel(&channel)?;
-    let domain = app.domain_to_write(&app.caller(&headers)?, &channel)?;
-    if body.len() % KEY_BYTES != 0 {
+    let domain = app.domain_to_write(&app.caller(&headers).await?, &channel)?;
+    if !body.len().is_multiple_of(KEY_BYTES) {
         return Err(Problem::Malformed(format!("object keys have {KEY_BYTES} bytes each")));
     }
     let keys = body.chunks_exact(KEY_BYTES).map(read_key).collect::<Result<Vec<_>, _>>()?;
     blocking(move || {
         let missing = app.realm.store.missing(&domain, &keys, timestamp(now())).map_err(store_problem)?;
-        let missing: std::collections::HashSet<_> = missing.into_iter().collect();
+        let missing: HashSet<_> = missing.into_iter().collect();
         Ok(keys.iter().map(|key| u8::from(missing.contains(key))).collect())
     })
     .await
+}
+
+/// `POST /v1/missing-contents/<channel>`: which of these contents could not be read from the channel.
+pub(super) async fn missing_contents(
+    State(app): State<Arc<App>>,
+    Path(channel): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Vec<u8>, Problem> {
+    let channel = parse_channel(&channel)?;
+    let domain = app.domain_to_write(&app.caller(&headers).await?, &channel)?;
+    let wanted = locate::decode(&body).map_err(|error| Problem::Malformed(error.to_string()))?;
+    let contents: Vec<Content> = wanted.into_iter().map(locate::Wanted::content).collect();
+    blocking(move || {
+        let missing = app.realm.store.missing_contents(&domain, &contents, timestamp(now()));
+        let missing = Handle::current().block_on(missing).map_err(store_problem)?;
+        let missing: HashSet<_> = missing.into_iter().collect();
+        Ok(contents.iter().map(|content| u8::from(missing.contains(content))).collect())
+    })
+    .await
+}
+
+/// `GET /v1/has-manifest/<channel>/<manifest>`: whether a ref is this tree now, so that all of it is here and stays.
+pub(super) async fn has_manifest(
+    State(app): State<Arc<App>>,
+    Path((channel, manifest)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<&'static str, Problem> {
+    let channel = parse_channel(&channel)?;
+    app.domain_to_write(&app.caller(&headers).await?, &channel)?;
+    let manifest: ManifestId = manifest.parse().map_err(|error| Problem::Malformed(format!("{error}")))?;
+    let is_there = blocking(move || Ok(app.realm.has_published(&channel, manifest)?)).await?;
+    if is_there { Ok("1") } else { Err(Problem::NotFound) }
 }
 
 fn read_key(bytes: &[u8]) -> Result<ObjectKey, Problem> {
@@ -59,7 +97,7 @@ pub(super) async fn pack(
 ) -> Result<StatusCode, Problem> {
     let channel = parse_channel(&channel)?;
     let id: PackId = pack.parse().map_err(|error| Problem::Malformed(format!("{error}")))?;
-    let domain = app.domain_to_write(&app.caller(&headers)?, &channel)?;
+    let domain = app.domain_to_write(&app.caller(&headers).await?, &channel)?;
     // The body is read only when there is room for it; until then the sender waits.
     let _room = app.uploads.acquire().await.map_err(|_| Problem::Busy("the server is stopping"))?;
     let body = axum::body::to_bytes(request.into_body(), smart_sync_store::pack::PACK_LEN_MAX)
@@ -86,7 +124,7 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let caller = app.caller(&headers)?;
+    let caller = app.caller(&headers).await?;
     let submission = Submission::decode(&body).map_err(|error| Problem::Malformed(error.to_string()))?;
     let publication = Unverified::<Publication>::parse(&submission.note)
         .and_then(|note| note.claims())
@@ -99,16 +137,18 @@ pub(super) async fn publish(
         )));
     }
     blocking(move || {
+        // What costs little comes first: who may not publish, or comes too late, has no tree looked at.
         let view = app.realm.view()?;
+        app.realm.check_publication(&view, &submission.note, now()).map_err(append_problem)?;
         let previous = app.realm.newest(&view, &publication.channel, &publication.reference)?;
         let previous = previous.and_then(|previous| previous.publication.manifest);
-        let verdict = complete::check(&app.realm.store, &domain, &publication, previous, now())?;
-        verdict.map_err(Problem::Refused)?;
+        let check = Completeness { store: &app.realm.store, domain: &domain, previous, now: now() };
+        check.check_uploaded(&publication)?.map_err(Problem::Refused)?;
         let appended = app.realm.append_publication(&submission.note, &submission.sidecars, now());
         let (view, index) = appended.map_err(append_problem)?;
         let (channel, reference) = (&publication.channel, &publication.reference);
         tracing::info!(%channel, %reference, index, seq = publication.seq, "published");
-        evidence_answer(&app, &view, channel, reference, None)
+        evidence_answer(&app, &view, channel, reference)
     })
     .await
 }
@@ -120,7 +160,7 @@ pub(super) async fn root(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let now = now();
-    match app.caller(&headers)? {
+    match app.caller(&headers).await? {
         Caller::Holder(token) if token.verbs.contains(&Verb::Admin) => {}
         Caller::Holder(_) => {
             return Err(Problem::Forbidden("this token does not allow root documents".to_owned()));
@@ -150,6 +190,7 @@ fn append_problem(error: AppendError) -> Problem {
     match error {
         AppendError::Moved(text) => Problem::Conflict(text),
         AppendError::Refused(text) => Problem::Refused(text),
+        AppendError::Behind(error) => Problem::Behind(error),
         AppendError::Fault(error) => Problem::Fault(error),
     }
 }

@@ -16,6 +16,8 @@ use smart_sync_sync::record::{Heads, Publication, Root, RootRef, Sealed, Signed,
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::wire::submission::Sidecar;
 
+use super::peers::BehindPeer;
+use super::secrets::Secrets;
 use super::view::View;
 use super::{Realm, index};
 use crate::durable;
@@ -32,6 +34,9 @@ pub(crate) enum AppendError {
     /// It is not right.
     #[error("{0}")]
     Refused(String),
+    /// A mirror has more of the log than this server.
+    #[error(transparent)]
+    Behind(#[from] BehindPeer),
     /// The server could not.
     #[error(transparent)]
     Fault(#[from] anyhow::Error),
@@ -47,8 +52,9 @@ impl Realm {
     ) -> Result<(Arc<View>, u64), AppendError> {
         let _lock = self.data.lock()?;
         let view = self.view()?;
+        self.peers.check(&view)?;
         let publication = self.check_publication(&view, note, now)?;
-        let leaf = self.leaf_of(&publication)?;
+        let leaf = self.leaf_of(&view, &publication)?;
         let hash = LogHash::of_leaf(&leaf.bytes);
         for sidecar in sidecars {
             self.keep_sidecar(&hash, sidecar)?;
@@ -61,7 +67,8 @@ impl Realm {
         Ok((self.view()?, index))
     }
 
-    fn check_publication(
+    /// Whether a note is a publication that may be appended to this view.
+    pub(crate) fn check_publication(
         &self,
         view: &View,
         note: &[u8],
@@ -80,7 +87,7 @@ impl Realm {
         }
         let newest = self.newest(view, &channel, &publication.reference)?;
         let (seq, prev) =
-            newest.as_ref().map_or((0, None), |newest| (newest.publication.seq, Some(newest.leaf)));
+            newest.as_ref().map_or((0, None), |newest| (newest.publication.seq, Some(newest.note_hash())));
         if publication.seq != seq + 1 || publication.prev != prev {
             return Err(AppendError::Moved(format!(
                 "{channel} {} is at number {seq} now, and this would be number {}: somebody else published in \
@@ -102,16 +109,18 @@ impl Realm {
         Ok(signed)
     }
 
-    fn leaf_of(&self, publication: &Signed<Publication>) -> anyhow::Result<Leaf> {
+    fn leaf_of(&self, view: &View, publication: &Signed<Publication>) -> anyhow::Result<Leaf> {
         let record = publication.record();
         if !self.is_private(&record.channel) {
             let key = HeadKey::open(&record.channel, &record.reference);
             return Ok(Leaf { key, bytes: publication.to_bytes() });
         }
         let secret = self.secrets.make_slot_secret(&record.channel)?;
-        let opening = self.secrets.seal(publication.to_bytes())?;
+        let opening = Secrets::seal(publication.to_bytes())?;
         let slot = secret.slot(&record.channel, &record.reference);
-        let sealed = Sealed { slot, seq: record.seq, prev: record.prev, commitment: opening.commitment() };
+        // The note names the note before it; the leaf, which others can see, the leaf before it.
+        let prev = view.table.get(&HeadKey::sealed(&slot)).map(|head| head.leaf);
+        let sealed = Sealed { slot, seq: record.seq, prev, commitment: opening.commitment() };
         let bytes = sealed.to_text().into_bytes();
         self.secrets.keep(&LogHash::of_leaf(&bytes), &opening)?;
         Ok(Leaf { key: HeadKey::sealed(&slot), bytes })
@@ -121,6 +130,7 @@ impl Realm {
     pub(crate) fn append_root(&self, note: &[u8], now: u64) -> Result<Arc<View>, AppendError> {
         let _lock = self.data.lock()?;
         let view = self.view()?;
+        self.peers.check(&view)?;
         let refused = |error: &dyn std::fmt::Display| AppendError::Refused(error.to_string());
         let root = Unverified::<Root>::parse(note)
             .and_then(|root| root.verify_next(&view.root))
@@ -170,6 +180,7 @@ impl Realm {
         let Some(clock) = &self.clock_key else { return Ok(()) };
         let _lock = self.data.lock()?;
         let view = self.view()?;
+        self.peers.check(&view)?;
         // The clock stands for the table, so it looks at the log itself and not at what the index made of it.
         ensure!(view.table.root() == view.heads.table, "the table of heads does not follow from the log");
         let mut note = Note::parse(&view.checkpoint)?;
@@ -182,6 +193,7 @@ impl Realm {
         let refused = |text: &str| AppendError::Refused(text.to_owned());
         let _lock = self.data.lock()?;
         let view = self.view()?;
+        self.peers.check(&view)?;
         let offered = Note::parse(note).map_err(|error| AppendError::Refused(error.to_string()))?;
         let mut checkpoint = Note::parse(&view.checkpoint).context("the own checkpoint")?;
         if offered.text() != checkpoint.text() {

@@ -43,7 +43,7 @@ impl Destination for LocalDestination<'_> {
     }
 
     fn has_manifest(&mut self, manifest: &ManifestSummary) -> Result<bool, DestinationError> {
-        Ok(self.realm.has_published(self.channel, manifest)?)
+        Ok(self.realm.has_published(self.channel, manifest.id)?)
     }
 
     fn put_pack(&mut self, _: PackId, bytes: Vec<u8>) -> Result<(), DestinationError> {

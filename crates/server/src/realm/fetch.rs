@@ -39,7 +39,7 @@ pub(crate) fn delta(
             }
         }
         None => {
-            for entry in new.iter() {
+            for entry in &new {
                 edits.push(Edit::Put(entry?));
             }
         }
@@ -97,9 +97,12 @@ fn pack_lengths(store: &Store) -> anyhow::Result<HashMap<i64, u64>> {
 /// A frame: the number of its pack, and where it begins there.
 type FrameKey = (i64, u32);
 
+/// The wanted chunks of a frame by where they begin in it.
+type ChunksOfFrame = BTreeMap<u32, (ObjectId, u32)>;
+
 #[derive(Default)]
 struct MapBuilder {
-    frames: BTreeMap<FrameKey, (Location, BTreeMap<u32, (ObjectId, u32)>)>,
+    frames: BTreeMap<FrameKey, (Location, ChunksOfFrame)>,
     places: HashMap<ObjectId, (FrameKey, u32)>,
     contents: Vec<(ContentId, u64, Vec<ObjectId>)>,
 }

@@ -11,6 +11,8 @@ pub(crate) mod fetch;
 pub(crate) mod index;
 pub(crate) mod log_files;
 pub(crate) mod pages;
+pub(crate) mod peers;
+pub(crate) mod refs;
 pub(crate) mod secrets;
 pub(crate) mod view;
 
@@ -20,7 +22,7 @@ use anyhow::Context;
 use smart_sync_store::Store;
 use smart_sync_store::catalogue::Timestamp;
 use smart_sync_store::domain::Domain;
-use smart_sync_store::manifest::ManifestSummary;
+use smart_sync_store::id::ManifestId;
 use smart_sync_sync::key::SecretKey;
 use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::heads::{Head, HeadKey};
@@ -33,6 +35,8 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use index::Index;
 use log_files::LogFiles;
+use peers::Peers;
+use refs::{RefState, Refs};
 use secrets::Secrets;
 use view::{Identity, View};
 
@@ -44,11 +48,14 @@ pub(crate) struct Realm {
     pub(crate) files: LogFiles,
     pub(crate) secrets: Secrets,
     pub(crate) store: Arc<Store>,
+    pub(crate) peers: Peers,
     private: Vec<ChannelPattern>,
     log_key: SecretKey,
     clock_key: Option<SecretKey>,
     index: Mutex<Index>,
     view: RwLock<Arc<View>>,
+    /// The refs of the newest view that was asked for them.
+    newest_refs: RwLock<Arc<Refs>>,
 }
 
 /// A publication as the log holds it, with what opens it where it is sealed.
@@ -63,6 +70,11 @@ impl Published {
     /// The note that the publisher signed.
     pub(crate) fn note(&self) -> &[u8] {
         self.opening.as_ref().map_or(&self.bytes, |opening| &opening.note)
+    }
+
+    /// What the next publication names as the one before: the hash of the note, sealed or not.
+    pub(crate) fn note_hash(&self) -> LogHash {
+        LogHash::of_leaf(self.note())
     }
 }
 
@@ -83,8 +95,10 @@ impl Realm {
             private: config.private_patterns()?,
             log_key: load_key(&data, "log")?,
             clock_key: if config.clock_interval_seconds > 0 { Some(load_key(&data, "clock")?) } else { None },
+            peers: Peers::new(&config.peers)?,
             index: Mutex::new(index),
             view: RwLock::new(Arc::new(view)),
+            newest_refs: RwLock::default(),
             store: Arc::new(store),
             data,
             config,
@@ -171,18 +185,13 @@ impl Realm {
     }
 
     /// Whether a ref of the channel's domain is this manifest now, which means that all of it is here and stays.
-    pub(crate) fn has_published(
-        &self,
-        channel: &Channel,
-        manifest: &ManifestSummary,
-    ) -> anyhow::Result<bool> {
+    pub(crate) fn has_published(&self, channel: &Channel, manifest: ManifestId) -> anyhow::Result<bool> {
         let view = self.view()?;
         let domain = self.domain(channel)?;
-        for (other, _, head) in self.refs(&view)? {
-            let publication = self.published(head.index, view.size)?.publication;
-            if publication.manifest.is_some_and(|found| found.id == manifest.id)
-                && self.domain(&other)? == domain
-            {
+        for (other, mut refs) in self.refs(&view)?.channels() {
+            let is_it =
+                |state: &Arc<RefState>| state.publication.manifest.is_some_and(|it| it.id == manifest);
+            if self.domain(other)? == domain && refs.any(is_it) {
                 return Ok(true);
             }
         }
@@ -193,23 +202,6 @@ impl Realm {
     pub(crate) fn roots_after(&self, view: &View, base: Option<u64>) -> anyhow::Result<Vec<Vec<u8>>> {
         let leaves = self.index().roots_from(base.unwrap_or(0))?;
         leaves.into_iter().map(|leaf| self.files.leaf(leaf, view.size)).collect()
-    }
-
-    /// All channels and refs of a view, private ones included.
-    pub(crate) fn refs(&self, view: &View) -> anyhow::Result<Vec<(Channel, RefName, Head)>> {
-        let mut refs: Vec<_> = view
-            .table
-            .heads()
-            .iter()
-            .filter_map(|head| {
-                head.key.channel_and_ref().map(|(channel, reference)| (channel, reference, head.clone()))
-            })
-            .collect();
-        for (key, channel, reference) in self.index().sealed_refs()? {
-            let head = view.table.heads().iter().find(|head| head.key.as_str() == key);
-            refs.extend(head.map(|head| (channel, reference, head.clone())));
-        }
-        Ok(refs)
     }
 }
 

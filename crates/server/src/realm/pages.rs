@@ -6,7 +6,7 @@ use smart_sync_store::domain::Domain;
 use smart_sync_store::error::{Fault, StoreError};
 use smart_sync_store::id::ObjectId;
 use smart_sync_store::manifest::{PageError, PageSource};
-use smart_sync_store::object::ObjectKey;
+use smart_sync_store::object::{ObjectKey, VerifiedObject};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -28,7 +28,7 @@ impl StorePages {
 impl PageSource for StorePages {
     fn page(&self, id: &ObjectId) -> Result<Bytes, PageError> {
         let object = self.runtime.block_on(self.store.object(&self.domain, ObjectKey::page(*id)));
-        object.map(|object| object.into_bytes()).map_err(|error| match error.fault() {
+        object.map(VerifiedObject::into_bytes).map_err(|error| match error.fault() {
             Fault::Absent => PageError::Absent,
             _ => PageError::Failed(Box::<StoreError>::new(error)),
         })

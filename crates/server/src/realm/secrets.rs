@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use smart_sync_store::id::{from_hex, to_hex};
+use smart_sync_store::id::{ObjectId, from_hex, to_hex};
 use smart_sync_sync::log::merkle::LogHash;
 use smart_sync_sync::name::Channel;
 use smart_sync_sync::record::{COMMITMENT_RANDOM_BYTES, Opening, SlotSecret};
@@ -51,8 +51,8 @@ impl Secrets {
         Ok(SlotSecret(secret))
     }
 
-    /// Seals a note: the opening is kept durably before anything refers to it.
-    pub(crate) fn seal(&self, note: Vec<u8>) -> anyhow::Result<Opening> {
+    /// Seals a note. The opening is to be kept durably before anything refers to it.
+    pub(crate) fn seal(note: Vec<u8>) -> anyhow::Result<Opening> {
         Ok(Opening { random: random()?, note })
     }
 
@@ -73,7 +73,8 @@ impl Secrets {
     }
 
     fn channel_path(&self, channel: &Channel) -> PathBuf {
-        self.directory.join(format!("{}.channel", channel.to_url_segment()))
+        // A channel's name may be longer than that of a file.
+        self.directory.join(format!("{}.channel", ObjectId::of(channel.as_str().as_bytes())))
     }
 
     fn opening_path(&self, leaf: &LogHash) -> PathBuf {

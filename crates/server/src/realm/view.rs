@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use smart_sync_sync::record::{
 
 use super::index::{Entry, Index};
 use super::log_files::LogFiles;
+use super::refs::Refs;
 use super::secrets::Secrets;
 use smart_sync_sync::log::heads::HeadKey;
 
@@ -40,6 +41,8 @@ pub(crate) struct View {
     pub(crate) table: Arc<HeadsTable>,
     /// The root document in force.
     pub(crate) root: Arc<Signed<Root>>,
+    /// All refs, once somebody has asked for them.
+    pub(super) refs: OnceLock<Arc<Refs>>,
 }
 
 /// Tells one file from the one that replaced it.
@@ -84,6 +87,7 @@ impl View {
                 heads_leaf: previous.heads_leaf.clone(),
                 table: Arc::clone(&previous.table),
                 root: Arc::clone(&previous.root),
+                refs: previous.refs.clone(),
             });
         }
         let edge = Edge::read(size, &files.nodes(size))?;
@@ -105,7 +109,17 @@ impl View {
             root.leaf() == heads.root.leaf,
             "the last heads leaf names another root document than the log has"
         );
-        Ok(Self { identity, checkpoint: bytes.into(), size, edge, heads, heads_leaf, table, root })
+        Ok(Self {
+            identity,
+            checkpoint: bytes.into(),
+            size,
+            edge,
+            heads,
+            heads_leaf,
+            table,
+            root,
+            refs: OnceLock::new(),
+        })
     }
 
     /// The hash of the last leaf, which the next heads leaf refers to.

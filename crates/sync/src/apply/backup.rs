@@ -89,3 +89,46 @@ impl<'a> Backup<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::apply::step::Steps;
+    use crate::apply::tree_dir::RootLink;
+
+    #[test]
+    fn a_copy_to_another_file_system_is_whole_before_the_original_goes() {
+        let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open = |path| TreeDir::open(path, RootLink::Refuse, Steps::default()).unwrap();
+        let (tree, kept) = (open(root.path()), open(state.path()));
+        fs::create_dir_all(root.path().join("dir/below")).unwrap();
+        fs::write(root.path().join("dir/below/file"), "mine").unwrap();
+        symlink("/etc", root.path().join("dir/link")).unwrap();
+
+        let backup = Backup::new(&kept, &Stamp::new(b"1").unwrap());
+        kept.make_parents(b"backups/1/dir", 0o700).unwrap();
+        backup.copy(&tree, b"dir", b"backups/1/dir").unwrap();
+        assert!(!root.path().join("dir").exists());
+        let copy = state.path().join("backups/1/dir");
+        assert_eq!(fs::read_to_string(copy.join("below/file")).unwrap(), "mine");
+        assert_eq!(fs::read_link(copy.join("link")).unwrap(), std::path::Path::new("/etc"));
+        assert_eq!(fs::read_dir(state.path().join("backups/1")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_second_backup_of_a_path_does_not_replace_the_first() {
+        let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open = |path| TreeDir::open(path, RootLink::Refuse, Steps::default()).unwrap();
+        let (tree, kept) = (open(root.path()), open(state.path()));
+        let mut backup = Backup::new(&kept, &Stamp::new(b"1").unwrap());
+        for text in ["first", "second"] {
+            fs::write(root.path().join("file"), text).unwrap();
+            backup.take(&tree, b"file").unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(state.path().join("backups/1").join(name)).unwrap();
+        assert_eq!((read("file"), read("file.1")), ("first".into(), "second".into()));
+    }
+}

@@ -187,48 +187,65 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn sample() -> Vec<Op> {
-        let time = FileTime { seconds: -3, nanoseconds: 4 };
-        let expected = Fingerprint { inode: 5, size: 1 << 40, modified: time, changed: time };
-        let metadata = Metadata {
-            mode: 0o4755,
-            owner: Some((0, u32::MAX)),
+    fn every_kind() -> Vec<Op> {
+        let time = FileTime { seconds: -1, nanoseconds: 7 };
+        let print = Fingerprint { inode: u64::MAX, size: 300, modified: time, changed: time };
+        let xattr = Xattr { name: (*b"user.a").into(), value: (*b"b").into() };
+        let full = Metadata {
+            mode: 0o7777,
+            owner: Some((1, u32::MAX)),
             modified: Some(time),
-            xattrs: Some(vec![Xattr { name: (*b"user.comment").into(), value: Box::default() }]),
+            xattrs: Some(vec![xattr]),
         };
+        let bare = Metadata { mode: 0, owner: None, modified: None, xattrs: None };
         let kinds = [
             OpKind::Clear,
             OpKind::MakeRoom,
             OpKind::MakeDirectory { mode: 0o755 },
-            OpKind::Place { staged: (*b"00000001").into() },
-            OpKind::Link { target: (*b"../elsewhere").into() },
-            OpKind::SetMetadata(FileKind::Directory, metadata.clone()),
-            OpKind::SetMetadata(FileKind::File, Metadata { owner: None, xattrs: None, ..metadata }),
+            OpKind::Place { staged: (*b"staged").into() },
+            OpKind::Link { target: (*b"target").into() },
+            OpKind::SetMetadata(FileKind::Directory, full),
+            OpKind::SetMetadata(FileKind::File, bare),
             OpKind::Delete,
             OpKind::RemoveDirectory,
         ];
-        let op = |(at, kind)| Op {
-            path: format!("path/{at}").into_bytes().into(),
-            expected: (at % 2 == 0).then_some(expected),
+        let op = |(number, kind)| Op {
+            path: (*b"a/path").into(),
+            expected: (number % 2 == 0).then_some(print),
             kind,
         };
         kinds.into_iter().enumerate().map(op).collect()
     }
 
     #[test]
-    fn every_step_comes_back_as_it_was() {
+    fn steps_come_back_and_no_part_of_them_is_taken_for_all() {
         let mut bytes = Vec::new();
-        encode(&mut bytes, &sample());
+        encode(&mut bytes, &every_kind());
         let mut reader = Reader::new(&bytes);
-        assert_eq!(decode(&mut reader), Ok(sample()));
-        assert!(reader.is_empty());
+        assert_eq!(decode(&mut reader).unwrap(), every_kind());
+        reader.finish().unwrap();
+        for len in 0..bytes.len() {
+            assert!(decode(&mut Reader::new(&bytes[..len])).is_err(), "cut at {len}");
+        }
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut other = bytes.clone();
+                other[at] ^= 1 << bit;
+                let mut reader = Reader::new(&other);
+                if let Ok(ops) = decode(&mut reader) {
+                    let mut again = Vec::new();
+                    encode(&mut again, &ops);
+                    assert_eq!(again, other[..other.len() - reader.rest().len()], "byte {at}, bit {bit}");
+                }
+            }
+        }
     }
 
     proptest! {
         #[test]
         fn what_is_accepted_has_one_spelling(at: prop::sample::Index, byte: u8) {
             let mut bytes = Vec::new();
-            encode(&mut bytes, &sample());
+            encode(&mut bytes, &every_kind());
             *at.get_mut(&mut bytes) = byte;
             let mut reader = Reader::new(&bytes);
             if let Ok(ops) = decode(&mut reader) {

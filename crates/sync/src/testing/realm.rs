@@ -138,6 +138,16 @@ impl TestRealm {
 
     /// Publishes a tree in the private channel.
     pub fn publish_sealed(&mut self, reference: &RefName, seed: u8) -> u64 {
+        self.publish_sealed_with(reference, seed, |_| {})
+    }
+
+    /// Publishes a tree in the private channel, under a seal that is changed at will.
+    pub fn publish_sealed_with(
+        &mut self,
+        reference: &RefName,
+        seed: u8,
+        change: impl FnOnce(&mut Sealed),
+    ) -> u64 {
         let channel: Channel = PRIVATE_CHANNEL.parse().expect("the channel is sound");
         let key = HeadKey::sealed(&self.secret.slot(&channel, reference));
         let before = self.previous.get(&key);
@@ -150,12 +160,13 @@ impl TestRealm {
             .expect("the publisher of repos/* signed");
         self.previous.insert(key.clone(), signed);
         let opening = Opening { random: [seed; 32], note };
-        let sealed = Sealed {
+        let mut sealed = Sealed {
             slot: self.secret.slot(&channel, reference),
             seq,
             prev: self.heads.get(&key).map(|head| head.leaf),
             commitment: opening.commitment(),
         };
+        change(&mut sealed);
         self.openings.insert(key.clone(), opening);
         self.append(key, seq, sealed.to_text().into_bytes())
     }

@@ -1,6 +1,6 @@
 //! Deciding what to believe.
 //!
-//! [`verify`] is one pure function of what is known, what was received, what was asked and what time it is. It
+//! [`verify()`] is one pure function of what is known, what was received, what was asked and what time it is. It
 //! either returns a new state to be kept or a refusal; what is known is never changed in place, so that a refusal
 //! cannot move it. `docs/trust.md` says the same for people.
 

@@ -262,7 +262,9 @@ impl Refusal {
             Self::Stale { .. } => {
                 "try another mirror with `--server`; for a copy that is meant to be old, say how old with `--max-age`"
             }
-            Self::NotFound { is_proven: true, .. } => "check the channel and the name; `smart-sync log` shows what was published",
+            Self::NotFound { is_proven: true, .. } => {
+                "check the channel and the name; `smart-sync log` shows what was published"
+            }
             Self::NotFound { .. } => "type the ref with its kind: `branch:…`, `tag:…` or `commit:…`",
             Self::Withdrawn { .. } => "choose another ref, or an earlier date with `--ref REF@DATE`",
             Self::Root(_)

@@ -1,7 +1,8 @@
 //! Asking where contents lie: for files that changed on the host, and for bases that the server does not know.
 
 use smart_sync_store::codec::{DecodeError, Reader, put_number};
-use smart_sync_store::id::ContentId;
+use smart_sync_store::id::{BlobId, ContentId};
+use smart_sync_store::manifest::Content;
 
 const MAGIC: &[u8] = b"sslq\x01";
 
@@ -17,6 +18,13 @@ pub struct Wanted {
     pub id: ContentId,
     /// Its number of bytes.
     pub size: u64,
+}
+
+impl Wanted {
+    /// The content as the store is asked for it, where only id and size matter: its blob id is not known.
+    pub fn content(self) -> Content {
+        Content { size: self.size, blob: BlobId::from_bytes([0; 20]), id: self.id }
+    }
 }
 
 /// Writes a question.

@@ -51,7 +51,7 @@ fn what_is_not_there_is_proven_not_to_be() {
         assert!(matches!(refusal, Refusal::NotFound { is_proven: true, .. }));
         assert_eq!(refusal.exit_code(), 1);
         // The same proof says nothing of the ref that is there.
-        check("a proof about another ref", &state, &evidence, 90, "");
+        check("a proof about another ref", &state, &evidence, 90, "the table another");
     }
     let mut empty = TestRealm::new();
     empty.heads(after(10));
@@ -119,6 +119,11 @@ fn the_past_is_what_the_last_heads_before_the_date_say() {
         200,
         "not the last ones before the date",
     );
+    let mut late = realm.evidence(&at(59), 7, after(200));
+    let second = crate::evidence::IndexedLeaf { index: 4, leaf: realm.leaves()[4].clone() };
+    late.dated.as_mut().unwrap().next = Some(second);
+    late.nodes = realm.log_nodes(&late);
+    check_for("second heads as the first", &at(70), &state, &late, 200, "not the last ones before the date");
     check(
         "a date that was not asked",
         &state,
@@ -174,4 +179,22 @@ fn private_channels_open_for_their_readers_only() {
     assert_eq!(refusal.exit_code(), 7);
     let open = FullEvidence { answer: Answer::Absent, ..evidence };
     check_for("hidden behind a name that nobody uses", &absent, &state, &open, 110, "of another slot");
+}
+
+#[test]
+fn a_seal_is_of_the_slot_and_the_number_that_its_entry_names() {
+    let main = Question { channel: PRIVATE_CHANNEL.parse().unwrap(), ..question() };
+    let mut realm = TestRealm::with_main();
+    realm.publish_sealed_with(&main_branch(), 5, |sealed| {
+        sealed.seq = 2;
+        sealed.prev = Some(LogHash::empty_root());
+    });
+    realm.heads(after(100));
+    let evidence = realm.evidence(&main, 0, after(100));
+    check_for("another number", &main, &realm.pinned(), &evidence, 100, "of another slot or number");
+    let mut realm = TestRealm::with_main();
+    realm.publish_sealed_with(&main_branch(), 5, |sealed| sealed.slot = LogHash::empty_root());
+    realm.heads(after(100));
+    let evidence = realm.evidence(&main, 0, after(100));
+    check_for("another slot", &main, &realm.pinned(), &evidence, 100, "of another slot or number");
 }

@@ -77,7 +77,7 @@ fn proofs_have_exactly_what_they_need() {
         &|evidence| evidence.nodes[0] = LogHash::empty_root(),
         "does not lead to the root",
     );
-    check("an empty proof of the table", &|evidence| evidence.head.entries.clear(), "");
+    check("an empty proof of the table", &|evidence| evidence.head.entries.clear(), "say nothing of");
     check("a changed leaf", &|evidence| evidence.heads[30] ^= 1, "Leaf(4) does not lead");
     check("another leaf as the last one", &|evidence| evidence.heads = realm.leaves()[2].clone(), "Leaf(4)");
     check(
@@ -101,7 +101,7 @@ fn proofs_have_exactly_what_they_need() {
         },
         "is not within a tree of 5 leaves",
     );
-    check("another place in the table", &|evidence| evidence.head.entries[0].0 = 1, "");
+    check("another place in the table", &|evidence| evidence.head.entries[0].0 = 1, "the entry is not shown");
     check(
         "absent and present",
         &|evidence| {
@@ -173,10 +173,10 @@ fn the_log_keeps_its_own_rules() {
     check("a ref that is gone", &state, &evidence(&realm), 200, "is gone from the table");
     let (realm, state) = grown(|realm| {
         realm.publish(&main_branch(), 2);
-        realm.set_head(&main_branch(), |head| head.index = 1);
+        realm.set_head(&main_branch(), |head| head.index = 2);
         realm.heads(after(100));
     });
-    check("an entry of another leaf", &state, &evidence(&realm), 200, "");
+    check("an entry of another leaf", &state, &evidence(&realm), 200, "the entry names another leaf");
     let (realm, state) = grown(|realm| {
         realm.publish(&main_branch(), 2);
         realm.set_head(&main_branch(), |head| head.seq = 4);
@@ -240,4 +240,53 @@ fn sequence_numbers_never_go_back() {
         "was withdrawn",
     );
     assert_eq!(refusal.exit_code(), 1, "everything was verified, and there is nothing");
+}
+
+#[test]
+fn entries_name_the_leaf_that_they_mean_and_only_leaves_before_them() {
+    let (realm, state) = grown(|realm| {
+        realm.publish(&main_branch(), 2);
+        realm.set_head(&main_branch(), |head| head.leaf = LogHash::empty_root());
+        realm.heads(after(100));
+    });
+    let evidence = realm.evidence(&question(), 3, after(200));
+    check("the hash of another leaf", &state, &evidence, 200, "the entry names another leaf");
+
+    // The table of yesterday names what was published today.
+    let (mut realm, state) = seen();
+    let mut tomorrow = realm.clone();
+    tomorrow.publish(&main_branch(), 2);
+    let leaf = LogHash::of_leaf(&tomorrow.leaves()[3]);
+    let honest = realm.clone();
+    realm.set_head(&main_branch(), |head| (head.seq, head.index, head.leaf) = (2, 4, leaf));
+    realm.heads(after(100));
+    realm.publish(&main_branch(), 2);
+    assert_eq!(LogHash::of_leaf(&realm.leaves()[4]), leaf);
+    realm.heads(after(200));
+    let yesterday = Question { at: Some(after(150)), ..question() };
+    let evidence = realm.evidence(&yesterday, 3, after(200));
+    check_for("a leaf after the table", &yesterday, &state, &evidence, 200, "names a leaf after the table");
+    accept(&state, &honest.evidence(&question(), 3, after(200)), 200);
+}
+
+#[test]
+fn a_later_publication_stands_later_in_the_log() {
+    let mut realm = TestRealm::new();
+    for name in ["a", "b", "c"] {
+        realm.publish(&RefName::branch(name).unwrap(), 1);
+    }
+    realm.publish(&main_branch(), 1);
+    let numbered = |realm: &mut TestRealm, seq| {
+        let change = |publication: &mut crate::record::Publication| publication.seq = seq;
+        realm.publish_with(&main_branch(), &["publish-repos"], change)
+    };
+    let third = numbered(&mut realm, 3);
+    numbered(&mut realm, 2);
+    realm.heads(after(100));
+    let state = accept(&realm.pinned(), &realm.evidence(&question(), 0, after(100)), 100).state;
+    let leaf = LogHash::of_leaf(&realm.leaves()[5]);
+    realm.set_head(&main_branch(), |head| (head.seq, head.index, head.leaf) = (3, third, leaf));
+    realm.heads(after(110));
+    let evidence = realm.evidence(&question(), state.size(), after(110));
+    check("an older leaf with a higher number", &state, &evidence, 110, "in different orders");
 }

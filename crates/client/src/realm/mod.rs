@@ -1,0 +1,5 @@
+//! Realms: what is believed of them, and asking their servers.
+
+pub mod remote;
+pub mod resolve;
+pub mod trust_store;

@@ -1,0 +1,342 @@
+//! Speaking to a server: requests with bounds on everything that comes back.
+//!
+//! A server is not trusted, not even to end an answer: every body has a length it may not exceed, every wait has an
+//! end, and a connection that brings next to nothing is given up. What an answer says is judged by whoever asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{HeaderValue, RANGE};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use tokio::time::{Instant, timeout_at};
+
+use crate::failure::{Exit, Failure};
+use crate::server_url::ServerUrl;
+use crate::token::Token;
+
+/// A connection that brings less than this in the time of a stall is given up.
+const STALL_BYTES_MIN: u64 = 4096;
+/// How long making a connection may take.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// Redirects that are followed, within one server's scheme and host.
+const REDIRECTS_MAX: usize = 5;
+/// The most bytes of an error's text that are read.
+const ERROR_BYTES_MAX: usize = 4096;
+
+/// Why a server could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// There was no connection, or it broke.
+    #[error("{url} could not be reached")]
+    Network {
+        /// What was asked for.
+        url: String,
+        /// What happened.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The connection brings next to nothing.
+    #[error("{url} stopped sending: fewer than {STALL_BYTES_MIN} bytes came in {seconds} s")]
+    Stalled {
+        /// What was asked for.
+        url: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The answer is longer than any right one.
+    #[error("the answer of {url} is longer than the {limit} bytes that it could have")]
+    TooLong {
+        /// What was asked for.
+        url: String,
+        /// The bound.
+        limit: u64,
+    },
+    /// The answer ends early or is another range than was asked for.
+    #[error("the answer of {url} is not what was asked for: {reason}")]
+    Wrong {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server says no.
+    #[error("{url} answered {status}: {text}")]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// The status.
+        status: StatusCode,
+        /// The first line of what it says.
+        text: String,
+    },
+}
+
+impl RemoteError {
+    /// The status that the server answered with, where it did.
+    pub const fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        let (exit, hint) = match error.status() {
+            Some(StatusCode::UNAUTHORIZED) => {
+                (Exit::Permission, Some("a token goes into SMART_SYNC_TOKEN or ~/.config/smart-sync/token"))
+            }
+            Some(StatusCode::FORBIDDEN) => {
+                (Exit::Permission, Some("ask whoever runs the server for a token that allows this"))
+            }
+            Some(StatusCode::CONFLICT) => (Exit::General, None),
+            Some(StatusCode::UNPROCESSABLE_ENTITY) => (Exit::Refused, None),
+            Some(_) => (Exit::Network, None),
+            None => {
+                (Exit::Network, Some("check the address and the network; what was received so far is kept"))
+            }
+        };
+        let failure = Self::new(exit, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// What was sent and received, over all connections of a run.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    requests: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Traffic {
+    /// The number of requests.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of bodies that were received.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of bodies that were sent.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+/// One server.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    client: Client,
+    base: ServerUrl,
+    token: Option<Token>,
+    stall: Duration,
+    traffic: Arc<Traffic>,
+}
+
+impl Remote {
+    /// Prepares to speak to a server. Nothing is sent yet.
+    pub fn new(
+        base: ServerUrl,
+        token: Option<Token>,
+        stall: Duration,
+        traffic: Arc<Traffic>,
+    ) -> Result<Self, Failure> {
+        let client = Client::builder()
+            .connect_timeout(CONNECT_TIME)
+            .read_timeout(stall)
+            // What is measured and bounded is what travels.
+            .no_gzip()
+            .redirect(redirects())
+            .pool_idle_timeout(Duration::from_secs(8))
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| Failure::new(Exit::General, error).context("preparing for HTTP"))?;
+        Ok(Self { client, base, token, stall, traffic })
+    }
+
+    /// Its address.
+    pub const fn base(&self) -> &ServerUrl {
+        &self.base
+    }
+
+    /// What was sent and received.
+    pub const fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    /// Asks for something of at most `limit` bytes. `path` is encoded already.
+    pub async fn get(&self, path: &str, limit: u64) -> Result<Bytes, RemoteError> {
+        let request = self.request(Method::GET, path)?;
+        self.exchange(request, path, limit).await
+    }
+
+    /// Sends a body and returns the answer, of at most `limit` bytes.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+        limit: u64,
+    ) -> Result<Bytes, RemoteError> {
+        let body = body.into();
+        self.traffic.sent.fetch_add(body.len() as u64, Ordering::Relaxed);
+        let request = self.request(method, path)?.body(body);
+        self.exchange(request, path, limit).await
+    }
+
+    /// Asks for a range of bytes and returns exactly those.
+    pub async fn get_range(&self, path: &str, start: u64, end: u64) -> Result<Bytes, RemoteError> {
+        let wrong = |reason: String| RemoteError::Wrong { url: self.shown(path), reason };
+        let range = format!("bytes={start}-{}", end - 1);
+        let range = HeaderValue::try_from(range).map_err(|error| wrong(error.to_string()))?;
+        let response = self.begin(self.request(Method::GET, path)?.header(RANGE, range), path).await?;
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(wrong(format!("it is {} and not a range", response.status())));
+        }
+        let expected = format!("bytes {start}-{}/", end - 1);
+        let found =
+            response.headers().get("content-range").and_then(|value| value.to_str().ok()).unwrap_or("");
+        if !found.starts_with(&expected) {
+            return Err(wrong(format!("it says {found:?} where {expected:?} was asked for")));
+        }
+        let bytes = self.body(response, path, end - start).await?;
+        if bytes.len() as u64 == end - start {
+            Ok(bytes)
+        } else {
+            Err(wrong(format!("{} of {} bytes came", bytes.len(), end - start)))
+        }
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, RemoteError> {
+        let url = self
+            .base
+            .as_url()
+            .join(path)
+            .map_err(|error| RemoteError::Wrong { url: self.shown(path), reason: error.to_string() })?;
+        let request = self.client.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token.reveal()),
+            None => request,
+        })
+    }
+
+    async fn exchange(&self, request: RequestBuilder, path: &str, limit: u64) -> Result<Bytes, RemoteError> {
+        let response = self.begin(request, path).await?;
+        self.body(response, path, limit).await
+    }
+
+    /// Sends a request and returns the answer to it if it is a success.
+    async fn begin(&self, request: RequestBuilder, path: &str) -> Result<Response, RemoteError> {
+        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
+        let response =
+            request.send().await.map_err(|source| RemoteError::Network { url: self.shown(path), source })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let text = self.body(response, path, ERROR_BYTES_MAX as u64).await.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned();
+        Err(RemoteError::Status { url: self.shown(path), status, text })
+    }
+
+    async fn body(&self, mut response: Response, path: &str, limit: u64) -> Result<Bytes, RemoteError> {
+        let too_long = || RemoteError::TooLong { url: self.shown(path), limit };
+        if response.content_length().is_some_and(|length| length > limit) {
+            return Err(too_long());
+        }
+        let mut bytes = BytesMut::new();
+        let mut window = Window::new(self.stall);
+        loop {
+            let Ok(piece) = timeout_at(window.end, response.chunk()).await else {
+                if window.renew(self.stall) {
+                    continue;
+                }
+                return Err(RemoteError::Stalled { url: self.shown(path), seconds: self.stall.as_secs() });
+            };
+            let piece = piece.map_err(|source| RemoteError::Network { url: self.shown(path), source })?;
+            let Some(piece) = piece else { return Ok(bytes.freeze()) };
+            if (bytes.len() + piece.len()) as u64 > limit {
+                return Err(too_long());
+            }
+            self.traffic.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            window.bytes += piece.len() as u64;
+            bytes.extend_from_slice(&piece);
+        }
+    }
+
+    fn shown(&self, path: &str) -> String {
+        format!("{}/{path}", self.base)
+    }
+}
+
+/// The time in which a connection has to bring something.
+struct Window {
+    end: Instant,
+    bytes: u64,
+}
+
+impl Window {
+    fn new(stall: Duration) -> Self {
+        Self { end: Instant::now() + stall, bytes: 0 }
+    }
+
+    /// Begins the next window, if this one brought enough.
+    fn renew(&mut self, stall: Duration) -> bool {
+        let is_enough = self.bytes >= STALL_BYTES_MIN;
+        *self = Self::new(stall);
+        is_enough
+    }
+}
+
+/// A redirect may lead to another place of the same server, or from http to https; nowhere else: the token would go
+/// with it, and the address that was typed would not be the one that is spoken to.
+fn redirects() -> Policy {
+    Policy::custom(|attempt| {
+        let is_allowed = attempt.previous().last().is_some_and(|from| may_lead(from, attempt.url()));
+        if attempt.previous().len() > REDIRECTS_MAX {
+            attempt.error("too many redirects")
+        } else if is_allowed {
+            attempt.follow()
+        } else {
+            attempt.error("a redirect to another server is not followed")
+        }
+    })
+}
+
+fn may_lead(from: &Url, to: &Url) -> bool {
+    let is_same_host = from.host_str() == to.host_str();
+    let is_same_origin = is_same_host
+        && from.scheme() == to.scheme()
+        && from.port_or_known_default() == to.port_or_known_default();
+    is_same_origin || is_same_host && from.scheme() == "http" && to.scheme() == "https"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: bool) {
+        assert_eq!(may_lead(&from.parse().unwrap(), &to.parse().unwrap()), expected, "{from} to {to}");
+    }
+
+    #[test]
+    fn a_redirect_stays_with_its_server() {
+        check("http://a.example/x", "http://a.example/y", true);
+        check("http://a.example/x", "https://a.example/x", true);
+        check("https://a.example/x", "http://a.example/x", false);
+        check("http://a.example/x", "http://b.example/x", false);
+        check("http://a.example/x", "http://a.example:81/x", false);
+        check("http://a.example/x", "file:///etc/passwd", false);
+    }
+}

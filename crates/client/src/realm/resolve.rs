@@ -1,0 +1,304 @@
+//! From a ref to what it is, and why to believe it.
+//!
+//! Servers are asked in the order in which they are given. One that cannot be reached, is behind, or shows
+//! something that does not hold together is passed over; a fork ends everything, because the realm itself has lied.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smart_sync_sync::evidence::{EVIDENCE_BYTES_MAX, Evidence};
+use smart_sync_sync::name::{Channel, Kind, Origin, RefName, RefQuery};
+use smart_sync_sync::time::UnixTime;
+use smart_sync_sync::trust::{Freshness, Policy, Question, Refusal, TrustState, Verified, verify};
+
+use super::remote::{Remote, Traffic};
+use super::trust_store::{HeldRealm, TrustStore};
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::server_url::ServerUrl;
+use crate::token::Token;
+
+/// A channel, and who is asked about it.
+#[derive(Debug, Clone)]
+pub struct Realm {
+    origin: Origin,
+    store: TrustStore,
+    remotes: Vec<Remote>,
+    policy: Policy,
+}
+
+/// What a ref is, and which server said so.
+#[derive(Debug)]
+pub struct Resolved {
+    /// What was proven.
+    pub verified: Verified,
+    /// The ref, with its kind.
+    pub reference: RefName,
+    /// Servers in the order in which they are to be asked for contents: the one that answered first.
+    pub remotes: Vec<Remote>,
+}
+
+/// What is needed to ask.
+#[derive(Debug, Clone)]
+pub struct RealmOptions {
+    /// The realm, where it is known.
+    pub origin: Option<Origin>,
+    /// The servers; those that were added with the realm where there are none.
+    pub servers: Vec<ServerUrl>,
+    /// The token.
+    pub token: Option<Token>,
+    /// How old the proof of freshness may be.
+    pub max_age: Option<Duration>,
+    /// How long a connection may bring next to nothing.
+    pub stall: Duration,
+}
+
+impl Realm {
+    /// Finds out which realm is meant, and prepares to ask its servers.
+    pub fn open(store: &TrustStore, options: &RealmOptions) -> Result<Self, Failure> {
+        let origin = find_origin(store, options)?;
+        let servers =
+            if options.servers.is_empty() { store.servers(&origin)? } else { options.servers.clone() };
+        if servers.is_empty() {
+            return Err(Failure::message(Exit::Arguments, format!("no server of {origin} is known"))
+                .hint("name one with --server URL"));
+        }
+        let traffic = Arc::new(Traffic::default());
+        let remotes = servers
+            .into_iter()
+            .map(|server| Remote::new(server, options.token.clone(), options.stall, Arc::clone(&traffic)))
+            .collect::<Result<_, _>>()?;
+        let policy =
+            Policy { max_age_seconds: options.max_age.map(|age| age.as_secs()), ..Policy::default() };
+        Ok(Self { origin, store: store.clone(), remotes, policy })
+    }
+
+    /// The realm's name.
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The servers.
+    pub fn remotes(&self) -> &[Remote] {
+        &self.remotes
+    }
+
+    /// What was sent and received.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        self.remotes[0].traffic()
+    }
+
+    /// Asks what a ref is, judges the answers, and keeps what was accepted.
+    pub async fn resolve(
+        &self,
+        channel: &Channel,
+        query: &RefQuery,
+        kind: Option<&Kind>,
+        output: &Output,
+    ) -> Result<Resolved, Failure> {
+        let candidates = query.reference.candidates();
+        let mut absent: Option<Asked> = None;
+        for reference in &candidates {
+            let question = Question {
+                channel: channel.clone(),
+                reference: reference.clone(),
+                at: query.at,
+                kind: kind.cloned(),
+            };
+            match self.ask_all(&question, output).await {
+                Ok(resolved) => return Ok(resolved),
+                // A name without a kind may be a branch or a tag.
+                Err(asked) if asked.is_absence => absent = absent.or(Some(asked)),
+                Err(asked) => return Err(asked.failure),
+            }
+        }
+        Err(absent
+            .map_or_else(|| Failure::message(Exit::Arguments, "no ref was asked for"), |asked| asked.failure))
+    }
+
+    async fn ask_all(&self, question: &Question, output: &Output) -> Result<Resolved, Asked> {
+        let mut last = None;
+        for index in 0..self.remotes.len() {
+            let remote = self.remotes[index].clone();
+            match self.ask(&remote, question, output).await {
+                Ok(verified) => {
+                    let mut remotes = self.remotes.clone();
+                    remotes.rotate_left(index);
+                    return Ok(Resolved { verified, reference: question.reference.clone(), remotes });
+                }
+                Err(asked) if asked.may_another_know && index + 1 < self.remotes.len() => {
+                    let reason = asked.failure.messages().collect::<Vec<_>>().join(": ");
+                    output.warning(&format!("{} is passed over: {reason}", remote.base()));
+                    last = Some(asked);
+                }
+                Err(asked) => return Err(asked),
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::message(Exit::Arguments, "no server is known").into()))
+    }
+
+    async fn ask(&self, remote: &Remote, question: &Question, output: &Output) -> Result<Verified, Asked> {
+        let known = self.store.state(&self.origin)?;
+        let kept = self.kept(known.as_ref(), question)?;
+        let path = update_path(question, known.as_ref(), kept.is_some());
+        let limit = EVIDENCE_BYTES_MAX as u64;
+        let bytes = remote.get(&path, limit).await.map_err(|error| Asked::of_network(error.into()))?;
+        let evidence = Evidence::decode(&bytes).map_err(|error| {
+            Asked::of_network(
+                Failure::new(Exit::Network, error)
+                    .context(format!("{} does not answer as a smart-sync server does", remote.base())),
+            )
+        })?;
+        let Some(full) = evidence.complete(kept.as_ref()) else {
+            let text = format!(
+                "{} says that nothing changed, without having been told what is known",
+                remote.base()
+            );
+            return Err(Asked::of_network(Failure::message(Exit::Network, text)));
+        };
+        let held = self.store.hold(&self.origin)?;
+        // Another run may have learnt more in between.
+        let state = held.state()?;
+        let verified = verify(state.as_ref(), &full, question, now(), &self.policy)
+            .map_err(|refusal| refused(&held, refusal, output))?;
+        held.save(&verified.state)?;
+        if question.at.is_none() {
+            held.keep_evidence(&question.channel, &question.reference, full)?;
+        }
+        if let Freshness::Stale { age_seconds, max_age_seconds } = verified.freshness {
+            output.warning(&format!(
+                "the newest checkpoint is {age_seconds} s old, and {max_age_seconds} s are allowed; it says nothing \
+                 new, so what is here stays"
+            ));
+        }
+        warn_of_expiry(&verified, output);
+        Ok(verified)
+    }
+
+    /// The last full evidence, if it is of the log that was verified last.
+    fn kept(
+        &self,
+        known: Option<&TrustState>,
+        question: &Question,
+    ) -> Result<Option<smart_sync_sync::evidence::FullEvidence>, Failure> {
+        let Some(known) = known.filter(|known| known.size() > 0 && question.at.is_none()) else {
+            return Ok(None);
+        };
+        let held = self.store.hold(&self.origin)?;
+        let kept = held.evidence(&question.channel, &question.reference);
+        let note = known.checkpoint_note().map(|note| note.text().to_owned());
+        // Evidence of another log size would not fit the newest checkpoint.
+        Ok(kept.filter(|kept| {
+            smart_sync_sync::note::Note::parse(&kept.checkpoint).ok().map(|kept| kept.text().to_owned())
+                == note
+        }))
+    }
+}
+
+/// Days before the root document's end from which on it is mentioned.
+const EXPIRY_WARNING_SECONDS: u64 = 30 * 24 * 60 * 60;
+
+fn warn_of_expiry(verified: &Verified, output: &Output) {
+    let root = verified.root.record();
+    let left = root.expires.seconds_since(now());
+    if left < EXPIRY_WARNING_SECONDS {
+        output.warning(&format!(
+            "the root document of {} expires at {}; whoever runs the realm has to publish a new one",
+            root.origin, root.expires
+        ));
+    }
+}
+
+/// A failure to learn something from one server.
+struct Asked {
+    failure: Failure,
+    may_another_know: bool,
+    is_absence: bool,
+}
+
+impl Asked {
+    const fn of_network(failure: Failure) -> Self {
+        Self { failure, may_another_know: true, is_absence: false }
+    }
+}
+
+impl From<Failure> for Asked {
+    fn from(failure: Failure) -> Self {
+        Self { failure, may_another_know: false, is_absence: false }
+    }
+}
+
+impl From<Asked> for Failure {
+    fn from(asked: Asked) -> Self {
+        asked.failure
+    }
+}
+
+fn refused(held: &HeldRealm, refusal: Refusal, output: &Output) -> Asked {
+    if let Refusal::Fork { fork, latched, .. } = &refusal {
+        let kept = held.keep_fork(fork).and_then(|path| held.save(latched).map(|()| path));
+        match kept {
+            Ok(path) => output.warning(&format!("both checkpoints are kept in {}", path.display())),
+            Err(failure) => output.failure(&failure),
+        }
+    }
+    let may_another_know = refusal.is_worth_another_mirror();
+    let is_absence = matches!(refusal, Refusal::NotFound { .. });
+    let exit = if refusal.exit_code() == Exit::Refused.code() { Exit::Refused } else { Exit::General };
+    let hint = refusal.hint();
+    let failure = Failure::new(exit, refusal).hint(hint);
+    Asked { failure, may_another_know, is_absence }
+}
+
+fn update_path(question: &Question, known: Option<&TrustState>, has_kept: bool) -> String {
+    let mut query = Vec::new();
+    if let Some(at) = question.at {
+        query.push(format!("at={}", at.seconds()));
+    }
+    if let Some(known) = known.filter(|known| known.size() > 0) {
+        query.push(format!("size={}", known.size()));
+        if let Some(reference) = known.reference(&question.channel, &question.reference).filter(|_| has_kept)
+        {
+            query.push(format!("have={}", reference.manifest));
+        }
+    }
+    let (channel, reference) = (question.channel.to_url_segment(), question.reference.to_url_segment());
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("v1/update/{channel}/{reference}{mark}{}", query.join("&"))
+}
+
+fn find_origin(store: &TrustStore, options: &RealmOptions) -> Result<Origin, Failure> {
+    if let Some(origin) = &options.origin {
+        return Ok(origin.clone());
+    }
+    for server in &options.servers {
+        if let Some(origin) = store.origin_of(server)? {
+            return Ok(origin);
+        }
+    }
+    let origins = store.origins()?;
+    match (&origins[..], options.servers.first()) {
+        ([], server) => {
+            let server = server.map_or_else(|| "URL".to_owned(), ToString::to_string);
+            Err(Failure::message(Exit::Refused, "no realm is trusted yet").hint(format!(
+                "get the fingerprint from whoever runs it, then: smart-sync trust add {server} --root sha256:…"
+            )))
+        }
+        ([only], _) => Ok(only.clone()),
+        (several, _) => {
+            let names: Vec<_> = several.iter().map(ToString::to_string).collect();
+            Err(Failure::message(
+                Exit::Arguments,
+                format!("it is not clear which realm is meant: {}", names.join(", ")),
+            )
+            .hint("name a server that was added with `trust add`, or the realm in the configuration"))
+        }
+    }
+}
+
+/// This machine's time.
+pub fn now() -> UnixTime {
+    let seconds =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    UnixTime::new(seconds).unwrap_or(UnixTime::MAX)
+}

@@ -1,0 +1,124 @@
+//! Looking at targets without changing them: what they hold, and how they differ from that.
+
+use std::path::Path;
+
+use smart_sync_store::manifest::path::Shown;
+use smart_sync_sync::apply::scan::Finding;
+
+use super::place::{Label, Place};
+use super::session::Session;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::settings::{TargetPolicy, Validation};
+use serde::Serialize;
+
+/// What a target holds, for programs.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename = "status")]
+struct Status<'a> {
+    target: &'a str,
+    origin: &'a str,
+    channel: &'a str,
+    r#ref: &'a str,
+    seq: u64,
+    commit: Option<&'a str>,
+    manifest: String,
+    applied: u64,
+    drift: usize,
+}
+
+/// A path that differs from what was applied, for programs.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename = "drift")]
+struct DriftEvent<'a> {
+    path: &'a str,
+    how: &'a str,
+}
+
+/// Says what a target holds and whether it was changed since.
+pub fn status(
+    target: &Path,
+    policy: &TargetPolicy,
+    state_dir: &Path,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let place = Place::find(target, state_dir)?;
+    let session = Session::begin(&place, policy, Validation::TrustStat, output)?;
+    let Some(version) = &session.applied else {
+        output.info(&format!("nothing was applied to {} yet", place.target.display()));
+        return Ok(Exit::Success);
+    };
+    let scan = session.scan(session.fidelity())?;
+    let manifest = format!("blake3:{}", version.manifest());
+    if let Some(label) = Label::of(version) {
+        let from = if label.channel.is_empty() {
+            label.origin.clone()
+        } else {
+            format!("{} {} number {}", label.channel, label.r#ref, label.seq)
+        };
+        output.info(&format!("{} holds {from}", place.target.display()));
+        if let Some(commit) = &label.commit {
+            output.info(&format!("commit {commit}"));
+        }
+        output.info(&format!("manifest {manifest}"));
+        output.event(&Status {
+            target: &place.target.to_string_lossy(),
+            origin: &label.origin,
+            channel: &label.channel,
+            r#ref: &label.r#ref,
+            seq: label.seq,
+            commit: label.commit.as_deref(),
+            manifest,
+            applied: label.applied,
+            drift: scan.findings.len(),
+        });
+    }
+    if scan.is_clean() {
+        output.info("no local changes");
+    } else {
+        output.info(&format!("{} local changes; `smart-sync verify` lists them", scan.findings.len()));
+    }
+    Ok(Exit::Success)
+}
+
+/// Lists how a target differs from its manifest.
+pub fn verify(
+    target: &Path,
+    policy: &TargetPolicy,
+    is_full: bool,
+    state_dir: &Path,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let place = Place::find(target, state_dir)?;
+    let validation = if is_full { Validation::Full } else { Validation::Sample };
+    let session = Session::begin(&place, policy, validation, output)?;
+    if session.applied.is_none() {
+        return Err(Failure::message(
+            Exit::General,
+            format!("nothing was applied to {} yet", place.target.display()),
+        )
+        .hint("run `smart-sync` first"));
+    }
+    let scan = session.scan(session.fidelity())?;
+    for finding in &scan.findings {
+        tell(finding, output);
+    }
+    if scan.is_clean() {
+        let how =
+            if is_full { "every file was read" } else { "what changed and a sample of the rest were read" };
+        output.info(&format!("{} is as it was applied; {how}", place.target.display()));
+        return Ok(Exit::Success);
+    }
+    output.info(&format!(
+        "{} paths differ from what was applied; the next sync restores them",
+        scan.findings.len()
+    ));
+    Ok(Exit::Drift)
+}
+
+fn tell(finding: &Finding, output: &Output) {
+    let path = Shown(&finding.path).to_string();
+    let how = finding.drift.name();
+    output.info(&format!("{how}: {path}"));
+    output.event(&DriftEvent { path: &path, how });
+}

@@ -1,0 +1,40 @@
+//! The sync: `smart-sync` without a subcommand.
+
+pub mod fetch;
+pub mod look;
+pub mod pages;
+pub mod place;
+mod realm_tree;
+mod repository_tree;
+pub mod session;
+
+use std::path::Path;
+
+use tokio::runtime::Handle;
+
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::settings::{NetworkSettings, SyncSettings, TreeSource};
+
+/// What a run has at hand.
+pub struct Surroundings<'a> {
+    /// Where requests run.
+    pub runtime: &'a Handle,
+    /// Whether to go on.
+    pub interrupt: &'a Interrupt,
+    /// Where it speaks.
+    pub output: &'a Output,
+    /// The state directory.
+    pub state_dir: &'a Path,
+    /// How the network is used.
+    pub network: NetworkSettings,
+}
+
+/// Brings a target to a ref, or says what that would change.
+pub fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    match &settings.tree.source {
+        TreeSource::Channel { .. } => realm_tree::run(settings, surroundings),
+        TreeSource::Repository(address) => repository_tree::run(address, settings, surroundings),
+    }
+}

@@ -1,0 +1,129 @@
+//! A target and the directory where its state is kept.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use smart_sync_store::id::{ObjectId, to_hex};
+use smart_sync_sync::apply::Version;
+use smart_sync_sync::apply::error::ApplyError;
+use smart_sync_sync::apply::run::Target;
+use smart_sync_sync::apply::step::Steps;
+use smart_sync_sync::apply::tree_dir::RootLink;
+
+use crate::failure::{Exit, Failure};
+
+/// What is noted of a version of a target, beside its manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Label {
+    /// The realm, or the address of a repository.
+    pub origin: String,
+    /// The channel; empty for a repository.
+    pub channel: String,
+    /// The ref.
+    pub r#ref: String,
+    /// The number of the publication.
+    pub seq: u64,
+    /// The commit, where the tree is one of git.
+    pub commit: Option<String>,
+    /// When it was applied, in seconds since 1970.
+    pub applied: u64,
+}
+
+impl Label {
+    /// The label of a version.
+    pub fn of(version: &Version) -> Option<Self> {
+        serde_json::from_slice(version.label()).ok()
+    }
+
+    /// The bytes that are noted.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a label is texts and numbers")
+    }
+}
+
+/// A directory that follows a channel, and its state.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The directory.
+    pub target: PathBuf,
+    /// What is known of it.
+    pub state: PathBuf,
+}
+
+impl Place {
+    /// The place of a target, which is made if its parent is there.
+    pub fn make(target: &Path, state_dir: &Path) -> Result<Self, Failure> {
+        match fs::create_dir(target) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Failure::from(error).context(format!("making the target {}", target.display())));
+            }
+            _ => {}
+        }
+        Self::find(target, state_dir)
+    }
+
+    /// The place of a target that is there.
+    pub fn find(target: &Path, state_dir: &Path) -> Result<Self, Failure> {
+        let target = target.canonicalize().map_err(|error| {
+            Failure::from(error)
+                .context(format!("opening the target {}", target.display()))
+                .hint("name an existing directory with --target DIR")
+        })?;
+        let id = ObjectId::of(target.as_os_str().as_bytes());
+        let name = target.file_name().map_or_else(String::new, |name| plain(name.as_bytes()));
+        let state = state_dir.join("targets").join(format!("{name}-{}", to_hex(&id.as_bytes()[..8])));
+        let place = Self { target, state };
+        if place.target.starts_with(&place.state) || place.state == place.target {
+            return Err(Failure::message(Exit::Arguments, "the state directory cannot be a target"));
+        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&place.state)
+            .map_err(|error| Failure::from(error).context(format!("making {}", place.state.display())))?;
+        Ok(place)
+    }
+
+    /// Opens the target.
+    pub fn open(&self) -> Result<Target, Failure> {
+        // The path was resolved: what it leads to is a directory, or was exchanged for a link just now.
+        Target::open(&self.target, RootLink::Refuse, &self.state, &Steps::default()).map_err(Failure::from)
+    }
+}
+
+/// The letters of a name that mean nothing anywhere.
+fn plain(name: &[u8]) -> String {
+    name.iter()
+        .take(40)
+        .map(|byte| char::from(*byte))
+        .filter(|character| character.is_ascii_alphanumeric() || "._-".contains(*character))
+        .collect()
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        let exit = match (&error, error.io_kind()) {
+            (_, Some(std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)) => {
+                Exit::Permission
+            }
+            (ApplyError::WrongContent { .. }, _) => Exit::Refused,
+            _ => Exit::General,
+        };
+        let hint = match (&error, error.io_kind()) {
+            (ApplyError::Locked(_), _) => Some("wait for it to end, and run this again"),
+            (_, Some(std::io::ErrorKind::StorageFull)) => {
+                Some("make room; the next run goes on with what is here already")
+            }
+            _ => None,
+        };
+        let failure = Self::new(exit, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}

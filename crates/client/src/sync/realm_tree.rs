@@ -1,0 +1,282 @@
+//! Following a channel of a realm.
+
+use std::collections::HashSet;
+
+use reqwest::{Method, StatusCode};
+use smart_sync_store::id::ManifestId;
+use smart_sync_sync::apply::plan::Need;
+use smart_sync_sync::apply::stage::Stage;
+use smart_sync_sync::trust::Verified;
+use smart_sync_sync::wire::delta::{Delta, decoded_len_max};
+use smart_sync_sync::wire::fetch_map::FetchMap;
+use smart_sync_sync::wire::locate::{CONTENTS_MAX, Wanted as Located, encode as encode_locate};
+
+use super::Surroundings;
+use super::fetch::Fetcher;
+use super::place::{Label, Place};
+use super::session::{Outcome, Session, Wanted, by_content, is_same};
+use crate::failure::{Exit, Failure};
+use crate::realm::remote::Remote;
+use crate::realm::resolve::{Realm, RealmOptions, Resolved, now};
+use crate::realm::trust_store::TrustStore;
+use crate::settings::{SyncMode, SyncSettings, TreeSource};
+use indicatif::HumanBytes;
+
+/// Brings a target to a ref of a channel.
+pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    let TreeSource::Channel { realm, servers, channel, token, max_age } = &settings.tree.source else {
+        return Err(Failure::message(Exit::Arguments, "no channel is named"));
+    };
+    let store = TrustStore::new(surroundings.state_dir);
+    let options = RealmOptions {
+        origin: realm.clone(),
+        servers: servers.clone(),
+        token: token.clone(),
+        max_age: *max_age,
+        stall: surroundings.network.stall,
+    };
+    let realm = Realm::open(&store, &options)?;
+    let place = match settings.mode {
+        SyncMode::Apply => Place::make(&settings.target, surroundings.state_dir)?,
+        _ => Place::find(&settings.target, surroundings.state_dir)?,
+    };
+    let resolving = realm.resolve(channel, &settings.tree.reference, None, surroundings.output);
+    let resolved = surroundings.runtime.block_on(surroundings.interrupt.guard(resolving))?;
+    let run = Run { settings, surroundings, realm: &realm, resolved, place: &place };
+    if settings.mode == SyncMode::CheckOnly {
+        return run.check();
+    }
+    run.apply()
+}
+
+struct Run<'a> {
+    settings: &'a SyncSettings,
+    surroundings: &'a Surroundings<'a>,
+    realm: &'a Realm,
+    resolved: Resolved,
+    place: &'a Place,
+}
+
+impl Run<'_> {
+    fn verified(&self) -> &Verified {
+        &self.resolved.verified
+    }
+
+    fn name(&self) -> String {
+        let publication = self.verified().publication.record();
+        format!("{} {}", publication.channel, self.resolved.reference)
+    }
+
+    /// Says whether there is an update.
+    fn check(&self) -> Result<Exit, Failure> {
+        let applied = self.place.open()?.applied()?.map(|version| version.manifest());
+        let manifest = self.verified().manifest.id;
+        if applied == Some(manifest) {
+            self.surroundings.output.info(&format!("{} is up to date", self.name()));
+            return Ok(Exit::Success);
+        }
+        let publication = self.verified().publication.record();
+        let commit = publication.git.map_or_else(String::new, |git| format!(", commit {}", git.commit));
+        self.surroundings.output.info(&format!(
+            "an update is available: {} number {}{commit}",
+            self.name(),
+            publication.seq
+        ));
+        Ok(Exit::UpdateAvailable)
+    }
+
+    fn apply(&self) -> Result<Exit, Failure> {
+        let (settings, output) = (self.settings, self.surroundings.output);
+        let session = Session::begin(self.place, &settings.policy, settings.validation, output)?;
+        let wanted_id = self.verified().manifest.id;
+        let is_current = session.manifest() == Some(wanted_id);
+        let fidelity = session.fidelity();
+        let scan = session.scan(fidelity)?;
+        if is_current && scan.is_clean() {
+            output.info(&format!("{} is up to date{}", self.name(), self.traffic()));
+            return Ok(Exit::Success);
+        }
+        let (wanted, map) = self.wanted(&session)?;
+        let outcome =
+            session.apply(&wanted, scan, settings.mode, |needs, stage| self.stage(&map, needs, stage))?;
+        match outcome {
+            Outcome::Nothing => {
+                output.info(&format!("{} is what is here already{}", self.name(), self.traffic()));
+            }
+            Outcome::Shown => output.info("nothing was changed"),
+            Outcome::Applied { changes } => output.info(&format!(
+                "{} number {} is applied: {changes} changes{}; the whole tree is {}",
+                self.name(),
+                self.verified().publication.record().seq,
+                self.traffic(),
+                HumanBytes(self.verified().publication.record().content.bytes)
+            )),
+        }
+        Ok(Exit::Success)
+    }
+
+    fn traffic(&self) -> String {
+        let traffic = self.realm.traffic();
+        format!(
+            " ({} received, {} sent, {} requests)",
+            HumanBytes(traffic.received()),
+            HumanBytes(traffic.sent()),
+            traffic.requests()
+        )
+    }
+
+    /// Gets the wanted manifest, as edits to the one that is here.
+    fn wanted(&self, session: &Session<'_>) -> Result<(Wanted, FetchMap), Failure> {
+        let signed = self.verified().manifest;
+        let publication = self.verified().publication.record();
+        let label = Label {
+            origin: publication.origin.to_string(),
+            channel: publication.channel.to_string(),
+            r#ref: self.resolved.reference.to_string(),
+            seq: publication.seq,
+            commit: publication.git.map(|git| git.commit.to_string()),
+            applied: now().seconds(),
+        };
+        let base = session.manifest().filter(|base| session.pages.entries(*base).is_ok());
+        if base == Some(signed.id) {
+            let wanted = Wanted {
+                pages: session.pages.clone(),
+                manifest: signed.id,
+                fidelity: session.fidelity(),
+                label,
+            };
+            return Ok((wanted, FetchMap::default()));
+        }
+        let (delta, base) = self.delta(base, session)?;
+        let fidelity = delta.fidelity;
+        let (pages, summary) = session.pages.edited(base, fidelity, delta.edits)?;
+        if !is_same(&summary, signed.id, signed.bytes) {
+            let text = format!(
+                "the server's list of changes leads to manifest {}, and {} was signed",
+                summary.id, signed.id
+            );
+            return Err(Failure::message(Exit::Refused, text).hint("ask another mirror with --server"));
+        }
+        if summary.entries != publication.content.entries || summary.bytes != publication.content.bytes {
+            return Err(Failure::message(Exit::Refused, "the publication counts its tree wrongly"));
+        }
+        if let Some(expected) = self.settings.policy.fidelity
+            && !expected.is(fidelity)
+        {
+            return Err(Failure::message(
+                Exit::Refused,
+                "the tree keeps another amount of metadata than the configuration of this target allows",
+            ));
+        }
+        Ok((Wanted { pages, manifest: signed.id, fidelity, label }, delta.map))
+    }
+
+    /// Asks for the changes since `base`, or for everything where the server does not know that.
+    fn delta(
+        &self,
+        base: Option<ManifestId>,
+        session: &Session<'_>,
+    ) -> Result<(Delta, Option<ManifestId>), Failure> {
+        let to = self.verified().manifest.id;
+        let content = self.verified().publication.record().content;
+        let old_entries =
+            base.map_or(0, |base| session.pages.entries(base).map_or(0, |entries| entries.len() as u64));
+        let limit = decoded_len_max(old_entries, content.entries, content.bytes);
+        let mut last = None;
+        for from in base.into_iter().map(Some).chain([None]) {
+            let name = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
+            for remote in &self.resolved.remotes {
+                match self.block_on(remote.get(&format!("v1/delta/{name}/{to}"), limit))? {
+                    Ok(bytes) => {
+                        let delta = Delta::decode(&bytes, limit).map_err(|error| {
+                            Failure::new(Exit::Refused, error).context(format!("asking {}", remote.base()))
+                        })?;
+                        // With another fidelity there is nothing to build on.
+                        let from = from.filter(|_| delta.fidelity == session.fidelity());
+                        return Ok((delta, from));
+                    }
+                    Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => last = Some(error.into()),
+                    Err(error) => {
+                        self.surroundings
+                            .output
+                            .warning(&format!("{} is passed over: {error}", remote.base()));
+                        last = Some(Failure::from(error));
+                    }
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::message(Exit::Network, "no server has this tree")))
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let guarded = self.surroundings.interrupt.guard(async { Ok(work.await) });
+        self.surroundings.runtime.block_on(guarded)
+    }
+
+    /// Brings contents into the stage.
+    fn stage(&self, map: &FetchMap, needs: &[&Need], stage: &Stage<'_>) -> Result<(), Failure> {
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let located: HashSet<_> = map.contents.iter().map(|content| content.id).collect();
+        let others: Vec<&Need> =
+            needs.iter().filter(|need| !located.contains(&need.content.id)).copied().collect();
+        let by_id = by_content(needs);
+        let mut maps = vec![map.clone()];
+        for batch in others.chunks(CONTENTS_MAX) {
+            maps.push(self.locate(batch)?);
+        }
+        let total: u64 = maps
+            .iter()
+            .map(|map| {
+                smart_sync_sync::fetch_plan::FetchPlan::new(map.clone(), |content| {
+                    by_id.contains_key(&content.id).then_some(0)
+                })
+                .bytes()
+            })
+            .sum();
+        let files: usize = needs.len();
+        self.surroundings.output.info(&format!("downloading {} for {files} files", HumanBytes(total)));
+        let mut progress = self.surroundings.output.progress("fetching", total);
+        let fetcher = Fetcher {
+            remotes: &self.resolved.remotes,
+            runtime: self.surroundings.runtime,
+            interrupt: self.surroundings.interrupt,
+            spool_directory: &self.place.state,
+        };
+        for map in maps {
+            fetcher.fetch(map, &by_id, stage, &mut progress)?;
+        }
+        for need in needs {
+            if !stage.has(&need.content)? {
+                return Err(Failure::message(
+                    Exit::Network,
+                    format!("no server has content {}; the version may have been collected", need.content.id),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn locate(&self, needs: &[&Need]) -> Result<FetchMap, Failure> {
+        let wanted: Vec<Located> =
+            needs.iter().map(|need| Located { id: need.content.id, size: need.content.size }).collect();
+        let sizes: u64 = wanted.iter().map(|wanted| wanted.size).sum();
+        let limit = decoded_len_max(0, wanted.len() as u64, sizes);
+        let body = encode_locate(&wanted);
+        let mut last = None;
+        for remote in &self.resolved.remotes {
+            match self.block_on(locate_at(remote, body.clone(), limit))? {
+                Ok(map) => return Ok(map),
+                Err(failure) => last = Some(failure),
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::message(Exit::Network, "no server could be asked")))
+    }
+}
+
+async fn locate_at(remote: &Remote, body: Vec<u8>, limit: u64) -> Result<FetchMap, Failure> {
+    let bytes = remote.send(Method::POST, "v1/locate", body, limit).await?;
+    FetchMap::decode(&bytes)
+        .map_err(|error| Failure::new(Exit::Refused, error).context(format!("asking {}", remote.base())))
+}

@@ -1,0 +1,333 @@
+//! One run on one target: from what it holds to what it shall hold.
+//!
+//! The order is that of the promises: nothing of the target changes before everything is here and verified, and what
+//! an earlier run left unfinished is settled before anything else.
+
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use smart_sync_store::content::name_content;
+use smart_sync_store::id::ManifestId;
+use smart_sync_store::manifest::{
+    Content, Entry, Fidelity, FileTime, GitMode, Manifest, ManifestSummary, TreePath,
+};
+use smart_sync_sync::apply::lock::Holder;
+use smart_sync_sync::apply::plan::{ApplyPlan, Need, PlanInput, Policy, plan};
+use smart_sync_sync::apply::preflight::preflight;
+use smart_sync_sync::apply::run::{ReadyTarget, Recovery};
+use smart_sync_sync::apply::scan::{Rehash, Scan, ScanOptions, scan};
+use smart_sync_sync::apply::stage::Stage;
+use smart_sync_sync::apply::stat::FileKind;
+use smart_sync_sync::apply::stat_cache::StatCache;
+use smart_sync_sync::apply::{Stamp, Version};
+use smart_sync_sync::exclude::Exclusions;
+
+use super::pages::Pages;
+use super::place::{Label, Place};
+use crate::config::Allowed;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::settings::{SyncMode, TargetPolicy, Validation};
+use smart_sync_store::manifest::path::Shown;
+use smart_sync_sync::apply::metadata::Owners;
+
+/// How many files of an unchanged tree are read again in each run.
+const SAMPLE_FILES: usize = 64;
+
+/// How many reasons against a tree are shown.
+const PROBLEMS_SHOWN: usize = 10;
+
+/// A target that is locked and settled, and what it holds.
+pub struct Session<'a> {
+    place: &'a Place,
+    ready: ReadyTarget,
+    exclusions: Exclusions,
+    allows: Policy,
+    validation: Validation,
+    output: &'a Output,
+    /// What was applied here last.
+    pub applied: Option<Version>,
+    /// Its manifest.
+    pub pages: Pages,
+}
+
+/// A tree that is to be applied.
+pub struct Wanted {
+    /// Its pages.
+    pub pages: Pages,
+    /// Its manifest.
+    pub manifest: ManifestId,
+    /// How much it keeps of a file's metadata.
+    pub fidelity: Fidelity,
+    /// What is noted of it.
+    pub label: Label,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target is what it shall be already.
+    Nothing,
+    /// It is now.
+    Applied {
+        /// Paths that were made, replaced, changed or deleted.
+        changes: usize,
+    },
+    /// It was only asked what would be done.
+    Shown,
+}
+
+impl<'a> Session<'a> {
+    /// Takes the target, settles what an earlier run left, and finds out what it holds.
+    pub fn begin(
+        place: &'a Place,
+        policy: &TargetPolicy,
+        validation: Validation,
+        output: &'a Output,
+    ) -> Result<Self, Failure> {
+        let exclusions = Exclusions::new(policy.exclusions.iter().map(String::as_str))
+            .map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let locked = place.open()?.lock(&Holder::this_process("smart-sync", seconds_now()))?;
+        let (ready, recovery) = locked.recover()?;
+        tell_recovery(&recovery, place, output);
+        let applied = ready.target().applied()?;
+        let pages = match &applied {
+            Some(version) => Pages::load(&place.state, version.manifest())?,
+            None => Pages::default(),
+        };
+        Ok(Self { place, ready, exclusions, allows: allowed(policy)?, validation, output, applied, pages })
+    }
+
+    /// The manifest that the target holds.
+    pub fn manifest(&self) -> Option<ManifestId> {
+        self.applied.as_ref().map(Version::manifest)
+    }
+
+    /// The fidelity of what was applied; that of git where nothing was.
+    pub fn fidelity(&self) -> Fidelity {
+        let manifest = self.manifest().and_then(|manifest| Manifest::open(&self.pages, manifest, None).ok());
+        manifest.map_or(Fidelity::Git, |manifest| manifest.fidelity())
+    }
+
+    /// The entries of what was applied. Where its pages are lost, nothing is known of it, and what is there is
+    /// compared with what is wanted, file by file.
+    pub fn applied_entries(&self) -> Vec<Entry> {
+        self.manifest().and_then(|manifest| self.pages.entries(manifest).ok()).unwrap_or_default()
+    }
+
+    /// The names of the file or link at a path of the target, if it is of this type and size.
+    pub fn local_content(
+        &self,
+        path: &TreePath,
+        mode: GitMode,
+        size: u64,
+    ) -> Result<Option<Content>, Failure> {
+        let tree = self.ready.target().tree();
+        let path = path.as_bytes();
+        let Ok(Some(stat)) = tree.stat(path) else { return Ok(None) };
+        match stat.kind {
+            FileKind::File if !mode.is_symlink() && stat.size == size => {
+                Ok(super::repository_tree::name(&mut tree.open_file(path)?, size)?)
+            }
+            FileKind::Symlink if mode.is_symlink() => Ok(Some(name_content(&tree.read_link(path)?))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Compares the target with what was applied.
+    pub fn scan(&self, fidelity: Fidelity) -> Result<Scan, Failure> {
+        let (state, tree) = (self.ready.target().state(), self.ready.target().tree());
+        // Nothing was ever applied: every entry that is there is untracked.
+        let manifest = self.manifest().unwrap_or_else(|| ManifestId::from_bytes([0; 32]));
+        let cache = match StatCache::load(state, manifest).filter(|_| self.applied.is_some()) {
+            Some(cache) => cache,
+            None => StatCache::from_entries(manifest, self.applied_entries())?,
+        };
+        let scan = self.with_options(fidelity, |options| scan(tree, cache, options))?;
+        if scan.is_cache_changed && self.applied.is_some() {
+            scan.cache.save(state)?;
+        }
+        Ok(scan)
+    }
+
+    fn with_options<T>(&self, fidelity: Fidelity, work: impl FnOnce(&ScanOptions<'_>) -> T) -> T {
+        let excluded = |path: &[u8], is_directory: bool| self.exclusions.names(path, is_directory);
+        let rehash = match self.validation {
+            Validation::TrustStat => Rehash::Sample { files: 0, seed: 0 },
+            Validation::Sample => {
+                Rehash::Sample { files: SAMPLE_FILES, seed: seconds_now().unsigned_abs() / 60 }
+            }
+            Validation::Full => Rehash::Everything,
+        };
+        work(&ScanOptions { excluded: &excluded, fidelity, rehash, started: time_now() })
+    }
+
+    /// Makes the target what is wanted. `stage_needs` brings contents into the stage.
+    pub fn apply(
+        &self,
+        wanted: &Wanted,
+        mut scan: Scan,
+        mode: SyncMode,
+        mut stage_needs: impl FnMut(&[&Need], &Stage<'_>) -> Result<(), Failure>,
+    ) -> Result<Outcome, Failure> {
+        let entries =
+            wanted.pages.entries(wanted.manifest).map_err(|error| Failure::new(Exit::Refused, error))?;
+        let plan = self.plan(wanted, &entries, &mut scan)?;
+        self.tell_plan(&plan);
+        if mode != SyncMode::Apply {
+            plan.to_string().lines().for_each(|line| self.output.info(line));
+            return Ok(Outcome::Shown);
+        }
+        if !plan.problems.is_empty() {
+            return Err(refused(&plan));
+        }
+        let label = wanted.label.to_bytes();
+        let version = Version::new(wanted.manifest, &label).ok_or_else(|| {
+            Failure::message(Exit::General, "the names of this ref are too long to be noted")
+        })?;
+        wanted.pages.save(&self.place.state, wanted.manifest)?;
+        if plan.is_empty() {
+            self.with_options(wanted.fidelity, |options| {
+                self.ready.adopt(&version, &entries, &scan, options)
+            })?;
+            Pages::discard_others(&self.place.state, wanted.manifest)?;
+            return Ok(Outcome::Nothing);
+        }
+        let run = self.ready.begin(&plan, version, stamp())?;
+        let mut needs = Vec::new();
+        for need in &plan.needs {
+            if !run.stage().has(&need.content)? && !run.stage().copy_local(need)? {
+                needs.push(need);
+            }
+        }
+        stage_needs(&needs, run.stage())?;
+        let flipped = run.prepare()?.flip()?;
+        let backed_up =
+            self.with_options(wanted.fidelity, |options| flipped.commit(&entries, &scan, options))?;
+        Pages::discard_others(&self.place.state, wanted.manifest)?;
+        self.tell_backups(&backed_up);
+        Ok(Outcome::Applied { changes: plan.actions.len() })
+    }
+
+    fn plan(&self, wanted: &Wanted, entries: &[Entry], scan: &mut Scan) -> Result<ApplyPlan, Failure> {
+        let tree = self.ready.target().tree();
+        self.with_options(wanted.fidelity, |options| scan.examine(tree, entries, options))?;
+        let excluded = |path: &[u8], is_directory: bool| self.exclusions.names(path, is_directory);
+        let input = PlanInput { scan, excluded: &excluded, policy: &self.allows, now: time_now() };
+        let mut plan = plan(self.applied_entries(), entries, &input)?;
+        preflight(tree, &mut plan, entries)?;
+        Ok(plan)
+    }
+
+    fn tell_plan(&self, plan: &ApplyPlan) {
+        for path in plan.backups().take(20) {
+            self.output.warning(&format!("local change: {}", Shown(path)));
+        }
+        let left_out = plan.left_out.len();
+        if left_out > 0 {
+            self.output.warning(&format!(
+                "{left_out} published paths are covered by the exclusions of this target and are left out, for \
+                 instance {}",
+                plan.left_out[0]
+            ));
+        }
+    }
+
+    fn tell_backups(&self, backed_up: &[Box<[u8]>]) {
+        if !backed_up.is_empty() {
+            let directory = self.place.state.join("backups");
+            self.output.info(&format!(
+                "{} local changes were kept in {}",
+                backed_up.len(),
+                directory.display()
+            ));
+        }
+    }
+}
+
+/// Whether a summary of a manifest is the one that was signed.
+pub fn is_same(summary: &ManifestSummary, manifest: ManifestId, root_length: u64) -> bool {
+    summary.id == manifest && summary.root_length == root_length
+}
+
+fn tell_recovery(recovery: &Recovery, place: &Place, output: &Output) {
+    match recovery {
+        Recovery::Nothing => {}
+        Recovery::RolledBack(_) => {
+            output.info("an earlier run had not changed anything yet; what it fetched is used again");
+        }
+        Recovery::Completed { backed_up, .. } => {
+            output.info(&format!(
+                "an earlier run was interrupted in {}; it is completed now",
+                place.target.display()
+            ));
+            if !backed_up.is_empty() {
+                output.info(&format!(
+                    "{} local changes were kept in {}",
+                    backed_up.len(),
+                    place.state.join("backups").display()
+                ));
+            }
+        }
+    }
+}
+
+fn refused(plan: &ApplyPlan) -> Failure {
+    use smart_sync_sync::apply::plan::Problem;
+    let is_permission = plan.problems.iter().any(|problem| {
+        matches!(problem, Problem::ReadOnly | Problem::NotWritable(_) | Problem::Immutable(_))
+    });
+    let exit = if is_permission { Exit::Permission } else { Exit::General };
+    let mut lines = vec!["this tree cannot be applied here, and nothing was changed".to_owned()];
+    lines.extend(plan.problems.iter().take(PROBLEMS_SHOWN).map(ToString::to_string));
+    if plan.problems.len() > PROBLEMS_SHOWN {
+        lines.push(format!("and {} more", plan.problems.len() - PROBLEMS_SHOWN));
+    }
+    Failure::message(exit, lines.join("; "))
+}
+
+fn allowed(policy: &TargetPolicy) -> Result<Policy, Failure> {
+    let allows = |what: Allowed| policy.allow.contains(&what);
+    Ok(Policy {
+        allows_excluded: allows(Allowed::ExcludedPaths),
+        allows_set_id: allows(Allowed::SetId),
+        allows_devices: allows(Allowed::Devices),
+        allows_pipes_and_sockets: allows(Allowed::Sockets),
+        allows_system_xattrs: false,
+        // Only root can give files away.
+        owners: if rustix::process::geteuid().is_root() { Some(owners()?) } else { None },
+    })
+}
+
+fn owners() -> Result<Owners, Failure> {
+    let read = |path: &str| {
+        std::fs::read(path).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            _ => Err(error),
+        })
+    };
+    Ok(Owners::parse(&read("/etc/passwd")?, &read("/etc/group")?))
+}
+
+fn seconds_now() -> i64 {
+    time_now().seconds
+}
+
+/// This machine's time.
+pub fn time_now() -> FileTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    FileTime {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanoseconds: since.subsec_nanos(),
+    }
+}
+
+fn stamp() -> Stamp {
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    Stamp::new(now.as_bytes()).expect("a time is digits and letters")
+}
+
+/// Needs by the content that each is for.
+pub fn by_content<'n>(needs: &[&'n Need]) -> HashMap<smart_sync_store::id::ContentId, &'n Need> {
+    needs.iter().map(|need| (need.content.id, *need)).collect()
+}

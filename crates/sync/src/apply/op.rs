@@ -185,6 +185,7 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn every_kind() -> Vec<Op> {
         let time = FileTime { seconds: -1, nanoseconds: 7 };
@@ -236,6 +237,21 @@ mod tests {
                     encode(&mut again, &ops);
                     assert_eq!(again, other[..other.len() - reader.rest().len()], "byte {at}, bit {bit}");
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_has_one_spelling(at: prop::sample::Index, byte: u8) {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, &every_kind());
+            *at.get_mut(&mut bytes) = byte;
+            let mut reader = Reader::new(&bytes);
+            if let Ok(ops) = decode(&mut reader) {
+                let mut again = Vec::new();
+                encode(&mut again, &ops);
+                prop_assert_eq!(&again[..], &bytes[..bytes.len() - reader.rest().len()]);
             }
         }
     }

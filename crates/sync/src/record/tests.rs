@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::key::{KeyType, SecretKey, Signer};
+use crate::log::checkpoint::SignedCheckpoint;
+use crate::log::heads::Head;
 use crate::name::RefName;
 use crate::testing::{
-    self, after, cosigner, publication, role, root, secret, sign, sign_text, signed_root, vkey,
+    self, TestRealm, after, cosigner, publication, role, root, secret, sign, sign_text, signed_root, vkey,
 };
 use crate::time::UnixTime;
 use smart_sync_store::id::ContentId;
@@ -14,8 +16,13 @@ fn main_branch() -> RefName {
     RefName::branch("main").unwrap()
 }
 
+/// Compares bytes with the file that holds them. `GOLDEN_WRITE=1` writes a file that is not there.
+#[track_caller]
 fn golden(name: &str, bytes: &[u8]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("GOLDEN_WRITE").is_some() && !path.exists() {
+        std::fs::write(&path, bytes).unwrap();
+    }
     let expected = std::fs::read(&path).unwrap_or_default();
     assert_eq!(String::from_utf8_lossy(bytes), String::from_utf8_lossy(&expected), "{}", path.display());
 }
@@ -72,6 +79,24 @@ fn the_bytes_of_records_never_change() {
     };
     golden("sealed.txt", sealed.to_text().as_bytes());
     assert_eq!(Sealed::parse(sealed.to_text().as_bytes()), Ok(sealed));
+}
+
+#[test]
+fn the_bytes_of_checkpoints_and_of_the_table_of_heads_never_change() {
+    let mut realm = TestRealm::with_main();
+    realm.publish(&RefName::tag("v25.11").unwrap(), 2);
+    realm.publish_sealed(&main_branch(), 3);
+    realm.heads(after(120));
+    let cosigners = [("clock", after(120)), ("witness-a", after(130))];
+    let checkpoint = TestRealm::sign_checkpoint(&realm.tree(), &["log"], &cosigners);
+    golden("checkpoint.note", &checkpoint);
+    let root = Root { witness: Some(role(1, [cosigner("witness-a")])), ..root() };
+    let verified = SignedCheckpoint::verify(&checkpoint, &root).unwrap();
+    assert_eq!((verified.checkpoint(), verified.time()), (&realm.tree(), after(120)));
+
+    let table = realm.table();
+    let lines: String = table.heads().iter().map(Head::to_line).collect();
+    golden("heads-table.txt", format!("{lines}{} {}\n", table.root(), table.count()).as_bytes());
 }
 
 /// A good text, changed, must be refused for the reason that `expected` is part of.

@@ -126,6 +126,14 @@ fn withdraw(realm: &mut TestRealm, reference: &RefName) {
 }
 
 #[test]
+fn a_state_that_was_kept_can_be_read_for_ever() {
+    let golden = include_str!("../../../tests/golden/trust-state.txt");
+    let (_, state) = seen();
+    assert_eq!(state.to_text(), golden);
+    assert_eq!(golden.parse(), Ok(state));
+}
+
+#[test]
 fn a_torn_or_edited_state_is_never_taken_for_an_empty_one() {
     let (realm, state) = seen();
     let text = state.to_text();

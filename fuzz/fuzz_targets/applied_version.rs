@@ -1,0 +1,6 @@
+//! The record of what is applied, without its checksum.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    smart_sync_fuzz::host::applied_version(bytes);
+});

@@ -1,0 +1,6 @@
+//! A delta, compressed or not.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    smart_sync_fuzz::wire::delta(bytes);
+});

@@ -1,0 +1,6 @@
+//! A question where contents lie.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    smart_sync_fuzz::wire::locate(bytes);
+});

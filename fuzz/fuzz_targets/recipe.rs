@@ -1,0 +1,6 @@
+//! A recipe.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    smart_sync_fuzz::store::recipe(bytes);
+});

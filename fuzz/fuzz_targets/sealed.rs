@@ -1,0 +1,6 @@
+//! A sealed publication.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    smart_sync_fuzz::record::sealed(bytes);
+});

@@ -1,0 +1,6 @@
+//! A verifier key.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    smart_sync_fuzz::record::vkey(bytes);
+});

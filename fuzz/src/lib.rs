@@ -1,0 +1,103 @@
+//! What the fuzz targets do with an input: one function for each decoder of the project.
+//!
+//! A function takes any bytes, and panics where a promise is broken: what is accepted has exactly one spelling, what
+//! was accepted can be used without a panic, and a realm is believed only where its own keys have signed. A target is
+//! a file of one line in `fuzz_targets/`; [`TARGETS`] names them all, so that seeds can be checked before they are
+//! written.
+
+pub mod host;
+pub mod record;
+pub mod store;
+pub mod trust;
+pub mod wire;
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+/// What a decoder made of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was read, and its promises were kept.
+    Accepted,
+    /// It was refused with an error.
+    Refused,
+}
+
+/// What a target does with an input.
+pub type Target = fn(&[u8]) -> Verdict;
+
+/// All targets by name.
+pub const TARGETS: [(&str, Target); 37] = [
+    ("applied_version", host::applied_version),
+    ("checkpoint", record::checkpoint),
+    ("client_config", host::client_config),
+    ("content_cache", host::content_cache),
+    ("delta", wire::delta),
+    ("edits", store::edits),
+    ("entry_bundle", wire::entry_bundle),
+    ("evidence", trust::evidence),
+    ("exclusions", host::exclusions),
+    ("fetch_map", wire::fetch_map),
+    ("frame", store::frame),
+    ("git_tree", store::git_tree),
+    ("head_line", record::head_line),
+    ("heads", record::heads),
+    ("journal", host::journal),
+    ("locate", wire::locate),
+    ("log_proof", trust::log_proof),
+    ("manifest_page", store::manifest_page),
+    ("names", record::names),
+    ("note", record::note),
+    ("pack", store::pack),
+    ("pack_index", store::pack_index),
+    ("publication", record::publication),
+    ("recipe", store::recipe),
+    ("recipe_page", store::recipe_page),
+    ("recipe_walk", store::recipe_walk),
+    ("root", record::root),
+    ("sealed", record::sealed),
+    ("server_address", host::server_address),
+    ("sidecar", record::sidecar),
+    ("stat_cache", host::stat_cache),
+    ("submission", wire::submission),
+    ("tar", host::tar),
+    ("tile_path", wire::tile_path),
+    ("trust_state", trust::trust_state),
+    ("trust_verify", trust::trust_verify),
+    ("vkey", record::vkey),
+];
+
+/// What is accepted is written again as it was read.
+pub(crate) fn check_bytes<T, E>(
+    bytes: &[u8],
+    decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    encode: impl FnOnce(&T) -> Vec<u8>,
+) -> Verdict {
+    match decode(bytes) {
+        Ok(value) => {
+            assert_eq!(encode(&value), bytes, "what was accepted has two spellings");
+            Verdict::Accepted
+        }
+        Err(_) => Verdict::Refused,
+    }
+}
+
+/// The same for a text.
+pub(crate) fn check_text<T, E>(
+    bytes: &[u8],
+    parse: impl FnOnce(&str) -> Result<T, E>,
+    write: impl FnOnce(&T) -> String,
+) -> Verdict {
+    let Ok(text) = str::from_utf8(bytes) else { return Verdict::Refused };
+    check_bytes(text.as_bytes(), |_| parse(text), |value| write(value).into_bytes())
+}
+
+/// The same for a name: a type that is read with `parse` and written with `to_string`.
+pub(crate) fn check_name<T: FromStr + Display>(text: &str) -> Verdict {
+    check_text(text.as_bytes(), str::parse::<T>, T::to_string)
+}
+
+/// Accepted where anything was.
+pub(crate) fn any(verdicts: &[Verdict]) -> Verdict {
+    if verdicts.contains(&Verdict::Accepted) { Verdict::Accepted } else { Verdict::Refused }
+}

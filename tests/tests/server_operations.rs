@@ -1,5 +1,7 @@
 //! Running a server: collecting, checking, repairing, exporting, restarting, and what a crash or a backup does.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without, it may fail on")]
+
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -150,7 +152,7 @@ fn collecting_shows_its_plan_and_keeps_what_is_published() {
     assert_eq!(size(), before);
     // The marks in the catalogue are set back, which is what waiting would do.
     let age = "UPDATE packs SET touched = touched - 10000, condemned = condemned - 10000";
-    let set_back = |_: ()| {
+    let set_back = |()| {
         let catalogue = data.join("store/catalogue.sqlite");
         rusqlite::Connection::open(catalogue).unwrap().execute_batch(age).unwrap();
     };

@@ -20,7 +20,7 @@ use smart_sync_sync::wire::submission::Submission;
 use crate::environment::TestEnvironment;
 use crate::http::{self, Answer};
 
-/// The time of a publication: the machine's, since a server refuses what is from its future.
+/// The time of a publication: a server accepts one from its past.
 const NOW: u64 = 1_767_300_000;
 
 /// A publisher with a key and a token.
@@ -152,7 +152,7 @@ impl Upload<'_> {
     }
 }
 
-fn answers(answer: Answer) -> Result<Vec<bool>, DestinationError> {
+fn answers(answer: &Answer) -> Result<Vec<bool>, DestinationError> {
     if answer.status != 200 {
         return Err(format!("{}: {}", answer.status, answer.text()).into());
     }
@@ -163,14 +163,14 @@ impl Destination for Upload<'_> {
     fn missing(&mut self, keys: &[ObjectKey]) -> Result<Vec<bool>, DestinationError> {
         let body: Vec<u8> =
             keys.iter().flat_map(|key| [&[key.kind.code()][..], key.id.as_bytes()].concat()).collect();
-        answers(self.publisher.send("POST", &self.path("missing", ""), &body))
+        answers(&self.publisher.send("POST", &self.path("missing", ""), &body))
     }
 
     fn missing_contents(&mut self, contents: &[Content]) -> Result<Vec<bool>, DestinationError> {
         let wanted: Vec<_> =
             contents.iter().map(|content| Wanted { id: content.id, size: content.size }).collect();
         let body = locate::encode(&wanted);
-        answers(self.publisher.send("POST", &self.path("missing-contents", ""), &body))
+        answers(&self.publisher.send("POST", &self.path("missing-contents", ""), &body))
     }
 
     fn has_manifest(&mut self, manifest: &ManifestSummary) -> Result<bool, DestinationError> {

@@ -1,5 +1,7 @@
 //! What a server bears: slow and many clients, bodies that are too large, TLS, and being told to stop.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;

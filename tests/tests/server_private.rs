@@ -1,5 +1,7 @@
 //! Private channels and tokens: what is private does not show, and a token opens exactly what it is for.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -20,7 +20,7 @@ use smart_sync_sync::wire::submission::Submission;
 use crate::environment::TestEnvironment;
 use crate::http::{self, Answer};
 
-/// The time of a publication: the machine's, since a server refuses what is from its future.
+/// The time of a publication: a server accepts one from its past.
 const NOW: u64 = 1_767_300_000;
 
 /// A publisher with a key and a token.

@@ -1,6 +1,6 @@
 //! `/files`: what clients get that know nothing of smart-sync. curl and wget are such clients.
 
-#![allow(clippy::unwrap_used, reason = "what a test cannot do without, it may fail on")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::ffi::OsStr;
 use std::fs;
@@ -160,7 +160,8 @@ fn names_are_bytes() {
     });
     let page = get(&environment, &realm.url("files/repos/tree/main/"), None).expect(200).text();
     for name in names {
-        let encoded = name.iter().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"));
+        let encoded: Vec<String> = name.iter().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = encoded.concat();
         let url = realm.url(&format!("files/repos/tree/main/{encoded}"));
         assert_eq!(get(&environment, &url, None).expect(200).body, name, "{encoded}");
     }

@@ -1,6 +1,6 @@
 //! What a server bears: slow and many clients, bodies that are too large, TLS, and being told to stop.
 
-#![allow(clippy::unwrap_used, reason = "what a test cannot do without, it may fail on")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};

@@ -1,6 +1,6 @@
 //! Running a server: collecting, checking, repairing, exporting, restarting, and what a crash or a backup does.
 
-#![allow(clippy::unwrap_used, reason = "what a test cannot do without, it may fail on")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -152,14 +152,14 @@ fn collecting_shows_its_plan_and_keeps_what_is_published() {
     assert_eq!(size(), before);
     // The marks in the catalogue are set back, which is what waiting would do.
     let age = "UPDATE packs SET touched = touched - 10000, condemned = condemned - 10000";
-    let set_back = |()| {
+    let set_back = || {
         let catalogue = data.join("store/catalogue.sqlite");
         rusqlite::Connection::open(catalogue).unwrap().execute_batch(age).unwrap();
     };
-    set_back(());
+    set_back();
     let condemned = gc(&["--yes"]);
     assert!(condemned.contains("1 packs condemned, 1 rewritten"), "{condemned}");
-    set_back(());
+    set_back();
     gc(&["--yes"]);
     assert!(size() + 500_000 < before, "{} of {before}", size());
     private.run(&environment, &["check"]).success();

@@ -1,6 +1,6 @@
 //! Private channels and tokens: what is private does not show, and a token opens exactly what it is for.
 
-#![allow(clippy::unwrap_used, reason = "what a test cannot do without, it may fail on")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use smart_sync_sync::wire::fetch_map::FetchMap;
 use smart_sync_sync::wire::locate::{self, Wanted};
 use smart_sync_tests::http::{Answer, curl, get, send};
 use smart_sync_tests::server::{create_token, serve};
-use smart_sync_tests::{Publisher, Realm, Server, TestEnvironment};
+use smart_sync_tests::{Publisher, Realm, Server, TestEnvironment, program};
 
 const SECRET: &str = "what only few may read\n";
 
@@ -155,6 +155,11 @@ fn a_token_opens_what_it_is_for() {
     let basic = format!("anybody:{}", private.reader);
     let answer = curl(&private.environment, &url, ["--user", &basic]).expect(200);
     assert_eq!(answer.header("cache-control"), "private, no-cache");
+
+    let mut wget = private.environment.command("wget");
+    wget.args(["--quiet", "--auth-no-challenge", "--user=anybody", "--output-document=-"]);
+    let fetched = program::run(wget.arg(format!("--password={}", private.reader)).arg(&url)).success();
+    assert_eq!(fetched.stdout, SECRET);
 
     // Whoever may publish may read what he published, and nothing else.
     let publisher = create_token(&private.environment, private.realm.data(), "publish", "repos/secret/b");

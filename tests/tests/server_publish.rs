@@ -1,6 +1,6 @@
 //! Publishing over the network: what is accepted, what is refused, and that a refusal leaves nothing behind.
 
-#![allow(clippy::unwrap_used, reason = "what a test cannot do without, it may fail on")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ fn a_tree_is_uploaded_published_and_served() {
     let environment = TestEnvironment::new();
     let realm = Realm::start(&environment, "realm");
     let publisher = publisher(&environment, &realm);
-    let large = (0..40_000).map(|line| line.to_string()).collect::<Vec<_>>().join("\n");
+    let large: String = (0..40_000u32).map(|line| line.to_string() + "\n").collect();
     let one = tree(&environment, "one", &[("a", "content of a"), ("d/b", &large), ("empty", "")]);
     let sent = publisher.publish("repos/x", "branch:main", &one, None);
     let evidence = Evidence::decode(&sent.answer.clone().expect(200).body).unwrap();

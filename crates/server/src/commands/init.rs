@@ -132,11 +132,15 @@ fn report(args: &InitArgs, data: &DataDir, origin: &Origin, root: &LogHash) -> a
     ))?;
     print(format_args!("{keys}/log.key, clock.key stay: they can publish nothing"))?;
     print(format_args!(""))?;
+    if !args.private.is_empty() {
+        print(format_args!("Invisible without a token: {}", args.private.join(", ")))?;
+        print(format_args!(""))?;
+    }
     print(format_args!(
-        "The clock runs in this server. Whoever takes over this machine can hide updates for as long as he likes;"
+        "The clock runs in this server: whoever takes over this machine can hide updates for as long as it lasts."
     ))?;
     print(format_args!(
-        "with `smart-sync-server clock` on another machine he can do so for {} hours.",
+        "With `smart-sync-server clock` on another machine, hosts notice after {} hours.",
         args.max_age_hours
     ))
 }

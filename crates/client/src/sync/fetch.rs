@@ -302,9 +302,7 @@ fn write_whole(
     content: ContentId,
     bytes: &[u8],
 ) -> Result<(), Failure> {
-    let mut writer = stage.writer(need(needs, content)?, 0)?;
-    writer.write(bytes)?;
-    Ok(writer.finish()?)
+    Ok(stage.put(need(needs, content)?, bytes)?)
 }
 
 fn need<'a>(needs: &HashMap<ContentId, &'a Need>, content: ContentId) -> Result<&'a Need, Failure> {

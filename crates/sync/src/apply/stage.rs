@@ -92,6 +92,30 @@ impl<'a> Stage<'a> {
         Ok(ContentWriter { stage: self, content: need.content, path, file, hasher, position, is_sparse })
     }
 
+    /// Stages a content that is at hand as a whole. It is written under its name at once: one that a crash cuts off
+    /// is found to be damaged by [`Self::has`].
+    pub fn put(&self, need: &Need, bytes: &[u8]) -> Result<(), ApplyError> {
+        let content = &need.content;
+        if need.is_sparse || bytes.len() as u64 != content.size || ContentId::of(bytes) != content.id {
+            // Holes are made, and wrong bytes are named, in one place.
+            let mut writer = self.writer(need, 0)?;
+            writer.write(bytes)?;
+            return writer.finish();
+        }
+        let path = content_path(content.id);
+        let mut file = match self.tree.create_file(&path) {
+            Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
+                self.tree.remove_all(&path)?;
+                self.tree.create_file(&path)?
+            }
+            created => created?,
+        };
+        self.tree.announce("write", &path)?;
+        file.write_all(bytes).map_err(|source| self.tree.failed("writing", &path, source))?;
+        self.set_verified(content.id);
+        Ok(())
+    }
+
     /// Stages a content from the file of the target that the plan names; false if that is no longer the content,
     /// which then has to be fetched.
     pub fn copy_local(&self, need: &Need) -> Result<bool, ApplyError> {

@@ -45,6 +45,22 @@ fn bytes_that_are_not_the_content_are_refused() {
 }
 
 #[test]
+fn a_whole_content_is_staged_at_once_and_only_if_it_is_the_right_one() {
+    let host = Host::new();
+    let (ready, plan, tree) = begin(&host);
+    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    for wrong in ["some CONTENT", "some content!", "some"] {
+        let error = run.stage().put(&plan.needs[0], wrong.as_bytes()).unwrap_err();
+        assert!(matches!(error, ApplyError::WrongContent { .. }), "{error}");
+    }
+    run.stage().put(&plan.needs[0], b"some content").unwrap();
+    // What a crash left under a content's name makes way for the content.
+    run.stage().put(&plan.needs[0], b"some content").unwrap();
+    run.stage().put(&plan.needs[1], b"other content").unwrap();
+    run.prepare().unwrap().abandon().unwrap();
+}
+
+#[test]
 fn what_an_earlier_run_received_is_used_if_it_is_whole() {
     let host = Host::new();
     let (ready, plan, tree) = begin(&host);

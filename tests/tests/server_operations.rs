@@ -232,7 +232,7 @@ fn clock(environment: &TestEnvironment, realm: &Realm, root: &str) -> program::F
 }
 
 fn signatures(environment: &TestEnvironment, realm: &Realm) -> usize {
-    let note = get(environment, &realm.url("checkpoint"), None).expect(200).text();
+    let note = get(environment, &realm.url("v1/unsigned-checkpoint"), None).expect(200).text();
     note.lines().filter(|line| line.starts_with('\u{2014}')).count()
 }
 
@@ -245,8 +245,15 @@ fn a_clock_on_another_machine_signs_what_grew_and_nothing_else() {
     assert_eq!(signatures(&environment, &realm), 1, "only the log key has signed");
     clock(&environment, &realm, &format!("sha256:{}", "0".repeat(64))).expect_code(7);
     assert_eq!(signatures(&environment, &realm), 1);
+    // Until the clock has signed, everybody is shown what it signed last.
+    let served = || get(&environment, &realm.url("files/repos/x/main/a"), None).expect(200).text();
+    let note = get(&environment, &realm.url("checkpoint"), None).expect(200).text();
+    assert_eq!(note.lines().filter(|line| line.starts_with('\u{2014}')).count(), 2);
+    assert_eq!(served(), "content of a");
+    get(&environment, &realm.url("v1/history/repos%2Fx/main"), None).expect(200);
     clock(&environment, &realm, realm.fingerprint()).success();
     assert_eq!(signatures(&environment, &realm), 2);
+    assert_eq!(served(), "1");
 
     // The server is restored from a backup that was made before the last publication.
     let backup = environment.path("backup");

@@ -79,7 +79,7 @@ impl Clock {
     }
 
     async fn sign(&mut self) -> anyhow::Result<()> {
-        let bytes = self.get("checkpoint", NOTE_BYTES_MAX).await?;
+        let bytes = self.get("v1/unsigned-checkpoint", NOTE_BYTES_MAX).await?;
         let note = Note::parse(&bytes).map_err(refused)?;
         let checkpoint = Checkpoint::parse(note.text()).map_err(refused)?;
         let audit = self.read_log(&checkpoint).await?;

@@ -19,7 +19,7 @@ use crate::realm::Realm;
 
 pub(super) async fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let realm = Realm::open(DataDir::open(&args.data.path)?, now()).await?;
-    let view = realm.newest_view()?;
+    let view = realm.view();
     let mut written = 0usize;
     for pack in realm.store.catalogue().packs()? {
         // What is private stays here: a directory of files cannot ask for a token.
@@ -40,7 +40,7 @@ pub(super) async fn run(args: &ExportArgs) -> anyhow::Result<()> {
         }
     }
     let mut version = 1;
-    while let Some(leaf) = { realm.index().root(Some(version))? } {
+    while let Some(leaf) = { realm.index().root(Some(version), view.size)? } {
         let note = realm.files.leaf(leaf, view.size)?;
         written += usize::from(write(&args.directory.join(format!("v1/root/{version}")), &note)?);
         version += 1;

@@ -39,7 +39,7 @@ fn roots(realm: &Realm, keep: u64) -> anyhow::Result<Vec<Root>> {
     for state in realm.refs(&view)?.iter() {
         let domain = realm.domain(&state.publication.channel)?;
         let keep = if matches!(state.publication.reference, RefName::Branch(_)) { keep } else { 1 };
-        let leaves = realm.index().history(&state.head.key, None, keep)?;
+        let leaves = realm.index().history(&state.head.key, None, keep, view.size)?;
         for (_, leaf) in leaves {
             let publication = realm.published(leaf, view.size)?.publication;
             if let Some(manifest) = publication.manifest {

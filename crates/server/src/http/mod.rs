@@ -146,6 +146,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/", get(files::front_page))
         .route("/healthz", get(static_files::health))
         .route("/checkpoint", get(static_files::checkpoint))
+        .route("/v1/unsigned-checkpoint", get(static_files::unsigned_checkpoint))
         .route("/tile/{*path}", get(static_files::tile))
         .route("/pack/{pack}", get(static_files::pack))
         .route("/page/{page}", get(static_files::page))

@@ -179,7 +179,7 @@ pub(super) async fn history(
         let view = app.realm.view();
         let reference = choose_ref(&app, &view, &asked, &reference)?;
         let key = asked.head_key(&app, &reference)?.ok_or(Problem::NotFound)?;
-        let leaves = app.realm.index().history(&key, query.before, HISTORY_MAX)?;
+        let leaves = app.realm.index().history(&key, query.before, HISTORY_MAX, view.size)?;
         let mut out = Vec::new();
         for (_, leaf) in leaves {
             let published = app.realm.published(leaf, view.size)?;
@@ -265,7 +265,7 @@ pub(super) async fn root(
     };
     blocking(move || {
         let view = app.realm.view();
-        let leaf = app.realm.index().root(version)?.ok_or(Problem::NotFound)?;
+        let leaf = app.realm.index().root(version, view.size)?.ok_or(Problem::NotFound)?;
         let note = app.realm.files.leaf(leaf, view.size)?;
         Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")], note).into_response())
     })

@@ -38,11 +38,18 @@ pub(super) async fn checkpoint(State(app): State<Arc<App>>) -> Result<Response, 
         .into_response())
 }
 
+/// `GET /v1/unsigned-checkpoint`: the newest one, for those whose signatures it may still lack.
+pub(super) async fn unsigned_checkpoint(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let view = blocking(move || Ok(app.realm.newest_view()?)).await?;
+    Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")], view.checkpoint.clone())
+        .into_response())
+}
+
 /// `GET /tile/…`
 pub(super) async fn tile(State(app): State<Arc<App>>, Path(path): Path<String>) -> Result<Response, Problem> {
     let tile: Tile = format!("tile/{path}").parse().map_err(|_| Problem::NotFound)?;
     let bytes = blocking(move || {
-        if !tile.is_within(app.realm.view().size) {
+        if !tile.is_within(app.realm.newest_view()?.size) {
             return Err(Problem::NotFound);
         }
         app.realm.files.tile(tile).map_err(|error| Problem::Fault(anyhow::Error::new(error)))

@@ -142,7 +142,7 @@ pub(super) async fn publish(
     }
     blocking(move || {
         // What costs little comes first: who may not publish, or comes too late, has no tree looked at.
-        let view = app.realm.view();
+        let view = app.realm.newest_view()?;
         app.realm.check_publication(&view, &submission.note, now()).map_err(append_problem)?;
         let previous = app.realm.newest(&view, &publication.channel, &publication.reference)?;
         let previous = previous.and_then(|previous| previous.publication.manifest);

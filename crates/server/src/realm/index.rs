@@ -157,38 +157,44 @@ impl Index {
         Ok(Some((at, next)))
     }
 
-    /// The leaves of a ref's publications, newest first, those before `before` if it is given.
+    /// The leaves before `end` of a ref's publications, newest first, those before number `before` if it is given.
     pub(crate) fn history(
         &self,
         key: &HeadKey,
         before: Option<u64>,
         count: u64,
+        end: u64,
     ) -> anyhow::Result<Vec<(u64, u64)>> {
         let mut select = self.db.prepare_cached(
-            "SELECT seq, leaf FROM move WHERE key = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
+            "SELECT seq, leaf FROM move WHERE key = ? AND seq < ? AND leaf < ? ORDER BY seq DESC LIMIT ?",
         )?;
         let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
-        let rows =
-            select.query_map(params![key.as_str(), before, count], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = select
+            .query_map(params![key.as_str(), before, end, count], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The leaf of a root document; the newest without a version.
-    pub(crate) fn root(&self, version: Option<u64>) -> anyhow::Result<Option<u64>> {
+    /// The leaf of a root document before `end`; the newest without a version.
+    pub(crate) fn root(&self, version: Option<u64>, end: u64) -> anyhow::Result<Option<u64>> {
         let found = match version {
             Some(version) => self
                 .db
-                .query_row("SELECT leaf FROM root WHERE version = ?", [version], |row| row.get(0))
+                .query_row("SELECT leaf FROM root WHERE version = ? AND leaf < ?", [version, end], |row| {
+                    row.get(0)
+                })
                 .optional()?,
-            None => self.db.query_row("SELECT max(leaf) FROM root", [], |row| row.get(0))?,
+            None => {
+                self.db.query_row("SELECT max(leaf) FROM root WHERE leaf < ?", [end], |row| row.get(0))?
+            }
         };
         Ok(found)
     }
 
-    /// The leaves of root documents from a leaf on.
-    pub(crate) fn roots_from(&self, start: u64) -> anyhow::Result<Vec<u64>> {
-        let mut select = self.db.prepare_cached("SELECT leaf FROM root WHERE leaf >= ? ORDER BY version")?;
-        let rows = select.query_map([start], |row| row.get(0))?;
+    /// The leaves of root documents from `start` on and before `end`.
+    pub(crate) fn roots_from(&self, start: u64, end: u64) -> anyhow::Result<Vec<u64>> {
+        let mut select =
+            self.db.prepare_cached("SELECT leaf FROM root WHERE leaf >= ? AND leaf < ? ORDER BY version")?;
+        let rows = select.query_map([start, end], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -248,10 +254,10 @@ mod tests {
         assert_eq!(index.heads_at(99, 7).unwrap(), None);
         assert_eq!(index.heads_at(250, 7).unwrap(), Some((4, Some(6))));
         assert_eq!(index.heads_at(u64::MAX, 7).unwrap(), Some((6, None)));
-        assert_eq!(index.history(&head("a", 1, 2).key, None, 10).unwrap(), [(2, 5), (1, 2)]);
-        assert_eq!(index.history(&head("a", 1, 2).key, Some(2), 10).unwrap(), [(1, 2)]);
-        assert_eq!(index.root(None).unwrap(), Some(0));
-        assert_eq!(index.root(Some(2)).unwrap(), None);
+        assert_eq!(index.history(&head("a", 1, 2).key, None, 10, 7).unwrap(), [(2, 5), (1, 2)]);
+        assert_eq!(index.history(&head("a", 1, 2).key, Some(2), 10, 7).unwrap(), [(1, 2)]);
+        assert_eq!(index.root(None, 7).unwrap(), Some(0));
+        assert_eq!(index.root(Some(2), 7).unwrap(), None);
         drop(index);
         assert_eq!(Index::open(&path, &first).unwrap().size().unwrap(), 7);
         assert_eq!(Index::open(&path, &LogHash::of_leaf(b"other")).unwrap().size().unwrap(), 0);

@@ -54,6 +54,8 @@ pub(crate) struct Realm {
     clock_key: Option<SecretKey>,
     index: Mutex<Index>,
     view: RwLock<Arc<View>>,
+    /// What readers were shown last.
+    served: RwLock<Arc<View>>,
     /// The refs of the newest view that was asked for them.
     newest_refs: RwLock<Arc<Refs>>,
 }
@@ -89,7 +91,7 @@ impl Realm {
         let size = Checkpoint::parse(Note::parse(&checkpoint)?.text())?.size;
         let first = files.leaf(0, size).context("reading the first leaf of the log")?;
         let mut index = Index::open(&data.index(), &LogHash::of_leaf(&first))?;
-        let view = View::load(&files, &mut index, &secrets, None)?;
+        let view = Arc::new(View::load(&files, &mut index, &secrets, None)?);
         let store = Store::open(&data.store(), timestamp(now)).await.context("opening the store")?;
         Ok(Self {
             origin: config.origin.parse().context("origin in server.toml")?,
@@ -98,7 +100,8 @@ impl Realm {
             clock_key: if config.clock_interval_seconds > 0 { Some(load_key(&data, "clock")?) } else { None },
             peers: Peers::new(&config.peers)?,
             index: Mutex::new(index),
-            view: RwLock::new(Arc::new(view)),
+            served: RwLock::new(Arc::clone(&view)),
+            view: RwLock::new(view),
             newest_refs: RwLock::default(),
             store: Arc::new(store),
             data,
@@ -108,16 +111,23 @@ impl Realm {
         })
     }
 
-    /// The realm as it stands now, for readers: where the newest state cannot be had, such as on a full disk, the one
-    /// before it is served, and clients judge for themselves how old that is.
+    /// The realm as it stands now, for readers. Where the newest state cannot be had, such as on a full disk, or has
+    /// not been signed yet by a clock or witness on another machine, the one before it is served: clients would
+    /// refuse the newest one until then.
     pub(crate) fn view(&self) -> Arc<View> {
-        self.newest_view().unwrap_or_else(|error| {
+        let newest = self.newest_view().unwrap_or_else(|error| {
             tracing::error!(
                 error = format!("{error:#}"),
                 "the log has grown, and what is new cannot be served"
             );
             Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
-        })
+        });
+        let served = Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner));
+        if Arc::ptr_eq(&served, &newest) || (served.is_signed && !newest.is_signed) {
+            return served;
+        }
+        *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&newest);
+        newest
     }
 
     /// The realm as it stands now, for whoever goes on from there.
@@ -210,7 +220,7 @@ impl Realm {
 
     /// Whether a ref of the channel's domain is this manifest now, which means that all of it is here and stays.
     pub(crate) fn has_published(&self, channel: &Channel, manifest: ManifestId) -> anyhow::Result<bool> {
-        let view = self.view();
+        let view = self.newest_view()?;
         let domain = self.domain(channel)?;
         for (other, mut refs) in self.refs(&view)?.channels() {
             let is_it =
@@ -224,7 +234,7 @@ impl Realm {
 
     /// The root documents that a client may lack that last verified a log of `base` leaves.
     pub(crate) fn roots_after(&self, view: &View, base: Option<u64>) -> anyhow::Result<Vec<Vec<u8>>> {
-        let leaves = self.index().roots_from(base.unwrap_or(0))?;
+        let leaves = self.index().roots_from(base.unwrap_or(0), view.size)?;
         leaves.into_iter().map(|leaf| self.files.leaf(leaf, view.size)).collect()
     }
 }

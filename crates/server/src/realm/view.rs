@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use smart_sync_sync::log::checkpoint::Checkpoint;
+use smart_sync_sync::log::checkpoint::{Checkpoint, SignedCheckpoint};
 use smart_sync_sync::log::heads::{Head, HeadsTable};
 use smart_sync_sync::log::merkle::{Edge, LogHash};
 use smart_sync_sync::note::Note;
@@ -41,6 +41,8 @@ pub(crate) struct View {
     pub(crate) table: Arc<HeadsTable>,
     /// The root document in force.
     pub(crate) root: Arc<Signed<Root>>,
+    /// Whether everybody has signed the checkpoint whom clients ask for: log, clock and witnesses.
+    pub(crate) is_signed: bool,
     /// All refs, once somebody has asked for them.
     pub(super) refs: OnceLock<Arc<Refs>>,
 }
@@ -79,6 +81,7 @@ impl View {
         if let Some(previous) = previous.filter(|previous| previous.size == size) {
             ensure!(previous.edge.root() == checkpoint.root, "the log on disk was rewritten");
             return Ok(Self {
+                is_signed: is_signed(&bytes, &previous.root),
                 identity,
                 checkpoint: bytes.into(),
                 size,
@@ -103,13 +106,14 @@ impl View {
             table.root() == heads.table && table.count() == heads.count,
             "index.db does not agree with the log; delete it and start again"
         );
-        let root_leaf = index.root(None)?.context("the log has no root document")?;
+        let root_leaf = index.root(None, size)?.context("the log has no root document")?;
         let root = Arc::new(Unverified::<Root>::parse(&files.leaf(root_leaf, size)?)?.verify_own()?);
         ensure!(
             root.leaf() == heads.root.leaf,
             "the last heads leaf names another root document than the log has"
         );
         Ok(Self {
+            is_signed: is_signed(&bytes, &root),
             identity,
             checkpoint: bytes.into(),
             size,
@@ -132,6 +136,7 @@ impl View {
         root: Arc<Signed<Root>>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
+            is_signed: is_signed(&checkpoint, &root),
             identity: Identity::of(&files.checkpoint_path())?,
             checkpoint: checkpoint.into(),
             size: edge.size(),
@@ -148,6 +153,10 @@ impl View {
     pub(crate) fn heads_hash(&self) -> LogHash {
         LogHash::of_leaf(&self.heads_leaf)
     }
+}
+
+fn is_signed(checkpoint: &[u8], root: &Signed<Root>) -> bool {
+    SignedCheckpoint::verify(checkpoint, root.record()).is_ok()
 }
 
 /// Adds the leaves that the index does not cover yet.

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use smart_sync::args::{Arguments, Command};
-use smart_sync::commands::documents;
+use smart_sync::commands::{documents, publish, trust};
 use smart_sync::config::Config;
 use smart_sync::failure::{Exit, Failure};
 use smart_sync::interrupt::Interrupt;
 use smart_sync::output::{Format, Output, Verbosity};
+use smart_sync::sync::Surroundings;
 use smart_sync::token::Tokens;
 use smart_sync::{settings, state_dir};
 use smart_sync_store::manifest::path::Shown;
@@ -44,7 +45,16 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
             let (target, policy) = settings::target(args.target.as_deref(), &run.config)?;
             smart_sync::sync::look::verify(&target, &policy, args.full, &run.state_dir, output)
         }
-        None => sync(arguments, output),
+        Some(Command::Trust(command)) => {
+            with_network(arguments, output, |_, surroundings| trust::run(command, surroundings))
+        }
+        Some(Command::Publish(args)) => {
+            with_network(arguments, output, |config, surroundings| publish::run(args, config, surroundings))
+        }
+        None => with_network(arguments, output, |config, surroundings| {
+            let settings = settings::sync(&arguments.sync, config, &Tokens::of_servers()?)?;
+            smart_sync::sync::run(&settings, surroundings)
+        }),
     }
 }
 
@@ -64,20 +74,24 @@ impl Run {
     }
 }
 
-fn sync(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
+/// Runs a command that may ask servers and be interrupted.
+fn with_network(
+    arguments: &Arguments,
+    output: &Output,
+    act: impl FnOnce(&Config, &Surroundings<'_>) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
     let Run { config, state_dir } = Run::prepare(arguments)?;
-    let settings = settings::sync(&arguments.sync, &config, &Tokens::of_servers()?)?;
     let runtime =
         tokio::runtime::Runtime::new().map_err(|error| Failure::from(error).context("starting threads"))?;
     let interrupt = runtime.block_on(async { Interrupt::install() })?;
-    let surroundings = smart_sync::sync::Surroundings {
+    let surroundings = Surroundings {
         runtime: runtime.handle(),
         interrupt: &interrupt,
         output,
         state_dir: &state_dir,
         network: settings::network(&config),
     };
-    smart_sync::sync::run(&settings, &surroundings)
+    act(&config, &surroundings)
 }
 
 fn fail(output: &Output, failure: &Failure) -> Exit {

@@ -53,7 +53,7 @@ pub enum TreeSource {
     Channel {
         /// The realm's origin, where the configuration says it; else trust knows it by its servers.
         realm: Option<Origin>,
-        /// At least one; those after the first are mirrors.
+        /// Those after the first are mirrors; where there are none, those that the realm was added with.
         servers: Vec<ServerUrl>,
         /// The channel.
         channel: Channel,
@@ -64,6 +64,23 @@ pub enum TreeSource {
     },
     /// A repository behind GitHub's REST API.
     Repository(Address),
+}
+
+/// A channel of a realm, a ref of it, and who is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelSettings {
+    /// The ref.
+    pub reference: RefQuery,
+    /// The channel.
+    pub channel: Channel,
+    /// The realm, where the configuration says it.
+    pub realm: Option<Origin>,
+    /// The servers; where there are none, those that the realm was added with.
+    pub servers: Vec<ServerUrl>,
+    /// The token for the servers.
+    pub token: Option<Token>,
+    /// How old the proof of freshness may be.
+    pub max_age: Option<Duration>,
 }
 
 /// What a sync does.
@@ -205,7 +222,23 @@ pub fn tree(
     Ok(TreeSettings { reference, source })
 }
 
-/// Where the target is, and whether the command line may leave it out.
+/// Decides which channel of a realm is meant by a command that has no target; the default target's, if nothing is said.
+pub fn channel_of(args: &TreeArgs, config: &Config, tokens: &Tokens) -> Result<ChannelSettings, Failure> {
+    let target = target_directory(None, config).ok();
+    let section = target.as_deref().and_then(|target| target_section(target, config));
+    let TreeSettings { reference, source } = tree(args, section, config, tokens)?;
+    match source {
+        TreeSource::Channel { realm, servers, channel, token, max_age } => {
+            Ok(ChannelSettings { reference, channel, realm, servers, token, max_age })
+        }
+        TreeSource::Repository(address) => Err(Failure::message(
+            Exit::Arguments,
+            format!("{address} is a repository, and this command looks at channels of a realm"),
+        )
+        .hint("name a channel with --channel; git shows repositories")),
+    }
+}
+
 /// Decides which target is meant, and what protects it, for commands that look at one.
 pub fn target(argument: Option<&Path>, config: &Config) -> Result<(PathBuf, TargetPolicy), Failure> {
     let target = target_directory(argument, config)?;
@@ -213,6 +246,7 @@ pub fn target(argument: Option<&Path>, config: &Config) -> Result<(PathBuf, Targ
     Ok((target, policy))
 }
 
+/// Where the target is, and whether the command line may leave it out.
 fn target_directory(argument: Option<&Path>, config: &Config) -> Result<PathBuf, Failure> {
     let target = match (argument, &config.target, config.targets.len()) {
         (Some(argument), _, _) => argument.to_owned(),
@@ -279,7 +313,11 @@ fn channel(
             max_age: same.and_then(|(_, realm)| realm.max_age).map(|span| span.0),
         });
     }
-    let (name, realm) = realm(named, config)?;
+    let Some((name, realm)) = realm(named, config)? else {
+        // What `trust add` noted decides which realm and which servers.
+        let token = tokens.choose(None).cloned();
+        return Ok(TreeSource::Channel { realm: None, servers: Vec::new(), channel, token, max_age: None });
+    };
     Ok(TreeSource::Channel {
         realm: Some(name.clone()),
         servers: realm.servers.clone(),
@@ -292,7 +330,7 @@ fn channel(
 fn realm<'a>(
     named: Option<&RealmName>,
     config: &'a Config,
-) -> Result<(&'a Origin, &'a RealmConfig), Failure> {
+) -> Result<Option<(&'a Origin, &'a RealmConfig)>, Failure> {
     let found = match (named, config.realms.len()) {
         (Some(name), _) => config.realms.get_key_value(name).ok_or_else(|| {
             Failure::message(
@@ -302,13 +340,7 @@ fn realm<'a>(
             .hint(format!("add [realms.\"{}\"] with servers = [\"https://…\"] to the configuration", name.0))
         })?,
         (None, 1) => config.realms.first_key_value().expect("there is one realm"),
-        (None, 0) => {
-            return Err(Failure::message(
-                Exit::Arguments,
-                "no server: nothing says where the channel is served",
-            )
-            .hint("name one with --server URL, or add a realm to /etc/smart-sync/config.toml"));
-        }
+        (None, 0) => return Ok(None),
         (None, _) => {
             return Err(Failure::message(
                 Exit::Configuration,
@@ -317,7 +349,7 @@ fn realm<'a>(
             .hint("set `realm = \"…\"` in the target's table, or name a server with --server URL"));
         }
     };
-    Ok((&found.0.0, found.1))
+    Ok(Some((&found.0.0, found.1)))
 }
 
 fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
@@ -400,8 +432,6 @@ exclude = ["data/"]
         let no_target = "no target: nothing says which directory to bring up to date";
         check("", "", Exit::Arguments, no_target);
         check("", "--target /t", Exit::Arguments, "no channel: nothing says which tree to follow");
-        let no_server = "no server: nothing says where the channel is served";
-        check("", "--target /t --channel repos/a", Exit::Arguments, no_server);
         let unknown = "[targets.\"/t\"]\nrealm = \"gone\"\nchannel = \"a\"";
         let message = "the target follows the realm `gone`, which is not configured";
         check(unknown, "", Exit::Configuration, message);

@@ -86,6 +86,11 @@ pub struct GlobalArgs {
 /// Something else than a sync.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
+    /// Decide whom this host believes.
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
+    /// State that a ref is a tree, for everybody who follows the channel.
+    Publish(Box<publish::PublishArgs>),
     /// Say what a target holds and whether it was changed since.
     Status(inspect::StatusArgs),
     /// List how a target differs from what was applied; exit status 11 if it does.

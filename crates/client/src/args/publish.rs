@@ -42,11 +42,11 @@ pub struct PublishArgs {
     #[arg(long, conflicts_with_all = ["tree", "withdraw"])]
     pub all_refs: bool,
 
-    /// The key to sign with: a file, or agent:FINGERPRINT for one in an ssh-agent.
-    #[arg(long, value_name = "KEY")]
-    pub key: KeySource,
+    /// The key to sign with: a file, or agent:FINGERPRINT for one in an ssh-agent. Repeat it where several have to.
+    #[arg(long = "key", value_name = "KEY", required = true)]
+    pub keys: Vec<KeySource>,
 
-    /// A server to publish to [default: the first one of the configuration].
+    /// A server to publish to [default: the first one of the realm].
     #[arg(long, value_name = "URL")]
     pub server: Option<ServerUrl>,
 

@@ -16,7 +16,7 @@ pub enum TrustCommand {
     Add(TrustAddArgs),
     /// Show each realm, its root document, when it expires, and what the clock covers.
     Show(TrustShowArgs),
-    /// Forget what was seen of a realm, after a fork or a move; its root document is kept.
+    /// Forget a realm, after a fork or when it began anew; what proves a fork is kept.
     Reset(TrustResetArgs),
 }
 

@@ -2,4 +2,5 @@
 
 pub mod remote;
 pub mod resolve;
+pub mod roots;
 pub mod trust_store;

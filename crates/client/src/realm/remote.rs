@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{HeaderValue, RANGE};
+use futures::stream;
+use reqwest::header::{CONTENT_LENGTH, HeaderValue, RANGE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
-use tokio::time::{Instant, timeout_at};
+use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::failure::{Exit, Failure};
 use crate::server_url::ServerUrl;
@@ -23,6 +24,8 @@ const STALL_BYTES_MIN: u64 = 4096;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Redirects that are followed, within one server's scheme and host.
 const REDIRECTS_MAX: usize = 5;
+/// The number of bytes of an upload that are handed to the connection at once.
+const PIECE_BYTES: usize = 64 * 1024;
 /// The most bytes of an error's text that are read.
 const ERROR_BYTES_MAX: usize = 4096;
 
@@ -42,6 +45,14 @@ pub enum RemoteError {
     #[error("{url} stopped sending: fewer than {STALL_BYTES_MIN} bytes came in {seconds} s")]
     Stalled {
         /// What was asked for.
+        url: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// What was sent is not taken, or not answered.
+    #[error("{url} did not take or answer what was sent to it for {seconds} s")]
+    Unanswered {
+        /// Where it was sent.
         url: String,
         /// How long was waited.
         seconds: u64,
@@ -80,6 +91,15 @@ impl RemoteError {
         match self {
             Self::Status { status, .. } => Some(*status),
             _ => None,
+        }
+    }
+
+    /// Whether the same request may succeed a little later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Network { .. } | Self::Stalled { .. } | Self::Unanswered { .. } => true,
+            Self::Status { status, .. } => matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504),
+            Self::TooLong { .. } | Self::Wrong { .. } => false,
         }
     }
 }
@@ -137,6 +157,8 @@ impl Traffic {
 #[derive(Debug, Clone)]
 pub struct Remote {
     client: Client,
+    /// For uploads: the answer comes when the server has looked at everything, which no bound on silence allows for.
+    uploads: Client,
     base: ServerUrl,
     token: Option<Token>,
     stall: Duration,
@@ -151,17 +173,19 @@ impl Remote {
         stall: Duration,
         traffic: Arc<Traffic>,
     ) -> Result<Self, Failure> {
-        let client = Client::builder()
-            .connect_timeout(CONNECT_TIME)
-            .read_timeout(stall)
-            // What is measured and bounded is what travels.
-            .no_gzip()
-            .redirect(redirects())
-            .pool_idle_timeout(Duration::from_secs(8))
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| Failure::new(Exit::General, error).context("preparing for HTTP"))?;
-        Ok(Self { client, base, token, stall, traffic })
+        let builder = || {
+            Client::builder()
+                .connect_timeout(CONNECT_TIME)
+                // What is measured and bounded is what travels.
+                .no_gzip()
+                .redirect(redirects())
+                .pool_idle_timeout(Duration::from_secs(8))
+                .tcp_nodelay(true)
+        };
+        let failed = |error| Failure::new(Exit::General, error).context("preparing for HTTP");
+        let client = builder().read_timeout(stall).build().map_err(failed)?;
+        let uploads = builder().build().map_err(failed)?;
+        Ok(Self { client, uploads, base, token, stall, traffic })
     }
 
     /// Its address.
@@ -194,6 +218,45 @@ impl Remote {
         self.exchange(request, path, limit).await
     }
 
+    /// Sends a body that may be large. The server has to take some of it all the time, and then to answer within
+    /// `patience`.
+    pub async fn upload(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+        limit: u64,
+    ) -> Result<Bytes, RemoteError> {
+        let length = body.len() as u64;
+        let taken = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&taken);
+        let pieces = (0..body.len()).step_by(PIECE_BYTES).map(move |start| {
+            let piece = body.slice(start..(start + PIECE_BYTES).min(body.len()));
+            counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(piece)
+        });
+        let request = self
+            .request_by(&self.uploads, method, path)?
+            .header(CONTENT_LENGTH, length)
+            .body(Body::wrap_stream(stream::iter(pieces)));
+        let mut answer = std::pin::pin!(self.begin(request, path));
+        let mut before = 0;
+        let response = loop {
+            let wait = if before < length { self.stall } else { patience };
+            if let Ok(answer) = timeout(wait, &mut answer).await {
+                break answer?;
+            }
+            let now = taken.load(Ordering::Relaxed);
+            if now == before {
+                return Err(RemoteError::Unanswered { url: self.shown(path), seconds: wait.as_secs() });
+            }
+            before = now;
+        };
+        self.traffic.sent.fetch_add(length, Ordering::Relaxed);
+        self.body(response, path, limit).await
+    }
+
     /// Asks for a range of bytes and returns exactly those.
     pub async fn get_range(&self, path: &str, start: u64, end: u64) -> Result<Bytes, RemoteError> {
         let wrong = |reason: String| RemoteError::Wrong { url: self.shown(path), reason };
@@ -218,12 +281,16 @@ impl Remote {
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, RemoteError> {
+        self.request_by(&self.client, method, path)
+    }
+
+    fn request_by(&self, client: &Client, method: Method, path: &str) -> Result<RequestBuilder, RemoteError> {
         let url = self
             .base
             .as_url()
             .join(path)
             .map_err(|error| RemoteError::Wrong { url: self.shown(path), reason: error.to_string() })?;
-        let request = self.client.request(method, url);
+        let request = client.request(method, url);
         Ok(match &self.token {
             Some(token) => request.bearer_auth(token.reveal()),
             None => request,

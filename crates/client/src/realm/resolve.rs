@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smart_sync_sync::evidence::{EVIDENCE_BYTES_MAX, Evidence};
+use smart_sync_sync::log::merkle::LogHash;
 use smart_sync_sync::name::{Channel, Kind, Origin, RefName, RefQuery};
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::trust::{Freshness, Policy, Question, Refusal, TrustState, Verified, verify};
@@ -36,6 +37,22 @@ pub struct Resolved {
     pub reference: RefName,
     /// Servers in the order in which they are to be asked for contents: the one that answered first.
     pub remotes: Vec<Remote>,
+}
+
+/// Where a ref stands, for whoever is about to publish to it.
+#[derive(Debug)]
+pub enum RefStanding {
+    /// It was never published.
+    Absent,
+    /// It is a tree.
+    Published(Box<Verified>),
+    /// It was withdrawn.
+    Withdrawn {
+        /// The number of the withdrawal.
+        seq: u64,
+        /// The hash of its note.
+        leaf: LogHash,
+    },
 }
 
 /// What is needed to ask.
@@ -108,12 +125,36 @@ impl Realm {
             match self.ask_all(&question, output).await {
                 Ok(resolved) => return Ok(resolved),
                 // A name without a kind may be a branch or a tag.
-                Err(asked) if asked.is_absence => absent = absent.or(Some(asked)),
+                Err(asked) if asked.is_absence() => absent = absent.or(Some(asked)),
                 Err(asked) => return Err(asked.failure),
             }
         }
         Err(absent
             .map_or_else(|| Failure::message(Exit::Arguments, "no ref was asked for"), |asked| asked.failure))
+    }
+
+    /// Finds out where a ref stands, from the first server alone: the one that is published to.
+    pub async fn standing(
+        &self,
+        channel: &Channel,
+        reference: &RefName,
+        output: &Output,
+    ) -> Result<RefStanding, Failure> {
+        let (channel, reference) = (channel.clone(), reference.clone());
+        let question = Question { channel, reference, at: None, kind: None };
+        match self.ask(&self.remotes[0], &question, output).await {
+            Ok(verified) => Ok(RefStanding::Published(Box::new(verified))),
+            Err(Asked { refusal: Some(Refusal::NotFound { .. }), .. }) => Ok(RefStanding::Absent),
+            Err(Asked { refusal: Some(Refusal::Withdrawn { seq, leaf, .. }), .. }) => {
+                Ok(RefStanding::Withdrawn { seq, leaf })
+            }
+            Err(asked) => Err(asked.failure),
+        }
+    }
+
+    /// What is believed of the realm.
+    pub fn state(&self) -> Result<Option<TrustState>, Failure> {
+        self.store.state(&self.origin)
     }
 
     async fn ask_all(&self, question: &Question, output: &Output) -> Result<Resolved, Asked> {
@@ -213,18 +254,23 @@ fn warn_of_expiry(verified: &Verified, output: &Output) {
 struct Asked {
     failure: Failure,
     may_another_know: bool,
-    is_absence: bool,
+    /// What the evidence was refused for, where there was any.
+    refusal: Option<Refusal>,
 }
 
 impl Asked {
     const fn of_network(failure: Failure) -> Self {
-        Self { failure, may_another_know: true, is_absence: false }
+        Self { failure, may_another_know: true, refusal: None }
+    }
+
+    const fn is_absence(&self) -> bool {
+        matches!(self.refusal, Some(Refusal::NotFound { .. }))
     }
 }
 
 impl From<Failure> for Asked {
     fn from(failure: Failure) -> Self {
-        Self { failure, may_another_know: false, is_absence: false }
+        Self { failure, may_another_know: false, refusal: None }
     }
 }
 
@@ -243,11 +289,10 @@ fn refused(held: &HeldRealm, refusal: Refusal, output: &Output) -> Asked {
         }
     }
     let may_another_know = refusal.is_worth_another_mirror();
-    let is_absence = matches!(refusal, Refusal::NotFound { .. });
     let exit = if refusal.exit_code() == Exit::Refused.code() { Exit::Refused } else { Exit::General };
     let hint = refusal.hint();
-    let failure = Failure::new(exit, refusal).hint(hint);
-    Asked { failure, may_another_know, is_absence }
+    let failure = Failure::new(exit, refusal.clone()).hint(hint);
+    Asked { failure, may_another_know, refusal: Some(refusal) }
 }
 
 fn update_path(question: &Question, known: Option<&TrustState>, has_kept: bool) -> String {

@@ -6,6 +6,8 @@
 //! trust/<origin>/lock             held while the state is read, judged and replaced
 //! trust/<origin>/fork-<n>.notes   both checkpoints, if the realm ever showed two histories
 //! trust/<origin>/evidence/<name>  the last full evidence for a channel and ref
+//! trust/<origin>/root.note        the root document that was shown when the realm was added
+//! forks/<origin>-<n>.notes        what is kept of a realm that was forgotten after a fork
 //! ```
 //!
 //! The state is replaced as a whole and durably, and only with what was accepted, so trust never goes backwards.
@@ -106,11 +108,40 @@ impl TrustStore {
         Ok(HeldRealm { directory, _lock: lock })
     }
 
-    /// Forgets a realm.
-    pub fn remove(&self, origin: &Origin) -> Result<(), Failure> {
+    /// The root document that was shown when the realm was added, for people to look at before the first one is
+    /// part of the state.
+    pub fn shown_root(&self, origin: &Origin) -> Option<Vec<u8>> {
+        read_if_there(&self.path(origin).join("root.note")).ok().flatten()
+    }
+
+    /// The files that prove that a realm has shown two histories.
+    pub fn forks(&self, origin: &Origin) -> Vec<PathBuf> {
+        let directory = self.path(origin);
+        (1..=FORKS_MAX)
+            .map(|number| directory.join(format!("fork-{number}.notes")))
+            .take_while(|path| path.exists())
+            .collect()
+    }
+
+    /// Forgets a realm. Proofs of a fork are moved aside, and their new places returned.
+    pub fn remove(&self, origin: &Origin) -> Result<Vec<PathBuf>, Failure> {
         let path = self.path(origin);
+        let _held = self.hold(origin)?;
+        let kept = self.directory.with_file_name("forks");
+        let mut moved = Vec::new();
+        for fork in self.forks(origin) {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&kept)?;
+            let places = (1..=FORKS_MAX).map(|number| kept.join(format!("{origin}-{number}.notes")));
+            let place = places.into_iter().find(|place| !place.exists()).ok_or_else(|| {
+                Failure::message(Exit::General, format!("{} is full of proofs of forks", kept.display()))
+            })?;
+            fs::rename(&fork, &place)
+                .map_err(|error| Failure::from(error).context(format!("moving {}", fork.display())))?;
+            moved.push(place);
+        }
         fs::remove_dir_all(&path)
-            .map_err(|error| Failure::from(error).context(format!("removing {}", path.display())))
+            .map_err(|error| Failure::from(error).context(format!("removing {}", path.display())))?;
+        Ok(moved)
     }
 
     fn path(&self, origin: &Origin) -> PathBuf {
@@ -145,6 +176,11 @@ impl HeldRealm {
             write(&path, text.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Keeps the root document that was shown when the realm was added.
+    pub fn keep_shown_root(&self, note: &[u8]) -> Result<(), Failure> {
+        write(&self.directory.join("root.note"), note)
     }
 
     /// Keeps the proof that the realm has shown two histories.

@@ -125,6 +125,17 @@ pub fn ingest(
     if let Some(ingested) = find_known(source, destination)? {
         return Ok(ingested);
     }
+    ingest_and_show(source, destination, options, &mut |_| ())
+}
+
+/// Stores a tree at a destination, and shows every entry of it in the order of the manifest. A tree that was stored
+/// before is walked too.
+pub fn ingest_and_show(
+    source: &mut dyn TreeSource,
+    destination: &mut dyn Destination,
+    options: IngestOptions,
+    show: &mut dyn FnMut(&Entry),
+) -> Result<Ingested, IngestError> {
     let contents = source.contents();
     let mut storing = Storing::new(destination, source.fidelity(), source.expected_tree(), options);
     let produced = std::thread::scope(|scope| {
@@ -133,7 +144,7 @@ pub fn ingest(
         // The receiver goes when this fails, which ends the other thread at its next batch.
         let stored = (|| {
             for batch in receiver {
-                storing.take(batch, &*contents)?;
+                storing.take(batch, &*contents, show)?;
             }
             Ok::<_, IngestError>(())
         })();

@@ -91,9 +91,15 @@ impl<'a> Storing<'a> {
     }
 
     /// Takes the next part of the tree.
-    pub(super) fn take(&mut self, batch: Batch, contents: &dyn Contents) -> Result<(), IngestError> {
+    pub(super) fn take(
+        &mut self,
+        batch: Batch,
+        contents: &dyn Contents,
+        show: &mut dyn FnMut(&Entry),
+    ) -> Result<(), IngestError> {
         self.sending.send_batch(&batch)?;
         for entry in self.settle(batch.entries, contents)? {
+            show(&entry);
             self.manifest.push(&entry)?;
             if let Some(git_tree) = &mut self.git_tree {
                 git_tree.push(&entry).map_err(SourceError::from)?;

@@ -3,7 +3,8 @@
 //! The namespace keeps signatures apart that one key makes for different purposes; only ours is accepted.
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+use sha2::{Digest, Sha256};
 use smart_sync_store::codec::{DecodeError, Reader};
 
 use super::sidecar::{SidecarDigests, SidecarError};
@@ -25,6 +26,11 @@ const LINE_CHARACTERS: usize = 70;
 /// The key as a line of an `authorized_keys` file; with a name in front it is one of `allowed_signers`.
 pub fn public_key_text(name: &KeyName, key: &PublicKey) -> String {
     format!("ssh-ed25519 {} {name}", BASE64_STANDARD.encode(key_blob(key)))
+}
+
+/// The fingerprint of the key as `ssh-add -l` and `ssh-keygen -l` show it.
+pub fn fingerprint(key: &PublicKey) -> String {
+    format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(Sha256::digest(key_blob(key))))
 }
 
 /// Signs a file.
@@ -144,6 +150,16 @@ mod tests {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         put("file", "Content\n");
         assert!(!ssh_keygen(folder.path(), &verify).unwrap().status.success(), "a changed file is accepted");
+    }
+
+    #[test]
+    fn fingerprints_are_those_of_ssh_keygen() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), public_key_text(secret().name(), secret().public_key()))
+            .unwrap();
+        let Some(output) = ssh_keygen(folder.path(), &["-l", "-f", "file"]) else { return };
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.split(' ').nth(1), Some(&fingerprint(secret().public_key())[..]), "{text}");
     }
 
     #[test]

@@ -109,6 +109,10 @@ pub enum Refusal {
         reference: RefName,
         /// The date, if it was asked for one.
         at: Option<UnixTime>,
+        /// The number of the publication that withdrew it.
+        seq: u64,
+        /// The hash of that publication's note, which the next one names as its predecessor.
+        leaf: LogHash,
     },
     /// The publication is not one that counts.
     #[error("the publication is not valid: {0}")]

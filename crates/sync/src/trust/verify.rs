@@ -42,7 +42,8 @@ pub fn verify(
     check_answer(question, publication.record())?;
     let Some(manifest) = publication.record().manifest else {
         let (channel, reference) = (question.channel.clone(), question.reference.clone());
-        return Err(Refusal::Withdrawn { channel, reference, at: question.at });
+        let (seq, leaf) = (head.seq, publication.leaf());
+        return Err(Refusal::Withdrawn { channel, reference, at: question.at, seq, leaf });
     };
 
     let mut next = state.clone();

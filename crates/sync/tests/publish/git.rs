@@ -185,6 +185,7 @@ fn revisions_are_found_by_every_name_they_have() {
     assert!(matches!(wrong("key"), GitError::NotACommit(_, kind) if kind == "blob"));
     assert!(matches!(wrong(&"0".repeat(40)), GitError::NoSuchRevision(_)));
     assert!(matches!(wrong("../main"), GitError::NoSuchRevision(_)));
+    assert_eq!(opened.checked_out().unwrap().as_deref(), Some(&b"main"[..]));
     let references = opened.references().unwrap();
     let names: Vec<(ReferenceKind, &str)> = references
         .iter()

@@ -6,7 +6,7 @@ use std::path::Path;
 use smart_sync_store::manifest::{Fidelity, FileTime};
 use smart_sync_store::object::ObjectKind;
 use smart_sync_sync::exclude::Exclusions;
-use smart_sync_sync::ingest::{IngestError, IngestOptions, ingest};
+use smart_sync_sync::ingest::{IngestError, IngestOptions, ingest, ingest_and_show};
 use smart_sync_sync::source::cache::ContentCache;
 use smart_sync_sync::source::directory::{DirectoryOptions, DirectorySource};
 
@@ -83,4 +83,14 @@ fn a_file_that_cannot_be_read_ends_the_run() {
     fs::remove_file(directory.path().join("large copy")).unwrap();
     let error = ingest(&mut source, &mut Memory::default(), IngestOptions::default()).unwrap_err();
     assert!(error.to_string().starts_with("large copy changes while it is read"), "{error}");
+}
+
+#[test]
+fn every_entry_is_shown_in_the_order_of_the_manifest() {
+    let directory = sample();
+    let (mut memory, mut shown) = (Memory::default(), Vec::new());
+    let (mut source, options) = (open(directory.path()), IngestOptions::default());
+    let ingested =
+        ingest_and_show(&mut source, &mut memory, options, &mut |entry| shown.push(entry.clone())).unwrap();
+    assert_eq!(shown, memory.entries(&ingested));
 }

@@ -162,6 +162,13 @@ impl GitRepository {
         Ok(references)
     }
 
+    /// The branch that is checked out, or that would be; none where a commit is checked out by itself.
+    pub fn checked_out(&self) -> Result<Option<Vec<u8>>, GitError> {
+        let repository = self.shared.to_thread_local();
+        let head = repository.head_name().map_err(|error| GitError::References(error.into()))?;
+        Ok(head.and_then(|name| name.as_bstr().strip_prefix(b"refs/heads/").map(<[u8]>::to_vec)))
+    }
+
     /// Finds a commit: by a full reference name, `HEAD`, a branch, a tag, an object id, or the beginning of one.
     pub fn resolve(&self, revision: &str) -> Result<GitCommit, GitError> {
         let repository = self.shared.to_thread_local();

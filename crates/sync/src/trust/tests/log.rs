@@ -240,6 +240,7 @@ fn sequence_numbers_never_go_back() {
         "was withdrawn",
     );
     assert_eq!(refusal.exit_code(), 1, "everything was verified, and there is nothing");
+    assert!(matches!(refusal, Refusal::Withdrawn { seq: 2, .. }), "{refusal:?}");
 }
 
 #[test]

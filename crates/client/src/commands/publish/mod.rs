@@ -1,0 +1,380 @@
+//! `publish`: states that a ref is a tree.
+//!
+//! Everything that the statement refers to is uploaded first, and the statement last, so that whatever ends a run
+//! leaves nothing but pieces that the next one need not send. What the ref was before is judged from evidence, as
+//! any client does, and "published" is said when the evidence shows the new statement.
+
+mod destination;
+mod sign;
+mod source;
+mod submit;
+
+use std::cell::OnceCell;
+
+use indicatif::HumanBytes;
+use smart_sync_sync::ingest::Ingested;
+use smart_sync_sync::name::{Channel, Kind, RefName};
+use smart_sync_sync::publish::{Standing, Target};
+use smart_sync_sync::record::{Publication, Root, Signed};
+use smart_sync_sync::source::Warning;
+use smart_sync_sync::time::UnixTime;
+
+use super::{count, open_realm, wait_for};
+use crate::args::publish::{PublishArgs, TreeInput};
+use crate::args::sync::TreeArgs;
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::realm::remote::Remote;
+use crate::realm::resolve::{Realm, RefStanding, now};
+use crate::realm::roots::{RootChain, trusted_by};
+use crate::sync::Surroundings;
+use destination::{NetworkDestination, Packs};
+use sign::Keys;
+use source::{Job, Origin};
+
+/// The most warnings of one kind of work that are shown one by one.
+const WARNINGS_MAX: usize = 20;
+
+/// Publishes what the arguments name.
+pub fn run(args: &PublishArgs, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    let tree = TreeArgs {
+        channel: Some(args.channel.clone()),
+        servers: args.server.iter().cloned().collect(),
+        ..TreeArgs::default()
+    };
+    if args.reference.as_ref().is_some_and(|query| query.at.is_some()) {
+        return Err(Failure::message(
+            Exit::Arguments,
+            "a date says what a ref was, and publishing says what it is",
+        )
+        .hint("name the ref without @DATE"));
+    }
+    let (realm, _) = open_realm(&tree, config, surroundings)?;
+    let keys = Keys::load(args)?;
+    let publisher = Publisher { args, surroundings, realm, keys, root: OnceCell::new() };
+    if args.withdraw {
+        return publisher.withdraw();
+    }
+    let origin = match (&args.git, &args.tree) {
+        (Some(path), _) => Origin::git(path)?,
+        (None, Some(TreeInput::Directory(path))) => {
+            Origin::Directory { path: path.clone(), fidelity: Origin::fidelity(args.fidelity) }
+        }
+        (None, _) => Origin::Tar { fidelity: Origin::fidelity(args.fidelity) },
+    };
+    match &origin {
+        Origin::Git { repository, .. } if args.all_refs => {
+            let jobs = Origin::all_jobs(repository, surroundings.output)?;
+            publisher.publish_all(&origin, &jobs)
+        }
+        _ => {
+            let job = origin.job(args.reference.as_ref().map(|query| &query.reference))?;
+            publisher.publish(&origin, &job)?;
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// A run of `publish`.
+struct Publisher<'a> {
+    args: &'a PublishArgs,
+    surroundings: &'a Surroundings<'a>,
+    realm: Realm,
+    keys: Keys,
+    root: OnceCell<Signed<Root>>,
+}
+
+/// What became of a ref.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It was published, or would be.
+    Published,
+    /// It is that tree already.
+    Unchanged,
+}
+
+impl Publisher<'_> {
+    fn remote(&self) -> &Remote {
+        &self.realm.remotes()[0]
+    }
+
+    fn output(&self) -> &Output {
+        self.surroundings.output
+    }
+
+    fn channel(&self) -> &Channel {
+        &self.args.channel
+    }
+
+    fn standing(&self, reference: &RefName) -> Result<RefStanding, Failure> {
+        wait_for(self.surroundings, self.realm.standing(self.channel(), reference, self.output()))
+    }
+
+    /// Publishes every ref; one that cannot be published does not keep the others from it.
+    fn publish_all(&self, origin: &Origin, jobs: &[Job]) -> Result<Exit, Failure> {
+        let (mut published, mut unchanged, mut failed) = (0, 0, Vec::new());
+        for job in jobs {
+            match self.publish(origin, job) {
+                Ok(Outcome::Published) => published += 1,
+                Ok(Outcome::Unchanged) => unchanged += 1,
+                Err(failure) if matches!(failure.exit(), Exit::General | Exit::Arguments) => {
+                    self.output().failure(&failure.context(format!("publishing {}", job.reference)));
+                    failed.push(job.reference.to_string());
+                }
+                Err(failure) => return Err(failure.context(format!("publishing {}", job.reference))),
+            }
+        }
+        let verb = if self.args.dry_run { "would be published" } else { "published" };
+        self.output().info(&format!("{} {verb}, {unchanged} unchanged", count(published, "ref", "refs")));
+        if failed.is_empty() {
+            return Ok(Exit::Success);
+        }
+        Err(Failure::message(Exit::General, format!("not published: {}", failed.join(", "))))
+    }
+
+    fn publish(&self, origin: &Origin, job: &Job) -> Result<Outcome, Failure> {
+        let before = self.standing(&job.reference)?;
+        if self.is_unchanged(&before, job)? {
+            return Ok(Outcome::Unchanged);
+        }
+        self.check_keys(&before)?;
+        let packs = if self.args.dry_run { Packs::Count } else { Packs::Send };
+        let mut destination =
+            NetworkDestination::new(self.remote(), self.surroundings, self.channel(), packs);
+        let wants_sums = self.keys.has_sidecars() && !self.args.dry_run;
+        let stored = origin.store(job, &mut destination, self.surroundings.state_dir, wants_sums);
+        let stored = stored.map_err(|failure| destination.take_failure().unwrap_or(failure))?;
+        self.show_warnings(&stored.tree.warnings);
+        if let (RefStanding::Published(before), None) = (&before, &job.commit)
+            && before.manifest.id == stored.tree.manifest.id
+        {
+            self.say_unchanged(&job.reference, before.head.seq);
+            return Ok(Outcome::Unchanged);
+        }
+        if self.args.dry_run {
+            self.say_what_would_be(job, &stored.tree);
+            return Ok(Outcome::Published);
+        }
+        let publication = self.publication(job, &stored.tree, &before)?;
+        let note = self.keys.sign(&publication)?;
+        let sidecars = self.keys.sidecars(&publication, &note, stored.sums.as_ref())?;
+        let shown = self.submit(note, sidecars, &publication)?;
+        self.say_published(&publication, Some(&stored.tree), shown);
+        Ok(Outcome::Published)
+    }
+
+    fn withdraw(&self) -> Result<Exit, Failure> {
+        let candidates = self.args.reference.iter().flat_map(|query| query.reference.candidates());
+        for reference in candidates {
+            match self.standing(&reference)? {
+                RefStanding::Absent => {}
+                RefStanding::Withdrawn { seq, .. } => {
+                    self.output()
+                        .info(&format!("{} {reference} was withdrawn by number {seq}", self.channel()));
+                    return Ok(Exit::Success);
+                }
+                before @ RefStanding::Published(_) => {
+                    self.check_keys(&before)?;
+                    let target = self.target(reference, &before)?;
+                    if self.args.dry_run {
+                        self.output()
+                            .info(&format!("{} {} would be withdrawn", target.channel, target.reference));
+                        return Ok(Exit::Success);
+                    }
+                    let publication = target.withdrawal(standing_of(&before), now());
+                    let note = self.keys.sign(&publication)?;
+                    let sidecars = self.keys.sidecars(&publication, &note, None)?;
+                    let shown = self.submit(note, sidecars, &publication)?;
+                    self.say_published(&publication, None, shown);
+                    return Ok(Exit::Success);
+                }
+            }
+        }
+        let reference = self.args.reference.as_ref().map_or_else(String::new, ToString::to_string);
+        Err(Failure::message(Exit::General, format!("{} has no {reference} to withdraw", self.channel())))
+    }
+
+    /// Whether nothing has to be read to know that nothing changed. Refuses what a tag cannot do.
+    fn is_unchanged(&self, before: &RefStanding, job: &Job) -> Result<bool, Failure> {
+        let (channel, reference) = (self.channel(), &job.reference);
+        match before {
+            RefStanding::Published(before) => {
+                let publication = before.publication.record();
+                let is_same = job
+                    .commit
+                    .is_some_and(|commit| publication.git.is_some_and(|git| git.commit == commit.id));
+                if is_same {
+                    self.say_unchanged(reference, before.head.seq);
+                } else if reference.is_tag() && job.commit.is_some() {
+                    return Err(tag_is_written(channel, reference));
+                }
+                Ok(is_same)
+            }
+            RefStanding::Withdrawn { .. } if reference.is_tag() => Err(Failure::message(
+                Exit::General,
+                format!(
+                    "{channel} {reference} was withdrawn, and the name of a withdrawn tag is not used again"
+                ),
+            )
+            .hint("publish another tag")),
+            RefStanding::Withdrawn { .. } | RefStanding::Absent => Ok(false),
+        }
+    }
+
+    /// Refuses keys that may not publish here before anything is uploaded.
+    fn check_keys(&self, before: &RefStanding) -> Result<(), Failure> {
+        match before {
+            RefStanding::Published(before) => self.keys.check(before.root.record(), self.channel()),
+            _ => self.keys.check(self.root()?.record(), self.channel()),
+        }
+    }
+
+    /// The root document in force, where no evidence has shown it.
+    fn root(&self) -> Result<&Signed<Root>, Failure> {
+        if let Some(root) = self.root.get() {
+            return Ok(root);
+        }
+        let trusted = trusted_by(self.realm.state()?.as_ref());
+        let chain = wait_for(self.surroundings, RootChain::fetch(self.remote(), |_| Ok(trusted.clone())))?;
+        let trusted = trusted.first().ok_or_else(|| {
+            Failure::message(Exit::Refused, format!("{} is not trusted yet", self.realm.origin()))
+                .hint(format!("smart-sync trust add {} --root sha256:…", self.remote().base()))
+        })?;
+        let root = chain.verify(trusted)?;
+        Ok(self.root.get_or_init(|| root))
+    }
+
+    fn target(&self, reference: RefName, before: &RefStanding) -> Result<Target, Failure> {
+        let held = match before {
+            RefStanding::Published(before) => Some(before.publication.record().kind.clone()),
+            _ => None,
+        };
+        let kind = match (&self.args.kind, held) {
+            (Some(asked), Some(held)) if *asked != held => {
+                return Err(Failure::message(
+                    Exit::Arguments,
+                    format!("{} {reference} is of the kind {held}, which does not change", self.channel()),
+                ));
+            }
+            (Some(kind), _) => kind.clone(),
+            (None, Some(kind)) => kind,
+            (None, None) => default_kind(self.args.git.is_some()),
+        };
+        Ok(Target { origin: self.realm.origin().clone(), channel: self.channel().clone(), reference, kind })
+    }
+
+    fn publication(&self, job: &Job, tree: &Ingested, before: &RefStanding) -> Result<Publication, Failure> {
+        if job.reference.is_tag() && matches!(before, RefStanding::Published(_)) {
+            return Err(tag_is_written(self.channel(), &job.reference));
+        }
+        let time = now();
+        let content_time = (job.commit)
+            .and_then(|commit| u64::try_from(commit.time).ok())
+            .and_then(UnixTime::new)
+            .unwrap_or(time);
+        let target = self.target(job.reference.clone(), before)?;
+        Ok(target.publication(
+            tree,
+            job.commit.map(|commit| commit.id),
+            standing_of(before),
+            content_time,
+            time,
+        ))
+    }
+
+    fn show_warnings(&self, warnings: &[Warning]) {
+        for warning in warnings.iter().take(WARNINGS_MAX) {
+            self.output().warning(&warning.to_string());
+        }
+        if let Some(more) = warnings.len().checked_sub(WARNINGS_MAX).filter(|more| *more > 0) {
+            self.output().warning(&format!("and {}", count(more as u64, "more warning", "more warnings")));
+        }
+    }
+
+    fn say_unchanged(&self, reference: &RefName, seq: u64) {
+        let channel = self.channel();
+        self.output().info(&format!("{channel} {reference} is that tree already, as number {seq}"));
+        self.output().event(&serde_json::json!({
+            "event": "unchanged", "channel": channel.as_str(), "ref": reference.to_string(), "seq": seq,
+        }));
+    }
+
+    fn say_what_would_be(&self, job: &Job, tree: &Ingested) {
+        let statistics = tree.statistics;
+        let (channel, reference) = (self.channel(), &job.reference);
+        self.output().info(&format!(
+            "{channel} {reference} would be {} with {}; {} to upload in {}, and nothing was sent",
+            count(tree.manifest.entries, "entry", "entries"),
+            HumanBytes(tree.manifest.bytes),
+            count(statistics.objects_sent, "object", "objects"),
+            HumanBytes(statistics.bytes_sent)
+        ));
+        self.output().event(&serde_json::json!({
+            "event": "would_publish",
+            "channel": channel.as_str(),
+            "ref": reference.to_string(),
+            "manifest": format!("blake3:{}", tree.manifest.id),
+            "entries": tree.manifest.entries,
+            "bytes": tree.manifest.bytes,
+            "objects": statistics.objects_sent,
+            "upload": statistics.bytes_sent,
+        }));
+    }
+
+    fn say_published(&self, publication: &Publication, tree: Option<&Ingested>, shown: submit::Shown) {
+        let Publication { channel, reference, seq, content, .. } = publication;
+        let statistics = tree.map(|tree| tree.statistics).unwrap_or_default();
+        if shown == submit::Shown::NotYet {
+            self.output().warning(
+                "the server has taken it, but shows it only when the clock has signed the newest checkpoint",
+            );
+        }
+        match publication.manifest {
+            None => self.output().info(&format!("{channel} {reference} is withdrawn, as number {seq}")),
+            Some(_) => self.output().info(&format!(
+                "{channel} {reference} is published as number {seq}: {} with {}; {} uploaded in {}",
+                count(content.entries, "entry", "entries"),
+                HumanBytes(content.bytes),
+                count(statistics.objects_sent, "object", "objects"),
+                HumanBytes(statistics.bytes_sent)
+            )),
+        }
+        self.output().event(&serde_json::json!({
+            "event": "published",
+            "channel": channel.as_str(),
+            "ref": reference.to_string(),
+            "seq": seq,
+            "manifest": publication.manifest.map(|manifest| format!("blake3:{}", manifest.id)),
+            "entries": content.entries,
+            "bytes": content.bytes,
+            "objects": statistics.objects_sent,
+            "uploaded": statistics.bytes_sent,
+            "shown": shown == submit::Shown::Proven,
+        }));
+    }
+}
+
+fn standing_of(before: &RefStanding) -> Option<Standing> {
+    match before {
+        RefStanding::Absent => None,
+        // In a private channel the leaf is a seal, and a note follows on the note before it.
+        RefStanding::Published(before) => {
+            Some(Standing { seq: before.head.seq, leaf: before.publication.leaf() })
+        }
+        RefStanding::Withdrawn { seq, leaf } => Some(Standing { seq: *seq, leaf: *leaf }),
+    }
+}
+
+fn default_kind(is_git: bool) -> Kind {
+    let name = if is_git { "repo" } else { "tree" };
+    name.parse().expect("a word of small letters is a kind")
+}
+
+fn tag_is_written(channel: &Channel, reference: &RefName) -> Failure {
+    Failure::message(
+        Exit::General,
+        format!("{channel} {reference} is another tree, and a tag is written once"),
+    )
+    .hint("publish another tag; this one can only be withdrawn")
+}

@@ -53,6 +53,13 @@ pub enum RefStanding {
         /// The hash of its note.
         leaf: LogHash,
     },
+    /// It was published with keys that do not count any more.
+    Void {
+        /// The number of that publication.
+        seq: u64,
+        /// The hash of its note.
+        leaf: LogHash,
+    },
 }
 
 /// Where a ref ends, whatever it is there.
@@ -187,6 +194,11 @@ impl Realm {
             Err(Asked { refusal: Some(Refusal::NotFound { .. }), .. }) => Ok(RefStanding::Absent),
             Err(Asked { refusal: Some(Refusal::Withdrawn { seq, leaf, .. }), .. }) => {
                 Ok(RefStanding::Withdrawn { seq, leaf })
+            }
+            Err(Asked { refusal: Some(Refusal::NotSigned { seq, leaf, .. }), failure, .. }) => {
+                let reason = failure.messages().collect::<Vec<_>>().join(": ");
+                output.warning(&format!("what stands there now is accepted by nobody: {reason}"));
+                Ok(RefStanding::Void { seq, leaf })
             }
             Err(asked) => Err(asked.failure),
         }

@@ -71,7 +71,7 @@ impl Publisher<'_> {
         let (seq, found) = match self.standing(&publication.reference)? {
             RefStanding::Absent => return Ok(false),
             RefStanding::Published(found) => (found.head.seq, found.publication.leaf()),
-            RefStanding::Withdrawn { seq, leaf } => (seq, leaf),
+            RefStanding::Withdrawn { seq, leaf } | RefStanding::Void { seq, leaf } => (seq, leaf),
         };
         match seq.cmp(&publication.seq) {
             std::cmp::Ordering::Less => Ok(false),

@@ -48,9 +48,9 @@ fn as_text(note: &Note, root: &Root, signed: &[&VerifierKey]) -> Listing {
     listing.line(&format!("hosts go on with the newest proof for {}", span(root.max_age_seconds)));
     let mut role = |what: &str, role: &Role| {
         listing.line(&format!(
-            "{what}: {} of {} have to sign",
+            "{what}: {} of {}",
             role.threshold,
-            count(role.keys.len() as u64, "key", "keys")
+            count(role.keys.len() as u64, "key", "keys"),
         ));
         for key in &role.keys {
             listing.line(&format!("    {key}"));

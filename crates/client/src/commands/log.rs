@@ -65,6 +65,25 @@ fn ask(
     })
 }
 
+/// Whether a publication is in the history of a ref whose newest publication is proven.
+pub(super) async fn holds(
+    remote: &Remote,
+    path: &str,
+    newest: (u64, LogHash),
+    wanted: (u64, LogHash),
+) -> Result<bool, Failure> {
+    let mut chain = Chain { seq: newest.0, next: Some(newest.1) };
+    while chain.seq > wanted.0 {
+        for note in ask_one(remote, &format!("{path}?before={}", chain.seq + 1)).await? {
+            if chain.seq == wanted.0 {
+                break;
+            }
+            chain.follow(&note)?;
+        }
+    }
+    Ok(chain.next == Some(wanted.1))
+}
+
 async fn ask_one(remote: &Remote, path: &str) -> Result<Vec<Vec<u8>>, Failure> {
     let bytes = remote.get(path, ANSWER_BYTES_MAX).await?;
     let notes = decode(&bytes).map_err(|error| {

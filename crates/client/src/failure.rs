@@ -89,9 +89,14 @@ impl Failure {
         self.exit
     }
 
-    /// The error, the outermost message first.
+    /// The error, the outermost message first. A cause that the message before it ends with is not said twice.
     pub fn messages(&self) -> impl Iterator<Item = String> {
-        self.error.chain().map(ToString::to_string)
+        let mut before = String::new();
+        self.error.chain().map(ToString::to_string).filter(move |message| {
+            let is_said = before.ends_with(message.as_str());
+            before.clone_from(message);
+            !is_said
+        })
     }
 
     /// What to do about it.
@@ -154,5 +159,7 @@ mod tests {
         assert_eq!(failure.exit(), Exit::Permission);
         assert_eq!(failure.messages().collect::<Vec<_>>(), ["opening the lock", "permission denied"]);
         assert_eq!(failure.hints(), ["run it as root"]);
+        let repeated = Failure::message(Exit::General, "no").context("it says no").context("asking");
+        assert_eq!(repeated.messages().collect::<Vec<_>>(), ["asking", "it says no"]);
     }
 }

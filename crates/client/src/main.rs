@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use smart_sync::args::trust::RootCommand;
 use smart_sync::args::{Arguments, Command};
-use smart_sync::commands::{documents, publish, trust};
+use smart_sync::commands::{diff, documents, key, log, publish, root, tree, trust};
 use smart_sync::config::Config;
 use smart_sync::failure::{Exit, Failure};
 use smart_sync::interrupt::Interrupt;
@@ -48,8 +49,25 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         Some(Command::Trust(command)) => {
             with_network(arguments, output, |_, surroundings| trust::run(command, surroundings))
         }
+        Some(Command::Root(RootCommand::Publish(args))) => {
+            with_network(arguments, output, |config, surroundings| root::publish(args, config, surroundings))
+        }
+        Some(Command::Root(command)) => root::run(command, output),
+        Some(Command::Key(command)) => key::run(command, output),
         Some(Command::Publish(args)) => {
             with_network(arguments, output, |config, surroundings| publish::run(args, config, surroundings))
+        }
+        Some(Command::Log(args)) => {
+            with_network(arguments, output, |config, surroundings| log::run(args, config, surroundings))
+        }
+        Some(Command::Ls(args)) => {
+            with_network(arguments, output, |config, surroundings| tree::ls(args, config, surroundings))
+        }
+        Some(Command::Cat(args)) => {
+            with_network(arguments, output, |config, surroundings| tree::cat(args, config, surroundings))
+        }
+        Some(Command::Diff(args)) => {
+            with_network(arguments, output, |config, surroundings| diff::run(args, config, surroundings))
         }
         None => with_network(arguments, output, |config, surroundings| {
             let settings = settings::sync(&arguments.sync, config, &Tokens::of_servers()?)?;

@@ -1,12 +1,14 @@
 //! Arguments of the commands that look and change nothing.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use smart_sync_sync::name::RefQuery;
+use smart_sync_sync::name::{Channel, RefQuery};
 
 use super::sync::TreeArgs;
 use crate::reference;
+use crate::server_url::ServerUrl;
 
 /// Arguments of `status`: what each target has, and whether anything is unfinished.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -16,20 +18,24 @@ pub struct StatusArgs {
     pub target: Option<PathBuf>,
 }
 
-/// Arguments of `diff`: what differs between two refs, or between a target and a ref.
+/// Arguments of `diff`: what differs between two refs.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct DiffArgs {
-    /// The ref to compare from; with one ref alone, the target is compared with it.
+    /// The ref to compare from; with @DATE, what it was then.
     #[arg(value_name = "REF", value_parser = reference::parse)]
     pub from: RefQuery,
 
     /// The ref to compare to.
     #[arg(value_name = "REF", value_parser = reference::parse)]
-    pub to: Option<RefQuery>,
+    pub to: RefQuery,
 
-    /// The target to compare.
-    #[arg(long, value_name = "DIR", conflicts_with = "to")]
-    pub target: Option<PathBuf>,
+    /// The channel, such as repos/nixos.
+    #[arg(long, value_name = "CHANNEL")]
+    pub channel: Option<Channel>,
+
+    /// A server of the channel; repeat it to name mirrors.
+    #[arg(long = "server", value_name = "URL")]
+    pub servers: Vec<ServerUrl>,
 
     /// Show names only.
     #[arg(long)]
@@ -55,9 +61,13 @@ pub struct LsArgs {
     #[command(flatten)]
     pub tree: TreeArgs,
 
-    /// Only what is below this path.
+    /// The directory, or the file [default: the top of the tree].
     #[arg(value_name = "PATH")]
-    pub path: Option<String>,
+    pub path: Option<OsString>,
+
+    /// Also list what is in directories, at any depth.
+    #[arg(long, short = 'R')]
+    pub recursive: bool,
 
     /// Also show modes, sizes and ids.
     #[arg(long, short)]
@@ -73,7 +83,7 @@ pub struct CatArgs {
 
     /// The file.
     #[arg(value_name = "PATH")]
-    pub path: String,
+    pub path: OsString,
 }
 
 /// Arguments of `verify`: whether a target is what was applied.

@@ -73,6 +73,8 @@ pub enum RootCommand {
     Assemble(RootAssembleArgs),
     /// Show a root document, its hash and who has signed it.
     Show(RootShowArgs),
+    /// Hand a root document to a server; needs a token that allows `admin`.
+    Publish(RootPublishArgs),
 }
 
 /// Arguments of `root new`.
@@ -146,6 +148,10 @@ pub struct RootAssembleArgs {
     #[arg(value_name = "FILE", required = true)]
     pub signed: Vec<PathBuf>,
 
+    /// The root document in force, whose keys have to sign its successor.
+    #[arg(long, value_name = "FILE")]
+    pub current: Option<PathBuf>,
+
     /// Write the root document here.
     #[arg(long, short, value_name = "FILE", default_value = "root.note")]
     pub output: PathBuf,
@@ -157,6 +163,18 @@ pub struct RootShowArgs {
     /// A draft or a root document.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// Arguments of `root publish`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RootPublishArgs {
+    /// The root document, as `root assemble` writes it.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The server to hand it to [default: the first one of the realm].
+    #[arg(long, value_name = "URL")]
+    pub server: Option<ServerUrl>,
 }
 
 /// Keys that sign.

@@ -1,7 +1,13 @@
 //! The subcommands, one module each.
 
+mod contents;
+pub mod diff;
 pub mod documents;
+pub mod key;
+pub mod log;
 pub mod publish;
+pub mod root;
+pub mod tree;
 pub mod trust;
 
 use std::fmt::Write as _;

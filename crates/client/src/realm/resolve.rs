@@ -53,6 +53,26 @@ pub enum RefStanding {
         /// The hash of its note.
         leaf: LogHash,
     },
+    /// It was published with keys that do not count any more.
+    Void {
+        /// The number of that publication.
+        seq: u64,
+        /// The hash of its note.
+        leaf: LogHash,
+    },
+}
+
+/// Where a ref ends, whatever it is there.
+#[derive(Debug)]
+pub struct RefHead {
+    /// The ref, with its kind.
+    pub reference: RefName,
+    /// The number of its newest publication, or of the newest one at the date.
+    pub seq: u64,
+    /// The hash of that publication's note.
+    pub leaf: LogHash,
+    /// Servers in the order in which they are to be asked.
+    pub remotes: Vec<Remote>,
 }
 
 /// What is needed to ask.
@@ -113,6 +133,34 @@ impl Realm {
         kind: Option<&Kind>,
         output: &Output,
     ) -> Result<Resolved, Failure> {
+        Ok(self.resolve_or_say(channel, query, kind, output).await?)
+    }
+
+    /// Asks where a ref ends; one that was withdrawn has an end too.
+    pub async fn head(
+        &self,
+        channel: &Channel,
+        query: &RefQuery,
+        output: &Output,
+    ) -> Result<RefHead, Failure> {
+        match self.resolve_or_say(channel, query, None, output).await {
+            Ok(Resolved { verified, reference, remotes }) => {
+                Ok(RefHead { reference, seq: verified.head.seq, leaf: verified.publication.leaf(), remotes })
+            }
+            Err(Asked { refusal: Some(Refusal::Withdrawn { reference, seq, leaf, .. }), .. }) => {
+                Ok(RefHead { reference, seq, leaf, remotes: self.remotes.clone() })
+            }
+            Err(asked) => Err(asked.failure),
+        }
+    }
+
+    async fn resolve_or_say(
+        &self,
+        channel: &Channel,
+        query: &RefQuery,
+        kind: Option<&Kind>,
+        output: &Output,
+    ) -> Result<Resolved, Asked> {
         let candidates = query.reference.candidates();
         let mut absent: Option<Asked> = None;
         for reference in &candidates {
@@ -126,11 +174,10 @@ impl Realm {
                 Ok(resolved) => return Ok(resolved),
                 // A name without a kind may be a branch or a tag.
                 Err(asked) if asked.is_absence() => absent = absent.or(Some(asked)),
-                Err(asked) => return Err(asked.failure),
+                Err(asked) => return Err(asked),
             }
         }
-        Err(absent
-            .map_or_else(|| Failure::message(Exit::Arguments, "no ref was asked for"), |asked| asked.failure))
+        Err(absent.unwrap_or_else(|| Failure::message(Exit::Arguments, "no ref was asked for").into()))
     }
 
     /// Finds out where a ref stands, from the first server alone: the one that is published to.
@@ -147,6 +194,11 @@ impl Realm {
             Err(Asked { refusal: Some(Refusal::NotFound { .. }), .. }) => Ok(RefStanding::Absent),
             Err(Asked { refusal: Some(Refusal::Withdrawn { seq, leaf, .. }), .. }) => {
                 Ok(RefStanding::Withdrawn { seq, leaf })
+            }
+            Err(Asked { refusal: Some(Refusal::NotSigned { seq, leaf, .. }), failure, .. }) => {
+                let reason = failure.messages().collect::<Vec<_>>().join(": ");
+                output.warning(&format!("what stands there now is accepted by nobody: {reason}"));
+                Ok(RefStanding::Void { seq, leaf })
             }
             Err(asked) => Err(asked.failure),
         }

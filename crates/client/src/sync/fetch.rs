@@ -109,7 +109,11 @@ impl Fetcher<'_> {
 }
 
 /// Asks one server after the other until one gives the range.
-async fn get_range(remotes: &[Remote], path: &str, range: &PackRange) -> Result<Bytes, RemoteError> {
+pub(crate) async fn get_range(
+    remotes: &[Remote],
+    path: &str,
+    range: &PackRange,
+) -> Result<Bytes, RemoteError> {
     let mut attempt = 0;
     loop {
         let remote = &remotes[attempt % remotes.len()];
@@ -127,9 +131,15 @@ async fn get_range(remotes: &[Remote], path: &str, range: &PackRange) -> Result<
 }
 
 /// A chunk that is what it should be, and the places it goes to.
-type Placed = (Bytes, Vec<Destination>);
+pub(crate) type Placed = (Bytes, Vec<Destination>);
 
-fn decode(plan: &FetchPlan, range: &PackRange, index: usize, bytes: &Bytes) -> Result<Vec<Placed>, Failure> {
+/// The chunks of a frame of a range that are wanted, each compared with its id.
+pub(crate) fn decode(
+    plan: &FetchPlan,
+    range: &PackRange,
+    index: usize,
+    bytes: &Bytes,
+) -> Result<Vec<Placed>, Failure> {
     let map = plan.map();
     let frame = &map.frames[index];
     let start = usize::try_from(frame.offset - range.bytes.start).expect("a range fits in memory");

@@ -114,6 +114,16 @@ pub enum Refusal {
         /// The hash of that publication's note, which the next one names as its predecessor.
         leaf: LogHash,
     },
+    /// The publication stands at the ref, and its signatures do not count, or not any more.
+    #[error("the publication is not valid: {source}")]
+    NotSigned {
+        /// What is wrong with its signatures.
+        source: RecordError,
+        /// Its number.
+        seq: u64,
+        /// The hash of its note, which the next publication names as its predecessor.
+        leaf: LogHash,
+    },
     /// The publication is not one that counts.
     #[error("the publication is not valid: {0}")]
     Publication(#[from] RecordError),
@@ -227,6 +237,7 @@ impl Refusal {
             | Self::RootWithheld { .. }
             | Self::NotFound { .. }
             | Self::Publication(_)
+            | Self::NotSigned { .. }
             | Self::OtherThing { .. } => true,
         }
     }
@@ -278,6 +289,7 @@ impl Refusal {
             | Self::Log(_)
             | Self::RootWithheld { .. }
             | Self::Publication(_)
+            | Self::NotSigned { .. }
             | Self::OtherThing { .. } => {
                 "nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists"
             }

@@ -270,8 +270,11 @@ impl Log<'_> {
             }
             _ => leaf,
         };
-        let publication =
-            Unverified::<Publication>::parse(note)?.verify(self.root, &question.channel, head.index)?;
+        let unverified = Unverified::<Publication>::parse(note)?;
+        let (seq, leaf) = (head.seq, unverified.leaf());
+        let publication = unverified
+            .verify(self.root, &question.channel, head.index)
+            .map_err(|source| Refusal::NotSigned { source, seq, leaf })?;
         if publication.record().seq != head.seq {
             return Err(LogFault::Contradiction("they have different sequence numbers").into());
         }

@@ -174,7 +174,7 @@ impl Publisher<'_> {
                         .info(&format!("{} {reference} was withdrawn by number {seq}", self.channel()));
                     return Ok(Exit::Success);
                 }
-                before @ RefStanding::Published(_) => {
+                before @ (RefStanding::Published(_) | RefStanding::Void { .. }) => {
                     self.check_keys(&before)?;
                     let target = self.target(reference, &before)?;
                     if self.args.dry_run {
@@ -218,7 +218,12 @@ impl Publisher<'_> {
                 ),
             )
             .hint("publish another tag")),
-            RefStanding::Withdrawn { .. } | RefStanding::Absent => Ok(false),
+            RefStanding::Void { .. } if reference.is_tag() => Err(Failure::message(
+                Exit::General,
+                format!("{channel} {reference} was published with keys that do not count any more, and a tag is written once"),
+            )
+            .hint("publish another tag; this one can only be withdrawn")),
+            RefStanding::Void { .. } | RefStanding::Withdrawn { .. } | RefStanding::Absent => Ok(false),
         }
     }
 
@@ -362,7 +367,9 @@ fn standing_of(before: &RefStanding) -> Option<Standing> {
         RefStanding::Published(before) => {
             Some(Standing { seq: before.head.seq, leaf: before.publication.leaf() })
         }
-        RefStanding::Withdrawn { seq, leaf } => Some(Standing { seq: *seq, leaf: *leaf }),
+        RefStanding::Withdrawn { seq, leaf } | RefStanding::Void { seq, leaf } => {
+            Some(Standing { seq: *seq, leaf: *leaf })
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Handing in a publication, and seeing it in the log.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -9,7 +10,7 @@ use smart_sync_sync::record::Publication;
 use smart_sync_sync::wire::submission::{Sidecar, Submission};
 
 use super::Publisher;
-use crate::commands::wait_for;
+use crate::commands::{log, wait_for};
 use crate::failure::{Exit, Failure};
 use crate::realm::remote::RemoteError;
 use crate::realm::resolve::RefStanding;
@@ -66,16 +67,33 @@ impl Publisher<'_> {
         Ok(Shown::NotYet)
     }
 
+    fn is_in_history(
+        &self,
+        newest: (u64, LogHash),
+        own: (u64, LogHash),
+        publication: &Publication,
+    ) -> Result<bool, Failure> {
+        let Publication { channel, reference, .. } = publication;
+        let path = format!("v1/history/{}/{}", channel.to_url_segment(), reference.to_url_segment());
+        wait_for(self.surroundings, log::holds(self.remote(), &path, newest, own))
+    }
+
     /// Whether the evidence shows this publication at its ref. Another one of the same number is a failure.
     fn is_shown(&self, publication: &Publication, leaf: LogHash) -> Result<bool, Failure> {
         let (seq, found) = match self.standing(&publication.reference)? {
             RefStanding::Absent => return Ok(false),
             RefStanding::Published(found) => (found.head.seq, found.publication.leaf()),
-            RefStanding::Withdrawn { seq, leaf } => (seq, leaf),
+            RefStanding::Withdrawn { seq, leaf } | RefStanding::Void { seq, leaf } => (seq, leaf),
         };
         match seq.cmp(&publication.seq) {
-            std::cmp::Ordering::Less => Ok(false),
-            std::cmp::Ordering::Equal if found == leaf => Ok(true),
+            Ordering::Less => Ok(false),
+            Ordering::Equal if found == leaf => Ok(true),
+            Ordering::Greater
+                if self.is_in_history((seq, found), (publication.seq, leaf), publication)? =>
+            {
+                self.output().warning("somebody else has published since, and theirs is the newest now");
+                Ok(true)
+            }
             _ => Err(overtaken(publication)),
         }
     }

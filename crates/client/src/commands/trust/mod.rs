@@ -54,12 +54,15 @@ fn add(args: &TrustAddArgs, store: &TrustStore, surroundings: &Surroundings<'_>)
         ))
         .hint(format!("if it has really moved: smart-sync trust reset {other} --yes, then add it again")));
     }
+    let judge = |state: Option<&TrustState>| match state {
+        Some(state) => follow(&chain, state, pin),
+        None => chain.verify(&pin.unwrap_or_else(|| chain.newest())),
+    };
+    // A realm that is refused leaves no trace.
+    judge(store.state(chain.origin())?.as_ref())?;
     let held = store.hold(chain.origin())?;
     let state = held.state()?;
-    let root = match &state {
-        Some(state) => follow(&chain, state, pin)?,
-        None => chain.verify(&pin.unwrap_or_else(|| chain.newest()))?,
-    };
+    let root = judge(state.as_ref())?;
     check_expiry(&root)?;
     held.keep_shown_root(&root.to_bytes())?;
     if state.is_none() {

@@ -1,0 +1,163 @@
+//! Contents of files from servers, to be looked at.
+//!
+//! Where the chunks of a content are is something that a server says and nobody signed: only when the whole content
+//! has its id is anything of it handed on. What is too large to wait in memory waits in a file without a name.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use reqwest::Method;
+use smart_sync_store::content::ContentHasher;
+use smart_sync_store::id::ContentId;
+use smart_sync_store::manifest::Content;
+use smart_sync_sync::fetch_plan::FetchPlan;
+use smart_sync_sync::source::tar::spool_file;
+use smart_sync_sync::wire::delta::decoded_len_max;
+use smart_sync_sync::wire::fetch_map::FetchMap;
+use smart_sync_sync::wire::locate::{Wanted, encode};
+
+use super::wait_for;
+use crate::failure::{Exit, Failure};
+use crate::realm::remote::Remote;
+use crate::sync::Surroundings;
+use crate::sync::fetch::{decode, get_range};
+
+/// The number of bytes that are copied at once.
+const COPY_BYTES: usize = 256 << 10;
+
+/// Takes a chunk: which content it is of, where in it, and its bytes.
+type Put<'a> = &'a mut dyn FnMut(ContentId, u64, &[u8]) -> io::Result<()>;
+
+/// Contents that servers have.
+pub(super) struct Contents<'a> {
+    remotes: &'a [Remote],
+    surroundings: &'a Surroundings<'a>,
+}
+
+impl<'a> Contents<'a> {
+    pub(super) const fn new(remotes: &'a [Remote], surroundings: &'a Surroundings<'a>) -> Self {
+        Self { remotes, surroundings }
+    }
+
+    /// Fetches contents into memory.
+    pub(super) fn small(&self, contents: &[Content]) -> Result<HashMap<ContentId, Vec<u8>>, Failure> {
+        let mut found: HashMap<ContentId, Vec<u8>> = HashMap::new();
+        for content in contents {
+            let length = usize::try_from(content.size)
+                .map_err(|_| Failure::message(Exit::General, "a file is too large for memory"))?;
+            found.insert(content.id, vec![0; length]);
+        }
+        self.fetch(contents, &mut |id, offset, bytes| {
+            let start = usize::try_from(offset).map_err(io::Error::other)?;
+            let place = found.get_mut(&id).and_then(|whole| whole.get_mut(start..start + bytes.len()));
+            place.ok_or_else(|| io::Error::other("a chunk lies outside its content"))?.copy_from_slice(bytes);
+            Ok(())
+        })?;
+        match found.iter().find(|(id, bytes)| ContentId::of(bytes) != **id) {
+            Some((id, _)) => Err(wrong(*id)),
+            None => Ok(found),
+        }
+    }
+
+    /// Fetches a content into a file without a name in this directory.
+    pub(super) fn spooled(&self, content: &Content, directory: &Path) -> Result<File, Failure> {
+        let file = spool_file(directory).map_err(|error| {
+            Failure::from(error).context(format!("making room in {}", directory.display()))
+        })?;
+        self.fetch(&[*content], &mut |_, offset, bytes| file.write_all_at(bytes, offset))?;
+        let mut hasher = ContentHasher::new(content.size);
+        copy(&file, &mut |bytes| hasher.update(bytes, |_, _| ()).map_err(|_| wrong(content.id)))?;
+        match hasher.finish() {
+            Ok(cut) if cut.content.id == content.id => Ok(file),
+            _ => Err(wrong(content.id)),
+        }
+    }
+
+    fn fetch(&self, contents: &[Content], put: Put<'_>) -> Result<(), Failure> {
+        let wanted: Vec<Wanted> = (contents.iter().filter(|content| content.size > 0))
+            .map(|content| Wanted { id: content.id, size: content.size })
+            .collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let map = self.locate(&wanted)?;
+        let is_wanted = |id, size| wanted.iter().any(|wanted| wanted.id == id && wanted.size == size);
+        let plan = FetchPlan::new(map, |content| is_wanted(content.id, content.size).then_some(0));
+        for wanted in &wanted {
+            let is_there = plan
+                .map()
+                .contents
+                .iter()
+                .any(|content| content.id == wanted.id && content.size == wanted.size);
+            if !is_there {
+                let text =
+                    format!("no server has content {}; the version may have been collected", wanted.id);
+                return Err(Failure::message(Exit::General, text));
+            }
+        }
+        for range in plan.ranges() {
+            let pack = plan.map().packs[range.pack as usize].id;
+            let bytes = wait_for(self.surroundings, async {
+                Ok(get_range(self.remotes, &format!("pack/{pack}"), range).await?)
+            })?;
+            for frame in &range.frames {
+                for (chunk, places) in decode(&plan, range, *frame, &bytes)? {
+                    for place in places {
+                        put(plan.map().contents[place.content as usize].id, place.offset, &chunk)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn locate(&self, wanted: &[Wanted]) -> Result<FetchMap, Failure> {
+        let sizes = wanted.iter().fold(0, |sum: u64, wanted| sum.saturating_add(wanted.size));
+        let limit = decoded_len_max(0, wanted.len() as u64, sizes);
+        let body = encode(wanted);
+        wait_for(self.surroundings, async {
+            let mut last = None;
+            for remote in self.remotes {
+                let answer = remote.send(Method::POST, "v1/locate", body.clone(), limit).await;
+                let map = answer.map_err(Failure::from).and_then(|bytes| {
+                    FetchMap::decode(&bytes).map_err(|error| {
+                        Failure::new(Exit::Refused, error).context(format!("asking {}", remote.base()))
+                    })
+                });
+                match map {
+                    Ok(map) if !map.contents.is_empty() => return Ok(map),
+                    Ok(map) => last = Some(Ok(map)),
+                    Err(failure) => last = last.or(Some(Err(failure))),
+                }
+            }
+            last.unwrap_or_else(|| Err(Failure::message(Exit::Network, "no server could be asked")))
+        })
+    }
+}
+
+/// Hands a file on from its beginning to its end.
+pub(super) fn copy(
+    mut file: &File,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    file.rewind()?;
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        let length = file.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        take(&buffer[..length])?;
+    }
+}
+
+fn wrong(id: ContentId) -> Failure {
+    Failure::message(
+        Exit::Refused,
+        format!("what the server sent is not content {id}, and nothing of it is shown"),
+    )
+    .hint("another mirror may have it unharmed; the server's operator should run `smart-sync-server check`")
+}

@@ -1,0 +1,222 @@
+//! `diff`: what differs between two versions of a tree.
+//!
+//! The manifests are compared page by page, so that looking at a small change in a large tree costs little. Texts are
+//! fetched for the files that changed, some at a time, and compared here.
+
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+
+use similar::TextDiff;
+use smart_sync_store::id::ContentId;
+use smart_sync_store::manifest::path::Shown;
+use smart_sync_store::manifest::{Attributes, Change, Content, Entry, Manifest, Node, diff};
+use smart_sync_sync::name::RefQuery;
+
+use super::contents::Contents;
+use super::{Listing, open_realm, print, wait_for};
+use crate::args::inspect::DiffArgs;
+use crate::args::sync::TreeArgs;
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Output};
+use crate::realm::pages::RemotePages;
+use crate::sync::Surroundings;
+
+/// Larger files are said to differ, and not compared.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
+/// The number of bytes of texts that are fetched together.
+const BATCH_BYTES: u64 = 16 << 20;
+/// The number of changes that are looked at together.
+const BATCH_CHANGES: usize = 256;
+/// The lines of context around a change.
+const CONTEXT: usize = 3;
+
+/// Shows how two refs differ.
+pub fn run(args: &DiffArgs, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    let tree = TreeArgs {
+        channel: args.channel.clone(),
+        servers: args.servers.clone(),
+        // What is compared is said by the two refs.
+        reference: Some(args.from.clone()),
+        source: None,
+    };
+    let (realm, settings) = open_realm(&tree, config, surroundings)?;
+    let resolve = |query: &RefQuery| {
+        wait_for(surroundings, realm.resolve(&settings.channel, query, None, surroundings.output))
+    };
+    let (from, to) = (resolve(&args.from)?, resolve(&args.to)?);
+    let pages = RemotePages::new(&to.remotes, surroundings);
+    let open = |manifest: smart_sync_sync::record::ManifestRef| {
+        Manifest::open(&pages, manifest.id, Some(manifest.bytes)).map_err(|error| pages.failure(error))
+    };
+    let (old, new) = (open(from.verified.manifest)?, open(to.verified.manifest)?);
+    if old.fidelity() != new.fidelity() {
+        return Err(Failure::message(
+            Exit::General,
+            format!(
+                "{} and {} keep different amounts of metadata, and cannot be compared",
+                args.from, args.to
+            ),
+        ));
+    }
+    let is_names = args.names_only || surroundings.output.format() == Format::Json;
+    let shower = Shower {
+        contents: Contents::new(&to.remotes, surroundings),
+        output: surroundings.output,
+        is_raw: !std::io::stdout().is_terminal(),
+    };
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for change in diff(&old, &new) {
+        let change = change.map_err(|error| pages.failure(error))?;
+        bytes += texts(&change).map(|content| content.size).sum::<u64>();
+        batch.push(change);
+        if batch.len() >= BATCH_CHANGES || bytes >= BATCH_BYTES {
+            shower.show(&std::mem::take(&mut batch), is_names)?;
+            bytes = 0;
+        }
+    }
+    shower.show(&batch, is_names)?;
+    Ok(Exit::Success)
+}
+
+struct Shower<'a> {
+    contents: Contents<'a>,
+    output: &'a Output,
+    /// Whether lines of files are written as they are: a program reads them, and no terminal acts on them.
+    is_raw: bool,
+}
+
+impl Shower<'_> {
+    fn show(&self, changes: &[Change], is_names: bool) -> Result<(), Failure> {
+        if is_names {
+            return self.show_names(changes);
+        }
+        let mut wanted: Vec<Content> = changes.iter().flat_map(texts).copied().collect();
+        wanted.sort_by_key(|content| content.id);
+        wanted.dedup_by_key(|content| content.id);
+        let found = self.contents.small(&wanted)?;
+        for change in changes {
+            print(self.output, &self.describe(change, &found))?;
+        }
+        Ok(())
+    }
+
+    fn show_names(&self, changes: &[Change]) -> Result<(), Failure> {
+        let mut listing = Listing::default();
+        for change in changes {
+            let (letter, word) = match change {
+                Change::Added(_) => ('A', "added"),
+                Change::Removed(_) => ('D', "removed"),
+                Change::Changed { .. } => ('M', "changed"),
+            };
+            let path = change.path();
+            if self.output.format() == Format::Json {
+                self.output.event(&serde_json::json!({
+                    "event": "difference",
+                    "change": word,
+                    "path": String::from_utf8_lossy(path.as_bytes()),
+                }));
+            } else {
+                listing.line(&format!("{letter} {path}"));
+            }
+        }
+        listing.print(self.output)
+    }
+
+    fn describe(&self, change: &Change, found: &HashMap<ContentId, Vec<u8>>) -> Vec<u8> {
+        let (old, new) = sides(change);
+        let path = change.path();
+        let mut out = format!("diff {path}\n").into_bytes();
+        let mut note = |text: String| out.extend_from_slice(format!("{text}\n").as_bytes());
+        match (old, new) {
+            (None, Some(new)) => note(format!("new {}", kind(new))),
+            (Some(old), None) => note(format!("removed {}", kind(old))),
+            (Some(old), Some(new)) if kind(old) != kind(new) => {
+                note(format!("old {}", kind(old)));
+                note(format!("new {}", kind(new)));
+            }
+            _ => {}
+        }
+        let contents = (old.and_then(Entry::content), new.and_then(Entry::content));
+        if contents.0.map(|content| content.id) == contents.1.map(|content| content.id) {
+            if old.is_some() && new.is_some() && old.map(kind) == new.map(kind) {
+                note("metadata differs".to_owned());
+            }
+            return out;
+        }
+        let (Some(one), Some(other)) = (text(contents.0, found), text(contents.1, found)) else {
+            note("contents differ, and are not texts of at most 1 MiB".to_owned());
+            return out;
+        };
+        let name = |side: &str, entry: Option<&Entry>| match entry {
+            Some(_) => format!("{side}/{path}"),
+            None => "/dev/null".to_owned(),
+        };
+        let compared = TextDiff::from_lines(one, other);
+        let unified = compared
+            .unified_diff()
+            .context_radius(CONTEXT)
+            .header(&name("a", old), &name("b", new))
+            .to_string();
+        out.extend_from_slice(self.safe(&unified).as_bytes());
+        out
+    }
+
+    /// What a terminal may be given of a file.
+    fn safe(&self, text: &str) -> String {
+        if self.is_raw {
+            return text.to_owned();
+        }
+        let lines = text.lines().map(|line| {
+            let fields: Vec<String> =
+                line.split('\t').map(|field| Shown(field.as_bytes()).to_string()).collect();
+            fields.join("\t") + "\n"
+        });
+        lines.collect()
+    }
+}
+
+fn sides(change: &Change) -> (Option<&Entry>, Option<&Entry>) {
+    match change {
+        Change::Added(new) => (None, Some(new)),
+        Change::Removed(old) => (Some(old), None),
+        Change::Changed { old, new } => (Some(old), Some(new)),
+    }
+}
+
+/// The contents that have to be fetched to show a change; none where one of them is too large to be compared.
+fn texts(change: &Change) -> impl Iterator<Item = &Content> {
+    let (old, new) = sides(change);
+    let contents: Vec<&Content> = [old, new].into_iter().flatten().filter_map(Entry::content).collect();
+    let differ = contents.len() < 2 || contents[0].id != contents[1].id;
+    let small = contents.iter().all(|content| content.size <= TEXT_BYTES_MAX);
+    contents.into_iter().filter(move |_| differ && small)
+}
+
+/// The text of a content, or nothing where there is none; none where it is no text.
+fn text<'a>(content: Option<&Content>, found: &'a HashMap<ContentId, Vec<u8>>) -> Option<&'a str> {
+    let Some(content) = content else { return Some("") };
+    let bytes = found.get(&content.id)?;
+    str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+}
+
+fn kind(entry: &Entry) -> String {
+    let mode = match &entry.attributes {
+        Attributes::Git(mode) => format!(" {:06o}", mode.bits()),
+        Attributes::System(Some(metadata)) => {
+            format!(" {:04o} {}:{}", metadata.mode, metadata.uid, metadata.gid)
+        }
+        Attributes::System(None) => String::new(),
+    };
+    let what = match &entry.node {
+        Node::File(_) => "file".to_owned(),
+        Node::Symlink(_) => "symbolic link".to_owned(),
+        Node::Directory => "directory".to_owned(),
+        Node::Submodule(commit) => format!("submodule {commit}"),
+        Node::Hardlink(target) => format!("link to {target}"),
+        Node::Device { major, minor, .. } => format!("device {major}:{minor}"),
+        Node::Fifo => "pipe".to_owned(),
+        Node::Socket => "socket".to_owned(),
+    };
+    format!("{what}{mode}")
+}

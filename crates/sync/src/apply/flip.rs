@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use rustix::io::Errno;
 use smart_sync_store::id::ContentId;
 use smart_sync_store::manifest::entry::{DeviceKind, Node};
 
@@ -41,10 +42,8 @@ pub(super) fn prepare(
         let kind = match &action.change {
             Change::Put(entry, metadata) => {
                 let is_last = |content: &ContentId| last_use.get(content) == Some(&number);
-                let staged = make(tree, stage, &entry.node, number, is_last, metadata)?;
-                if let Some(stat) = tree.stat(&staged)? {
-                    placed.insert(action.path.clone(), stat.fingerprint());
-                }
+                let (staged, stat) = make(tree, stage, &entry.node, number, is_last, metadata)?;
+                placed.insert(action.path.clone(), stat.fingerprint());
                 OpKind::Place { staged: staged.into() }
             }
             Change::Link(target) => OpKind::Link { target: target.as_bytes().into() },
@@ -67,7 +66,7 @@ fn make(
     number: usize,
     is_last: impl Fn(&ContentId) -> bool,
     metadata: &Metadata,
-) -> Result<Vec<u8>, ApplyError> {
+) -> Result<(Vec<u8>, Stat), ApplyError> {
     let made = join(MADE, number.to_string().as_bytes());
     let (path, kind) = match node {
         Node::File(content) => (stage.take_file(content, number, is_last(&content.id))?, FileKind::File),
@@ -85,8 +84,17 @@ fn make(
             (made, kind)
         }
     };
+    let stat = made_stat(tree, &path)?;
+    if metadata.is_met_by(&stat, &[]) {
+        return Ok((path, stat));
+    }
     metadata.give(tree, &path, kind)?;
-    Ok(path)
+    let stat = made_stat(tree, &path)?;
+    Ok((path, stat))
+}
+
+fn made_stat(tree: &TreeDir, path: &[u8]) -> Result<Stat, ApplyError> {
+    tree.stat(path)?.ok_or_else(|| tree.error("looking at", path, Errno::NOENT))
 }
 
 const fn device_kind(kind: DeviceKind) -> FileKind {
@@ -148,6 +156,9 @@ fn place(
     path: &[u8],
     expected: Option<Fingerprint>,
 ) -> Result<(), ApplyError> {
+    if expected.is_none() && tree.rename_to_free(staged, path)? {
+        return Ok(());
+    }
     if tree.stat(staged)?.is_none() {
         return Ok(()); // It is in its place.
     }

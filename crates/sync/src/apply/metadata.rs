@@ -98,6 +98,24 @@ impl Metadata {
             })
     }
 
+    /// Gives a file that was just made what can be given through its handle. It is a shortcut: whatever is not met
+    /// afterwards, [`Self::give`] gives.
+    pub(super) fn give_new(&self, file: &File) -> io::Result<()> {
+        if self.owner.is_none() {
+            rustix::fs::fchmod(file, Mode::from_raw_mode(self.mode))?;
+        }
+        if let Some(times) = self.times() {
+            rustix::fs::futimens(file, &times)?;
+        }
+        Ok(())
+    }
+
+    fn times(&self) -> Option<Timestamps> {
+        let modified = self.modified?;
+        let modified = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
+        Some(Timestamps { last_access: modified, last_modification: modified })
+    }
+
     /// Gives it to what stands at a path. The order matters: a new owner clears set-id bits, and every other
     /// change would move the time.
     pub(super) fn give(&self, tree: &TreeDir, path: &[u8], kind: FileKind) -> Result<(), ApplyError> {
@@ -119,10 +137,8 @@ impl Metadata {
         if kind != FileKind::Symlink {
             tree.set_mode(path, self.mode)?;
         }
-        if let Some(modified) = self.modified {
+        if let Some(times) = self.times() {
             tree.announce("utimens", path)?;
-            let modified = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
-            let times = Timestamps { last_access: modified, last_modification: modified };
             tree.at(path, |directory, name| {
                 rustix::fs::utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)
             })

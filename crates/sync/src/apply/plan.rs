@@ -186,6 +186,8 @@ pub struct Need {
     pub uses: usize,
     /// Whether its holes, if it has any, are kept as holes.
     pub is_sparse: bool,
+    /// What the first of these files gets beside its content.
+    pub metadata: Metadata,
     /// A file of the target that has it, to be copied instead of fetched.
     pub local: Option<Box<[u8]>>,
 }

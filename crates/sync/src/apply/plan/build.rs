@@ -256,7 +256,8 @@ impl<'a> Planner<'a> {
                 let needs = &mut self.plan.needs;
                 let at = *self.needs.entry(content.id).or_insert_with(|| {
                     let is_sparse = check::is_sparse(wanted);
-                    needs.push(Need { content: *content, uses: 0, is_sparse, local: None });
+                    let metadata = metadata.clone();
+                    needs.push(Need { content: *content, uses: 0, is_sparse, metadata, local: None });
                     needs.len() - 1
                 });
                 self.plan.needs[at].uses += 1;

@@ -1,11 +1,12 @@
 //! Receiving contents: only the right bytes count, and what was received is not asked for again.
 
 use std::fs;
+use std::path::PathBuf;
 
 use super::fixture::{Host, Spec, Stands, Tree};
 use crate::apply::Stamp;
 use crate::apply::error::ApplyError;
-use crate::apply::plan::ApplyPlan;
+use crate::apply::plan::{ApplyPlan, Need};
 use crate::apply::run::{ReadyTarget, Recovery};
 use crate::apply::step::Steps;
 
@@ -16,6 +17,12 @@ fn begin(host: &Host) -> (ReadyTarget, ApplyPlan, Tree) {
     let tree = Tree::new(SPECS);
     let (_, plan) = host.plan(&ready, &Tree::default(), &tree).unwrap();
     (ready, plan, tree)
+}
+
+/// Where a content lies while a run receives it.
+fn staged(host: &Host, need: &Need, suffix: &str) -> PathBuf {
+    let id = need.content.id.to_string();
+    host.root.join(".smart-sync-stage/contents").join(&id[..1]).join(format!("{id}{suffix}"))
 }
 
 fn stamp() -> Stamp {
@@ -86,7 +93,7 @@ fn what_an_earlier_run_received_is_used_if_it_is_whole() {
     drop(run);
     drop(ready);
 
-    let damaged = host.root.join(format!(".smart-sync-stage/contents/{}", plan.needs[0].content.id));
+    let damaged = staged(&host, &plan.needs[0], "");
     fs::write(&damaged, "SOME content").unwrap();
     let (ready, _) = host.open(&Steps::default()).unwrap();
     let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
@@ -102,8 +109,8 @@ fn a_damaged_beginning_does_not_make_a_wrong_content() {
     let host = Host::new();
     let (ready, plan, tree) = begin(&host);
     let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
-    let partial = host.root.join(format!(".smart-sync-stage/contents/{}.part", plan.needs[0].content.id));
-    fs::write(&partial, "SOME").unwrap();
+    run.stage().writer(&plan.needs[0], 0).unwrap();
+    fs::write(staged(&host, &plan.needs[0], ".part"), "SOME").unwrap();
     let mut writer = run.stage().writer(&plan.needs[0], 4).unwrap();
     writer.write(b" content").unwrap();
     assert!(matches!(writer.finish(), Err(ApplyError::WrongContent { .. })));

@@ -25,6 +25,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Redirects that are followed, within one server's scheme and host.
 const REDIRECTS_MAX: usize = 5;
 /// The number of bytes of an upload that are handed to the connection at once.
+const ANNOUNCED_BYTES_MAX: u64 = 8 << 20;
 const PIECE_BYTES: usize = 64 * 1024;
 /// The most bytes of an error's text that are read.
 const ERROR_BYTES_MAX: usize = 4096;
@@ -321,7 +322,9 @@ impl Remote {
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(too_long());
         }
-        let mut bytes = BytesMut::new();
+        // What is announced is made room for at once, within reason: growing would take twice the room.
+        let announced = response.content_length().unwrap_or(0).min(ANNOUNCED_BYTES_MAX);
+        let mut bytes = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
         let mut window = Window::new(self.stall);
         loop {
             let Ok(piece) = timeout_at(window.end, response.chunk()).await else {

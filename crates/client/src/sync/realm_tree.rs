@@ -12,9 +12,9 @@ use smart_sync_sync::wire::fetch_map::FetchMap;
 use smart_sync_sync::wire::locate::{CONTENTS_MAX, Wanted as Located, encode as encode_locate};
 
 use super::Surroundings;
-use super::fetch::Fetcher;
+use super::fetch::{Fetch, Fetcher};
 use super::place::{Label, Place};
-use super::session::{Outcome, Session, Wanted, by_content, is_same};
+use super::session::{Needs, Outcome, Session, Wanted, is_same};
 use crate::failure::{Exit, Failure};
 use crate::realm::remote::Remote;
 use crate::realm::resolve::{Realm, RealmOptions, Resolved, now};
@@ -98,7 +98,7 @@ impl Run<'_> {
         }
         let (wanted, map) = self.wanted(&session)?;
         let outcome =
-            session.apply(&wanted, scan, settings.mode, |needs, stage| self.stage(&map, needs, stage))?;
+            session.apply(&wanted, scan, settings.mode, |needs, stage| self.stage(map, needs, stage))?;
         match outcome {
             Outcome::Nothing => {
                 output.info(&format!("{} is what is here already{}", self.name(), self.traffic()));
@@ -137,8 +137,8 @@ impl Run<'_> {
             commit: publication.git.map(|git| git.commit.to_string()),
             applied: now().seconds(),
         };
-        let base = session.manifest().filter(|base| session.pages.entries(*base).is_ok());
-        if base == Some(signed.id) {
+        let base = session.known_manifest();
+        if base.is_some_and(|(base, _)| base == signed.id) {
             let wanted = Wanted {
                 pages: session.pages.clone(),
                 manifest: signed.id,
@@ -174,16 +174,15 @@ impl Run<'_> {
     /// Asks for the changes since `base`, or for everything where the server does not know that.
     fn delta(
         &self,
-        base: Option<ManifestId>,
+        base: Option<(ManifestId, u64)>,
         session: &Session<'_>,
     ) -> Result<(Delta, Option<ManifestId>), Failure> {
         let to = self.verified().manifest.id;
         let content = self.verified().publication.record().content;
-        let old_entries =
-            base.map_or(0, |base| session.pages.entries(base).map_or(0, |entries| entries.len() as u64));
+        let old_entries = base.map_or(0, |(_, entries)| entries);
         let limit = decoded_len_max(old_entries, content.entries, content.bytes);
         let mut last = None;
-        for from in base.into_iter().map(Some).chain([None]) {
+        for from in base.into_iter().map(|(base, _)| Some(base)).chain([None]) {
             let name = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
             for remote in &self.resolved.remotes {
                 match self.block_on(remote.get(&format!("v1/delta/{name}/{to}"), limit))? {
@@ -214,38 +213,35 @@ impl Run<'_> {
     }
 
     /// Brings contents into the stage.
-    fn stage(&self, map: &FetchMap, needs: &[&Need], stage: &Stage<'_>) -> Result<(), Failure> {
+    fn stage(&self, map: FetchMap, needs: &[&Need], stage: &Stage<'_>) -> Result<(), Failure> {
         if needs.is_empty() {
             return Ok(());
         }
         let located: HashSet<_> = map.contents.iter().map(|content| content.id).collect();
         let others: Vec<&Need> =
             needs.iter().filter(|need| !located.contains(&need.content.id)).copied().collect();
-        let by_id = by_content(needs);
-        let mut maps = vec![map.clone()];
+        drop(located);
+        let by_id = Needs::new(needs);
+        let mut maps = vec![map];
         for batch in others.chunks(CONTENTS_MAX) {
             maps.push(self.locate(batch)?);
         }
-        let total: u64 = maps
-            .iter()
-            .map(|map| {
-                smart_sync_sync::fetch_plan::FetchPlan::new(map.clone(), |content| {
-                    by_id.contains_key(&content.id).then_some(0)
-                })
-                .bytes()
-            })
-            .sum();
-        let files: usize = needs.len();
-        self.surroundings.output.info(&format!("downloading {} for {files} files", HumanBytes(total)));
-        let mut progress = self.surroundings.output.progress("fetching", total);
         let fetcher = Fetcher {
             remotes: &self.resolved.remotes,
             runtime: self.surroundings.runtime,
             interrupt: self.surroundings.interrupt,
             spool_directory: &self.place.state,
+            connections: self.surroundings.network.connections,
+            needs: &by_id,
+            stage,
         };
-        for map in maps {
-            fetcher.fetch(map, &by_id, stage, &mut progress)?;
+        let plans = maps.into_iter().map(|map| fetcher.plan(map)).collect::<Result<Vec<_>, _>>()?;
+        let total: u64 = plans.iter().map(Fetch::bytes).sum();
+        let files: usize = needs.len();
+        self.surroundings.output.info(&format!("downloading {} for {files} files", HumanBytes(total)));
+        let mut progress = self.surroundings.output.progress("fetching", total);
+        for plan in plans {
+            fetcher.fetch(plan, &mut progress)?;
         }
         for need in needs {
             if !stage.has(&need.content)? {

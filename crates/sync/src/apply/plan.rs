@@ -12,7 +12,7 @@ mod show;
 
 use std::borrow::Borrow;
 
-use smart_sync_store::manifest::entry::{Content, Entry, FileTime};
+use smart_sync_store::manifest::entry::{Content, Entry, FileTime, Node};
 use smart_sync_store::manifest::path::{Shown, TreePath};
 
 use super::error::ApplyError;
@@ -131,7 +131,7 @@ pub enum Displaced {
     /// Nothing stands there.
     Nothing,
     /// A file as we left it; it goes.
-    Ours(Fingerprint),
+    Ours(Box<Fingerprint>),
     /// Something of the host's; it goes to the backup.
     Local,
 }
@@ -139,7 +139,7 @@ pub enum Displaced {
 impl Displaced {
     pub(super) const fn expected(&self) -> Option<Fingerprint> {
         match self {
-            Self::Ours(fingerprint) => Some(*fingerprint),
+            Self::Ours(fingerprint) => Some(**fingerprint),
             Self::Nothing | Self::Local => None,
         }
     }
@@ -149,7 +149,7 @@ impl Displaced {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A file, symbolic link or special file is made, beside the tree, and moved there.
-    Put(Box<Entry>, Metadata),
+    Put(Node, Metadata),
     /// A file gets another name.
     Link(TreePath),
     /// A directory is made.
@@ -186,10 +186,14 @@ pub struct Need {
     pub uses: usize,
     /// Whether its holes, if it has any, are kept as holes.
     pub is_sparse: bool,
-    /// What the first of these files gets beside its content.
-    pub metadata: Metadata,
+    /// The mode of the first of these files, unless it is to be set after its owner.
+    pub mode: Option<u32>,
+    /// The time of the last change of the first of these files, where it is set.
+    pub modified: Option<FileTime>,
     /// A file of the target that has it, to be copied instead of fetched.
     pub local: Option<Box<[u8]>>,
+    /// A file of the target that it replaces, and is likely to share bytes with.
+    pub former: Option<Box<[u8]>>,
 }
 
 /// Everything that has to be done to a target.

@@ -129,9 +129,8 @@ fn probe<E: Borrow<Entry>>(
     wanted: impl IntoIterator<Item = E>,
 ) -> Result<Vec<Problem>, ApplyError> {
     let mut problems = Vec::new();
-    let makes_links = plan.actions.iter().any(
-        |action| matches!(&action.change, Change::Put(entry, _) if matches!(entry.node, Node::Symlink(_))),
-    );
+    let makes_links =
+        plan.actions.iter().any(|action| matches!(action.change, Change::Put(Node::Symlink(_), _)));
     if makes_links {
         match tree.make_symlink(b"target", &join(PROBE, b"link")) {
             Ok(()) => _ = tree.remove_file(&join(PROBE, b"link"))?,

@@ -15,6 +15,8 @@ use smart_sync_store::manifest::entry::Content;
 
 use super::error::ApplyError;
 use super::hash::hash_reader;
+use super::metadata::give_new;
+use super::op::Staged;
 use super::plan::Need;
 use super::stat::FileKind;
 use super::tree_dir::TreeDir;
@@ -118,7 +120,7 @@ impl<'a> Stage<'a> {
         };
         self.tree.announce("write", &path)?;
         file.write_all(bytes)
-            .and_then(|()| need.metadata.give_new(&file))
+            .and_then(|()| give_new(&file, need.mode, need.modified))
             .map_err(|source| self.tree.failed("writing", &path, source))?;
         self.set_verified(content.id);
         Ok(())
@@ -148,6 +150,11 @@ impl<'a> Stage<'a> {
             ApplyError::WrongContent { .. } => Ok(false),
             error => Err(error),
         })
+    }
+
+    /// Opens the file that a content replaces, if it is still there.
+    pub fn former(&self, need: &Need) -> Option<File> {
+        need.former.as_ref().and_then(|path| self.tree.open_file(path).ok())
     }
 
     /// Shares the blocks of a file, where the file system can, and hashes what it got.
@@ -189,28 +196,28 @@ impl<'a> Stage<'a> {
     pub(super) fn take_file(
         &self,
         content: &Content,
-        number: usize,
+        number: u64,
         is_last: bool,
-    ) -> Result<Vec<u8>, ApplyError> {
-        let staged = content_path(content.id);
-        let made = join(MADE, number.to_string().as_bytes());
+    ) -> Result<Staged, ApplyError> {
+        let made = path_of(Staged::Made(number));
         if content.size == 0 {
             self.tree.create_file(&made)?;
-            return Ok(made);
+            return Ok(Staged::Made(number));
         }
         if !self.has(content)? {
             return Err(ApplyError::MissingContent(content.id));
         }
         if is_last {
-            return Ok(staged);
+            return Ok(Staged::Content(content.id));
         }
+        let staged = content_path(content.id);
         let mut from = self.tree.open_file(&staged)?;
         let mut copy = self.tree.create_file(&made)?;
         self.tree.announce("copy", &made)?;
         if rustix::fs::ioctl_ficlone(&copy, &from).is_err() {
             io::copy(&mut from, &mut copy).map_err(|source| self.tree.failed("copying to", &made, source))?;
         }
-        Ok(made)
+        Ok(Staged::Made(number))
     }
 
     /// The bytes of a small staged content.
@@ -234,6 +241,14 @@ impl<'a> Stage<'a> {
 
     fn set_verified(&self, id: ContentId) {
         self.verified.lock().expect("no one panics while holding the lock").insert(id);
+    }
+}
+
+/// Where a staged file lies in the target.
+pub(super) fn path_of(staged: Staged) -> Vec<u8> {
+    match staged {
+        Staged::Content(id) => content_path(id),
+        Staged::Made(number) => join(MADE, number.to_string().as_bytes()),
     }
 }
 

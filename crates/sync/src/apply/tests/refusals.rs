@@ -20,7 +20,7 @@ fn check(host: &Host, applied: &Tree, wanted: &Tree, expected: &[Problem]) -> Re
     let (_, plan) = host.plan(&ready, applied, wanted).unwrap();
     assert_eq!(plan.problems, expected);
     if !expected.is_empty() {
-        let refused = ready.begin(&plan, wanted.version(), Stamp::new(b"stamp").unwrap()).unwrap_err();
+        let refused = ready.begin(plan, wanted.version(), Stamp::new(b"stamp").unwrap()).unwrap_err();
         assert!(matches!(refused, ApplyError::Refused(_)), "{refused}");
         assert!(!host.state.join("journal").exists());
     }

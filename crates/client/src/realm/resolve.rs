@@ -239,7 +239,8 @@ impl Realm {
         let evidence = Evidence::decode(&bytes).map_err(|error| {
             Asked::of_network(
                 Failure::new(Exit::Network, error)
-                    .context(format!("{} does not answer as a smart-sync server does", remote.base())),
+                    .context(format!("{} does not answer as a smart-sync server does", remote.base()))
+                    .hint("check the address: something else, such as a proxy, may answer in the server's place"),
             )
         })?;
         let Some(full) = evidence.complete(kept.as_ref()) else {

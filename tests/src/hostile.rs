@@ -23,7 +23,7 @@ pub use tree::{RawEntry, Tree, TreeBuilder, World, page};
 /// Nobody asks for more.
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
 /// How long a trickling server waits for the client to go away before it sends its next byte.
-const TRICKLE_PAUSE: Duration = Duration::from_millis(250);
+const TRICKLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,12 +45,10 @@ pub enum Reply {
     Status(u16, &'static str),
     /// Sends a head, without the empty line at its end, and a body, and closes the connection.
     Raw(String, Vec<u8>),
-    /// Sends a head and then zeros, until the client goes away.
+    /// Sends a head, or the beginning of one, and then the same letter until the client goes away.
     Endless(String),
-    /// Sends a head and then a byte now and then, until the client goes away.
+    /// Sends a head, or the beginning of one, and then a letter now and then until the client goes away.
     Trickle(String),
-    /// Begins a head that never ends, with a byte now and then.
-    TrickleHead,
     /// Closes the connection without a word.
     Close,
 }
@@ -198,18 +196,14 @@ fn send(mut client: &TcpStream, request: &Request, reply: Reply) -> io::Result<(
             client.write_all(&body)
         }
         Reply::Endless(head) => {
-            client.write_all(format!("{head}\r\n\r\n").as_bytes())?;
-            let zeros = vec![0; 64 * 1024];
+            client.write_all(head.as_bytes())?;
+            let letters = vec![b'x'; 64 * 1024];
             loop {
-                client.write_all(&zeros)?;
+                client.write_all(&letters)?;
             }
         }
         Reply::Trickle(head) => {
-            client.write_all(format!("{head}\r\n\r\n").as_bytes())?;
-            trickle(client)
-        }
-        Reply::TrickleHead => {
-            client.write_all(b"HTTP/1.1 200 OK\r\nX: ")?;
+            client.write_all(head.as_bytes())?;
             trickle(client)
         }
         Reply::Close => Ok(()),
@@ -223,11 +217,11 @@ fn send_whole(mut client: &TcpStream, head: &str, body: &[u8]) -> io::Result<()>
     client.write_all(body)
 }
 
-/// Sends a byte whenever the client has waited for a while, until it goes away.
+/// Sends a letter whenever the client has waited for a while, until it goes away.
 fn trickle(mut client: &TcpStream) -> io::Result<()> {
     client.set_read_timeout(Some(TRICKLE_PAUSE))?;
     loop {
-        client.write_all(b"0")?;
+        client.write_all(b"x")?;
         match client.read(&mut [0]) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
             _ => return Ok(()),

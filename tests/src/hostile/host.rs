@@ -154,6 +154,10 @@ impl Host {
         let mut text = format!("{what}: exit {}\n", finished.code.unwrap_or(-1));
         for line in finished.stderr.lines() {
             let line = line.strip_prefix("[smart-sync ERROR] ").unwrap_or(line);
+            let line = match line.split_once("this machine's time is ") {
+                Some((before, _)) => &format!("{before}this machine's time is NOW"),
+                None => line,
+            };
             let _ = writeln!(text, "    {}", line.trim());
         }
         for (number, url) in self.servers.0.iter().enumerate() {

@@ -9,3 +9,4 @@ mod log;
 mod publications;
 mod roots;
 mod scene;
+mod transport;

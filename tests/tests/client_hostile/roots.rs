@@ -95,6 +95,7 @@ fn roots_that_do_not_follow_are_refused() {
     an endless chain of roots: exit 5
         SERVER1 does not answer as a smart-sync server does
         because: number of roots is 65, over the limit of 64
+        hint: check the address: something else, such as a proxy, may answer in the server's place
 ");
 }
 

@@ -33,6 +33,9 @@ use crate::realm::remote::{Remote, RemoteError};
 const CONNECTIONS: usize = 4;
 /// Frames that are decoded at the same time.
 const FRAMES: usize = 4;
+/// What to do about bytes that are not what was signed.
+pub(super) const DAMAGED_HINT: &str =
+    "another mirror may have it unharmed; the server's operator should run `smart-sync-server check`";
 /// How often a range is asked for, over all servers.
 const ATTEMPTS: usize = 4;
 
@@ -176,13 +179,14 @@ pub(crate) fn decode(
     let pack = map.packs[frame.pack as usize].id;
     let raw = decode_raw(frame.codec, &stored, frame.raw).map_err(|reason| {
         Failure::message(Exit::Refused, format!("a frame of pack {pack} is not what was announced: {reason}"))
-            .hint("another mirror may have it unharmed; the server's operator should run `smart-sync-server check`")
+            .hint(DAMAGED_HINT)
     })?;
     plan.chunks_of(index)
         .map(|(chunk, places)| {
             let bytes = raw.slice(chunk.start as usize..(chunk.start + chunk.length) as usize);
             let verified = VerifiedObject::verify(ObjectKey::chunk(chunk.id), bytes)
-                .map_err(|error| Failure::new(Exit::Refused, error).context(format!("in pack {pack}")))?;
+                .map_err(|error| Failure::new(Exit::Refused, error).context(format!("in pack {pack}")))
+                .map_err(|failure| failure.hint(DAMAGED_HINT))?;
             Ok((verified.into_bytes(), places.to_vec()))
         })
         .collect()

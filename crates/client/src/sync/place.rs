@@ -114,6 +114,7 @@ impl From<ApplyError> for Failure {
             _ => Exit::General,
         };
         let hint = match (&error, error.io_kind()) {
+            (ApplyError::WrongContent { .. }, _) => Some(super::fetch::DAMAGED_HINT),
             (ApplyError::Locked(_), _) => Some("wait for it to end, and run this again"),
             (_, Some(std::io::ErrorKind::StorageFull)) => {
                 Some("make room; the next run goes on with what is here already")

@@ -16,13 +16,16 @@ use super::Surroundings;
 use super::fetch::Fetcher;
 use super::pages::Pages;
 use super::place::{Label, Place};
-use super::session::{Outcome, Session, Wanted, by_content, is_same};
+use super::session::{Outcome, Session, Wanted, by_content};
 use crate::failure::{Exit, Failure};
 use crate::realm::remote::Remote;
 use crate::realm::resolve::{Realm, RealmOptions, Resolved, now};
 use crate::realm::trust_store::TrustStore;
 use crate::settings::{SyncMode, SyncSettings, TreeSource};
 use indicatif::HumanBytes;
+
+/// What to do about a version that is not there any more.
+const COLLECTED_HINT: &str = "choose another ref with --ref, or ask whoever runs the server";
 
 /// Brings a target to a ref of a channel.
 pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
@@ -158,8 +161,12 @@ impl Run<'_> {
             return Ok((wanted, FetchMap::default()));
         }
         let Rebuilt { pages, summary, fidelity, map } = self.rebuild(base, session)?;
-        if summary.entries != publication.content.entries || summary.bytes != publication.content.bytes {
-            return Err(Failure::message(Exit::Refused, "the publication counts its tree wrongly"));
+        let content = publication.content;
+        if (summary.root_length, summary.entries, summary.bytes)
+            != (signed.bytes, content.entries, content.bytes)
+        {
+            return Err(Failure::message(Exit::Refused, "the publication counts its tree wrongly")
+                .hint("nothing was changed; tell whoever publishes it"));
         }
         if let Some(expected) = self.settings.policy.fidelity
             && !expected.is(fidelity)
@@ -197,7 +204,7 @@ impl Run<'_> {
         }
         Err(last.unwrap_or_else(|| {
             Failure::message(Exit::Network, "no server has the tree of this version any more")
-                .hint("choose another ref, or ask whoever runs the server")
+                .hint(COLLECTED_HINT)
         }))
     }
 
@@ -228,7 +235,7 @@ impl Run<'_> {
         let from = from.filter(|_| fidelity == session.fidelity());
         let (pages, summary) =
             session.pages.edited(from, fidelity, delta.edits).map_err(|error| refused(error.into()))?;
-        if !is_same(&summary, signed.id, signed.bytes) {
+        if summary.id != signed.id {
             let text = format!("it leads to manifest {}, and {} was signed", summary.id, signed.id);
             return Err(refused(Failure::message(Exit::Refused, text)));
         }
@@ -284,10 +291,9 @@ impl Run<'_> {
         }
         for need in needs {
             if !stage.has(&need.content)? {
-                return Err(Failure::message(
-                    Exit::Network,
-                    format!("no server has content {}; the version may have been collected", need.content.id),
-                ));
+                let text =
+                    format!("no server has content {}; the version may have been collected", need.content.id);
+                return Err(Failure::message(Exit::Network, text).hint(COLLECTED_HINT));
             }
         }
         Ok(())

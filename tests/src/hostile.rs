@@ -28,12 +28,16 @@ const TRICKLE_PAUSE: Duration = Duration::from_secs(1);
 /// What a client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
+    /// The method.
+    pub method: String,
     /// The path, without the query.
     pub path: String,
     /// The query; empty if there is none.
     pub query: String,
     /// The range of bytes that is asked for.
     pub range: Option<Range<usize>>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 /// What a server does with a request.
@@ -43,6 +47,8 @@ pub enum Reply {
     Ok(Vec<u8>),
     /// Refuses with a status and a line of text.
     Status(u16, &'static str),
+    /// Sends these bytes, the head of an answer included, and closes the connection.
+    Whole(Vec<u8>),
     /// Sends a head, without the empty line at its end, and a body, and closes the connection.
     Raw(String, Vec<u8>),
     /// Sends a head, or the beginning of one, and then the same letter until the client goes away.
@@ -63,6 +69,25 @@ impl Reply {
     pub fn redirect(to: &str) -> Self {
         Self::Raw(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0"), Vec::new())
     }
+}
+
+/// Asks the real server at `address`, `HOST:PORT`, and passes its answer on.
+pub fn forward(address: &str, request: &Request) -> io::Result<Reply> {
+    let mut server = TcpStream::connect(address)?;
+    let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+    let range = request
+        .range
+        .as_ref()
+        .map_or_else(String::new, |range| format!("Range: bytes={}-{}\r\n", range.start, range.end - 1));
+    let (method, length) = (&request.method, request.body.len());
+    let head = format!(
+        "{method} {}{query} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{range}\r\n",
+        request.path
+    );
+    server.write_all(&[head.as_bytes(), &request.body].concat())?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    Ok(Reply::Whole(answer))
 }
 
 type Behaviour = dyn Fn(&Request) -> Reply + Send + Sync;
@@ -170,14 +195,16 @@ fn read_request(client: &TcpStream) -> io::Result<Option<Request>> {
         }
     }
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
-    let Some(target) = first.split(' ').nth(1) else { return Ok(None) };
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut body = Vec::new();
+    reader.by_ref().take(length).read_to_end(&mut body)?;
+    let mut words = first.split(' ').map(str::to_owned);
+    let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let range = headers.get("range").and_then(|range| {
         let (start, last) = range.strip_prefix("bytes=")?.split_once('-')?;
         Some(start.parse().ok()?..last.parse::<usize>().ok()? + 1)
     });
-    Ok(Some(Request { path: path.to_owned(), query: query.to_owned(), range }))
+    Ok(Some(Request { method, path: path.to_owned(), query: query.to_owned(), range, body }))
 }
 
 fn send(mut client: &TcpStream, request: &Request, reply: Reply) -> io::Result<()> {
@@ -191,6 +218,7 @@ fn send(mut client: &TcpStream, request: &Request, reply: Reply) -> io::Result<(
             _ => send_whole(client, "HTTP/1.1 200 OK", &body),
         },
         Reply::Status(status, text) => send_whole(client, &format!("HTTP/1.1 {status} x"), text.as_bytes()),
+        Reply::Whole(answer) => client.write_all(&answer),
         Reply::Raw(head, body) => {
             client.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes())?;
             client.write_all(&body)

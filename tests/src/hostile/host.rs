@@ -100,16 +100,21 @@ impl Host {
     pub fn sync_with(&self, arguments: &[&str]) -> Finished {
         let target = self.target();
         let target = target.to_str().expect("paths of the tests are text");
-        self.run(&[&["--target", target][..], arguments].concat())
+        self.ask(&[&["--target", target][..], arguments].concat())
     }
 
-    /// Runs the client about the channel, with a bound on its memory.
+    /// Runs the client about the channel.
+    pub fn ask(&self, arguments: &[&str]) -> Finished {
+        self.run(&[arguments, &["--channel", CHANNEL]].concat())
+    }
+
+    /// Runs the client, with a bound on its memory.
     pub fn run(&self, arguments: &[&str]) -> Finished {
         let client = self.environment.client();
         let mut command = self.environment.command("sh");
         command.args(["-c", &format!("ulimit -d {MEMORY_KIB_MAX} && exec \"$0\" \"$@\"")]);
         command.arg(client.get_program()).args(arguments);
-        command.args(["--channel", CHANNEL, "--config"]).arg(self.environment.configuration_file());
+        command.arg("--config").arg(self.environment.configuration_file());
         for (name, value) in client.get_envs() {
             command.env(name, value.unwrap_or_default());
         }

@@ -165,6 +165,7 @@ impl TreeBuilder {
             entries: self.entries.len() as u64,
             bytes: self.entries.iter().fold(0, |sum, entry| entry.size.wrapping_add(sum)),
             delta: zstd::encode_all(&delta[..], 3).expect("bytes in memory are compressed"),
+            map: self.map.encode(),
             pages: pages.into_iter().map(|(id, page)| (id.to_string(), page)).collect(),
             pack: (pack_id.to_string(), self.pack),
         }
@@ -235,6 +236,8 @@ pub struct Tree {
     pub bytes: u64,
     /// The delta from nothing.
     pub delta: Vec<u8>,
+    /// Where its contents lie.
+    pub map: Vec<u8>,
     /// Its pages by their names.
     pub pages: BTreeMap<String, Vec<u8>>,
     /// The name of its pack, and the bytes.
@@ -271,6 +274,7 @@ impl World {
                 let tree = self.trees.iter().find(|tree| tree.pack.0 == pack);
                 found(tree.map(|tree| &tree.pack.1))
             }
+            ["v1", "locate"] => found(self.trees.last().map(|tree| &tree.map)),
             ["page", page] => found(self.trees.iter().find_map(|tree| tree.pages.get(page))),
             _ => absent(),
         }

@@ -5,7 +5,10 @@
 //! were, byte for byte, and not to stand in the way of the honest answer that comes after.
 
 mod checkpoints;
+mod contents;
 mod log;
+mod moving;
+mod names;
 mod publications;
 mod roots;
 mod scene;

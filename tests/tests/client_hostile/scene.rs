@@ -4,7 +4,8 @@ use smart_sync_sync::evidence::{Evidence, FullEvidence};
 use smart_sync_sync::record::Publication;
 use smart_sync_sync::testing::{TestRealm, main_branch};
 use smart_sync_tests::hostile::{
-    Host, HostileServer, Tree, TreeBuilder, World, at, evidence, honest_realm, name_tree, publish, question,
+    Host, HostileServer, Reply, Request, Tree, TreeBuilder, World, at, evidence, honest_realm, name_tree,
+    publish, question,
 };
 
 /// The signers of root documents: two of three.
@@ -102,4 +103,70 @@ pub(crate) fn publish_as(
         name_tree(publication, tree);
         change(publication);
     })
+}
+
+/// A host that follows a publisher who signs whatever a test wants.
+pub(crate) struct Publisher {
+    realm: TestRealm,
+    pub(crate) server: HostileServer,
+    pub(crate) host: Host,
+    /// The size of the log that the host has seen.
+    seen: u64,
+    time: u64,
+}
+
+impl Publisher {
+    /// After an honest publication of a tree, which the host has.
+    pub(crate) fn of(tree: &Tree) -> Self {
+        let realm = honest_realm(tree);
+        let world = World::new(evidence(&realm, 0, at(100)), &[tree]);
+        let server = HostileServer::start(move |request| world.answer(request));
+        let host = Host::new(&server);
+        host.sync().success();
+        Self { seen: realm.size(), realm, server, host, time: 100 }
+    }
+
+    /// Publishes a tree, and returns what an honest server answers from then on.
+    pub(crate) fn publish(&mut self, tree: &Tree) -> World {
+        self.time += 10;
+        publish(&mut self.realm, &main_branch(), tree);
+        self.realm.heads(at(self.time));
+        let world = World::new(evidence(&self.realm, self.seen, at(self.time)), &[tree]);
+        // Whatever the tree is: it was signed by those who may, so that the host knows of it from now on.
+        self.seen = self.realm.size();
+        world
+    }
+
+    /// Publishes a tree that has to be refused with this status, and returns what the host said.
+    #[track_caller]
+    pub(crate) fn attack(&mut self, what: &str, code: i32, tree: &Tree) -> String {
+        self.attack_with(what, code, tree, |_| None)
+    }
+
+    /// The same, with some answers that are not honest.
+    #[track_caller]
+    pub(crate) fn attack_with(
+        &mut self,
+        what: &str,
+        code: i32,
+        tree: &Tree,
+        lie: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
+    ) -> String {
+        let world = self.publish(tree);
+        self.server.set(move |request| lie(request).unwrap_or_else(|| world.answer(request)));
+        let said = self.host.keeps_target(what, code);
+        assert!(said.contains("    hint: "), "it says what to do: {said}");
+        let said = said.replace(&tree.id.to_string(), "MANIFEST").replace(&tree.pack.0, "PACK");
+        said.lines()
+            .filter(|line| !line.contains("hint: "))
+            .fold(String::new(), |said, line| said + line + "\n")
+    }
+
+    /// Publishes a sound tree, which the host has to take.
+    #[track_caller]
+    pub(crate) fn recovers(&mut self, tree: &Tree) {
+        let world = self.publish(tree);
+        self.server.set(move |request| world.answer(request));
+        self.host.sync().success();
+    }
 }

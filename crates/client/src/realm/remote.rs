@@ -29,6 +29,10 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// The most bytes of an error's text that are read.
 const ERROR_BYTES_MAX: usize = 4096;
 
+/// What to do about an answer that no server of ours gives.
+pub(super) const OTHER_ANSWER_HINT: &str =
+    "check the address: something else, such as a proxy, may answer in the server's place";
+
 /// Why a server could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {

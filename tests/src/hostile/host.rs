@@ -41,6 +41,11 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// Whether there is nothing to lose yet.
+    pub fn is_empty(&self) -> bool {
+        self.target.is_empty() && self.trust.is_empty()
+    }
+
     /// Whether the target is the same, whatever became of trust.
     pub fn has_same_target(&self, other: &Self) -> bool {
         self.target == other.target
@@ -55,8 +60,14 @@ impl Host {
 
     /// A machine with this trust.
     pub fn trusting(state: &TrustState, servers: impl Into<Servers>) -> Self {
-        let host = Self { environment: TestEnvironment::new(), servers: servers.into() };
+        let host = Self::stranger(servers);
         host.set_trust(&state.to_text());
+        host
+    }
+
+    /// A machine that trusts nobody yet.
+    pub fn stranger(servers: impl Into<Servers>) -> Self {
+        let host = Self { environment: TestEnvironment::new(), servers: servers.into() };
         // Proofs of any age will do: those of the tests are from 2020.
         host.configure("max-age = \"40000d\"", "");
         host

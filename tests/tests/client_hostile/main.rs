@@ -9,6 +9,7 @@ mod contents;
 mod log;
 mod moving;
 mod names;
+mod notes;
 mod publications;
 mod roots;
 mod scene;

@@ -30,7 +30,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 const ERROR_BYTES_MAX: usize = 4096;
 
 /// What to do about an answer that no server of ours gives.
-pub(super) const OTHER_ANSWER_HINT: &str =
+pub const OTHER_ANSWER_HINT: &str =
     "check the address: something else, such as a proxy, may answer in the server's place";
 
 /// Why a server could not be asked.

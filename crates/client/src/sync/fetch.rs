@@ -24,7 +24,7 @@ use smart_sync_sync::wire::fetch_map::{ContentParts, FetchMap};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{DAMAGED_HINT, Exit, Failure};
 use crate::interrupt::{Interrupt, interrupted};
 use crate::output::Progress;
 use crate::realm::remote::{Remote, RemoteError};
@@ -33,9 +33,6 @@ use crate::realm::remote::{Remote, RemoteError};
 const CONNECTIONS: usize = 4;
 /// Frames that are decoded at the same time.
 const FRAMES: usize = 4;
-/// What to do about bytes that are not what was signed.
-pub(super) const DAMAGED_HINT: &str =
-    "another mirror may have it unharmed; the server's operator should run `smart-sync-server check`";
 /// How often a range is asked for, over all servers.
 const ATTEMPTS: usize = 4;
 

@@ -7,6 +7,7 @@
 mod checkpoints;
 mod contents;
 mod log;
+mod look;
 mod moving;
 mod names;
 mod notes;

@@ -10,6 +10,7 @@
 
 pub mod environment;
 pub mod git;
+pub mod hostile;
 pub mod http;
 pub mod program;
 pub mod proxy;

@@ -30,12 +30,25 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// The most bytes of an error's text that are read.
 const ERROR_BYTES_MAX: usize = 4096;
 
+/// What to do about an answer that no server of ours gives.
+pub const OTHER_ANSWER_HINT: &str =
+    "check the address: something else, such as a proxy, may answer in the server's place";
+
 /// Why a server could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// There was no connection, or it broke.
     #[error("{url} could not be reached")]
     Network {
+        /// What was asked for.
+        url: String,
+        /// What happened.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer ends before its end.
+    #[error("the answer of {url} broke off")]
+    Broken {
         /// What was asked for.
         url: String,
         /// What happened.
@@ -75,7 +88,7 @@ pub enum RemoteError {
         reason: String,
     },
     /// The server says no.
-    #[error("{url} answered {status}: {text}")]
+    #[error("{url} answered {status}{}{text}", if text.is_empty() { "" } else { ": " })]
     Status {
         /// What was asked for.
         url: String,
@@ -98,7 +111,9 @@ impl RemoteError {
     /// Whether the same request may succeed a little later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Network { .. } | Self::Stalled { .. } | Self::Unanswered { .. } => true,
+            Self::Network { .. } | Self::Broken { .. } | Self::Stalled { .. } | Self::Unanswered { .. } => {
+                true
+            }
             Self::Status { status, .. } => matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504),
             Self::TooLong { .. } | Self::Wrong { .. } => false,
         }
@@ -116,7 +131,9 @@ impl From<RemoteError> for Failure {
             }
             Some(StatusCode::CONFLICT) => (Exit::General, None),
             Some(StatusCode::UNPROCESSABLE_ENTITY) => (Exit::Refused, None),
-            Some(_) => (Exit::Network, None),
+            Some(_) => {
+                (Exit::Network, Some("check the address; try again later, or another mirror with --server"))
+            }
             None => {
                 (Exit::Network, Some("check the address and the network; what was received so far is kept"))
             }
@@ -333,7 +350,7 @@ impl Remote {
                 }
                 return Err(RemoteError::Stalled { url: self.shown(path), seconds: self.stall.as_secs() });
             };
-            let piece = piece.map_err(|source| RemoteError::Network { url: self.shown(path), source })?;
+            let piece = piece.map_err(|source| RemoteError::Broken { url: self.shown(path), source })?;
             let Some(piece) = piece else { return Ok(bytes.freeze()) };
             if (bytes.len() + piece.len()) as u64 > limit {
                 return Err(too_long());

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use super::assembly::{Assembly, is_in_order};
 use super::former::FormerVersions;
 use super::session::Needs;
-use crate::failure::{Exit, Failure};
+use crate::failure::{DAMAGED_HINT, Exit, Failure};
 use crate::interrupt::{Interrupt, interrupted};
 use crate::output::Progress;
 use crate::realm::remote::{Remote, RemoteError};
@@ -103,20 +103,39 @@ impl Fetcher<'_> {
             Assembly::new(&plan, &former, &resumed, self.needs, self.stage, self.spool_directory);
         let mut ranges = self.download(&plan);
         for range in plan.ranges() {
-            let bytes = ranges.blocking_recv().unwrap_or_else(|| Err(interrupted()))?;
+            let mut bytes = ranges.blocking_recv().unwrap_or_else(|| Err(interrupted()))?;
             if self.interrupt.is_requested() {
                 return Err(interrupted());
             }
             for frames in range.frames.chunks(FRAMES) {
-                let decoded: Vec<_> =
-                    frames.par_iter().map(|frame| decode(&plan, range, *frame, &bytes)).collect();
+                let decoded = match decode_all(&plan, range, frames, &bytes) {
+                    Ok(decoded) => decoded,
+                    Err(failure) => {
+                        bytes = self.fetch_again(&plan, range, failure)?;
+                        decode_all(&plan, range, frames, &bytes)?
+                    }
+                };
                 for chunks in decoded {
-                    assembly.take(chunks?)?;
+                    assembly.take(chunks)?;
                 }
             }
             progress.advance(range.length());
         }
         assembly.finish()
+    }
+
+    /// Asks the other servers for a range that did not hold what it should, until one has it unharmed.
+    fn fetch_again(&self, plan: &FetchPlan, range: &PackRange, failure: Failure) -> Result<Bytes, Failure> {
+        let path = format!("pack/{}", plan.map().packs[range.pack as usize].id);
+        for remote in self.remotes.iter().skip(1) {
+            let asked = async { Ok(remote.get_range(&path, range.bytes.start, range.bytes.end).await) };
+            if let Ok(bytes) = self.runtime.block_on(self.interrupt.guard(asked))?
+                && decode_all(plan, range, &range.frames, &bytes).is_ok()
+            {
+                return Ok(bytes);
+            }
+        }
+        Err(failure)
     }
 
     /// Asks for the ranges; they come out in their order.
@@ -170,6 +189,16 @@ pub(crate) async fn get_range(
 /// A chunk that is what it should be, and the places it goes to.
 pub(crate) type Placed = (Bytes, Vec<Destination>);
 
+/// The wanted chunks of several frames of a range.
+fn decode_all(
+    plan: &FetchPlan,
+    range: &PackRange,
+    frames: &[usize],
+    bytes: &Bytes,
+) -> Result<Vec<Vec<Placed>>, Failure> {
+    frames.par_iter().map(|frame| decode(plan, range, *frame, bytes)).collect()
+}
+
 /// The chunks of a frame of a range that are wanted, each compared with its id.
 pub(crate) fn decode(
     plan: &FetchPlan,
@@ -184,13 +213,14 @@ pub(crate) fn decode(
     let pack = map.packs[frame.pack as usize].id;
     let raw = decode_raw(frame.codec, &stored, frame.raw).map_err(|reason| {
         Failure::message(Exit::Refused, format!("a frame of pack {pack} is not what was announced: {reason}"))
-            .hint("another mirror may have it unharmed; the server's operator should run `smart-sync-server check`")
+            .hint(DAMAGED_HINT)
     })?;
     plan.chunks_of(index)
         .map(|(chunk, places)| {
             let bytes = raw.slice(chunk.start as usize..(chunk.start + chunk.length) as usize);
             let verified = VerifiedObject::verify(ObjectKey::chunk(chunk.id), bytes)
-                .map_err(|error| Failure::new(Exit::Refused, error).context(format!("in pack {pack}")))?;
+                .map_err(|error| Failure::new(Exit::Refused, error).context(format!("in pack {pack}")))
+                .map_err(|failure| failure.hint(DAMAGED_HINT))?;
             Ok((verified.into_bytes(), places.to_vec()))
         })
         .collect()

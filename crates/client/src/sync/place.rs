@@ -13,7 +13,7 @@ use smart_sync_sync::apply::run::Target;
 use smart_sync_sync::apply::step::Steps;
 use smart_sync_sync::apply::tree_dir::RootLink;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{DAMAGED_HINT, Exit, Failure};
 
 /// What is noted of a version of a target, beside its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -114,6 +114,7 @@ impl From<ApplyError> for Failure {
             _ => Exit::General,
         };
         let hint = match (&error, error.io_kind()) {
+            (ApplyError::WrongContent { .. }, _) => Some(DAMAGED_HINT),
             (ApplyError::Locked(_), _) => Some("wait for it to end, and run this again"),
             (_, Some(std::io::ErrorKind::StorageFull)) => {
                 Some("make room; the next run goes on with what is here already")

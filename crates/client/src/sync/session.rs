@@ -8,9 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use smart_sync_store::content::name_content;
 use smart_sync_store::id::{ContentId, ManifestId};
-use smart_sync_store::manifest::{
-    Content, Entry, Fidelity, FileTime, GitMode, Manifest, ManifestSummary, TreePath,
-};
+use smart_sync_store::manifest::{Content, Entry, Fidelity, FileTime, GitMode, Manifest, TreePath};
 use smart_sync_sync::apply::lock::Holder;
 use smart_sync_sync::apply::plan::{ApplyPlan, Need, PlanInput, Policy, plan};
 use smart_sync_sync::apply::preflight::preflight;
@@ -283,11 +281,6 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether a summary of a manifest is the one that was signed.
-pub fn is_same(summary: &ManifestSummary, manifest: ManifestId, root_length: u64) -> bool {
-    summary.id == manifest && summary.root_length == root_length
-}
-
 fn tell_recovery(recovery: &Recovery, place: &Place, output: &Output) {
     match recovery {
         Recovery::Nothing => {}
@@ -322,6 +315,7 @@ fn refused(plan: &ApplyPlan) -> Failure {
         lines.push(format!("and {} more", plan.problems.len() - PROBLEMS_SHOWN));
     }
     Failure::message(exit, lines.join("; "))
+        .hint("repair what is named here, or choose another ref with --ref")
 }
 
 fn allowed(policy: &TargetPolicy) -> Result<Policy, Failure> {

@@ -15,6 +15,8 @@ use std::borrow::Borrow;
 use smart_sync_store::manifest::entry::{Content, Entry, FileTime, Node};
 use smart_sync_store::manifest::path::{Shown, TreePath};
 
+pub(super) use check::NAME_BYTES_MAX;
+
 use super::error::ApplyError;
 use super::metadata::{Metadata, Owners};
 use super::scan::{Excluded, Scan};

@@ -13,7 +13,7 @@ use smart_sync_store::manifest::entry::{Entry, Node};
 use smart_sync_store::manifest::path::TreePath;
 
 use super::error::ApplyError;
-use super::plan::{ApplyPlan, Change, Displaced, Problem};
+use super::plan::{ApplyPlan, Change, Displaced, NAME_BYTES_MAX, Problem};
 use super::stage::STAGE;
 use super::stat::FileKind;
 use super::tree_dir::TreeDir;
@@ -68,7 +68,8 @@ fn room(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
     }
     let actions = plan.actions.iter().filter(|action| is_made(&action.change));
     let too_long = actions.filter_map(|action| {
-        let is_long = |name: &[u8]| name.len() as u64 > found.f_namemax;
+        // What is too long everywhere is a problem of the plan already.
+        let is_long = |name: &[u8]| name.len() as u64 > found.f_namemax && name.len() <= NAME_BYTES_MAX;
         action
             .path
             .split(|byte| *byte == b'/')

@@ -92,7 +92,11 @@ impl<'a> Session<'a> {
         tell_recovery(&recovery, place, output);
         let applied = ready.target().applied()?;
         let pages = match &applied {
-            Some(version) => Pages::load(&place.state, version.manifest())?,
+            Some(version) => {
+                // A run that was killed or completed later has left those of the version before.
+                Pages::discard_others(&place.state, version.manifest())?;
+                Pages::load(&place.state, version.manifest())?
+            }
             None => Pages::default(),
         };
         Ok(Self { place, ready, exclusions, allows: allowed(policy)?, validation, output, applied, pages })

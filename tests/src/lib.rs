@@ -10,19 +10,24 @@
 
 pub mod environment;
 pub mod git;
+pub mod host;
 pub mod http;
+pub mod noise;
 pub mod program;
 pub mod proxy;
 pub mod publisher;
 pub mod server;
 pub mod skip;
 pub mod snapshot;
+pub mod strace;
 
 pub use environment::TestEnvironment;
 pub use git::Repository;
+pub use host::{Host, Saved};
 pub use program::Finished;
 pub use proxy::{CountingProxy, Totals};
 pub use publisher::Publisher;
 pub use server::{Realm, Server};
 pub use skip::skipped;
 pub use snapshot::Snapshot;
+pub use strace::Strace;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::environment::TestEnvironment;
 use crate::program::{self, Finished};
-use crate::server::Realm;
+use crate::server::{Realm, Server};
 use crate::snapshot::Snapshot;
 
 /// A host that follows [`CHANNEL`](Self::CHANNEL).
@@ -32,6 +32,18 @@ impl<'environment> Host<'environment> {
     /// The machine that all of it is on.
     pub const fn environment(&self) -> &'environment TestEnvironment {
         self.environment
+    }
+
+    /// Ends the server with `end`, and starts it again.
+    #[must_use]
+    pub fn restart(self, end: impl FnOnce(Server)) -> Self {
+        Self { realm: self.realm.restart(self.environment, end), ..self }
+    }
+
+    /// Starts the server again where it was, once it is dead.
+    #[must_use]
+    pub fn restart_at_its_address(self) -> Self {
+        Self { realm: self.realm.restart_at_its_address(self.environment), ..self }
     }
 
     /// What is published: the directory `tree`.

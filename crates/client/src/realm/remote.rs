@@ -115,6 +115,10 @@ impl From<RemoteError> for Failure {
             }
             Some(StatusCode::CONFLICT) => (Exit::General, None),
             Some(StatusCode::UNPROCESSABLE_ENTITY) => (Exit::Refused, None),
+            Some(StatusCode::INSUFFICIENT_STORAGE) => (
+                Exit::Network,
+                Some("whoever runs the server has to make room; what it has already is not sent again"),
+            ),
             Some(_) => (Exit::Network, None),
             None => {
                 (Exit::Network, Some("check the address and the network; what was received so far is kept"))

@@ -113,17 +113,8 @@ impl From<ApplyError> for Failure {
             (ApplyError::WrongContent { .. }, _) => Exit::Refused,
             _ => Exit::General,
         };
-        let hint = match (&error, error.io_kind()) {
-            (ApplyError::Locked(_), _) => Some("wait for it to end, and run this again"),
-            (_, Some(std::io::ErrorKind::StorageFull)) => {
-                Some("make room; the next run goes on with what is here already")
-            }
-            _ => None,
-        };
+        let is_locked = matches!(error, ApplyError::Locked(_));
         let failure = Self::new(exit, error);
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        if is_locked { failure.hint("wait for it to end, and run this again") } else { failure }
     }
 }

@@ -136,12 +136,15 @@ impl Saved {
     }
 }
 
-/// Makes one directory a copy of another. What is copied may be absent: then so is the copy.
+/// Makes one directory a copy of another. It stays the same directory, which may be a mounted file system.
 fn replace(from: &Path, to: &Path) {
-    if to.exists() {
-        fs::remove_dir_all(to).unwrap_or_else(|error| panic!("removing {}: {error}", to.display()));
+    fs::create_dir_all(to).unwrap_or_else(|error| panic!("making {}: {error}", to.display()));
+    for entry in fs::read_dir(to).expect("it was made").map_while(Result::ok) {
+        let removed = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),
+            _ => fs::remove_file(entry.path()),
+        };
+        removed.unwrap_or_else(|error| panic!("removing {}: {error}", entry.path().display()));
     }
-    if from.exists() {
-        program::run(Command::new("cp").arg("--archive").arg(from).arg(to)).success();
-    }
+    program::run(Command::new("cp").arg("--archive").arg(from.join(".")).arg(to)).success();
 }

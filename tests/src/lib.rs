@@ -18,8 +18,10 @@ pub mod proxy;
 pub mod publisher;
 pub mod server;
 pub mod skip;
+pub mod small_disk;
 pub mod snapshot;
 pub mod strace;
+pub mod update;
 
 pub use environment::TestEnvironment;
 pub use git::Repository;
@@ -29,5 +31,7 @@ pub use proxy::{CountingProxy, Totals};
 pub use publisher::Publisher;
 pub use server::{Realm, Server};
 pub use skip::skipped;
+pub use small_disk::SmallDisk;
 pub use snapshot::Snapshot;
 pub use strace::Strace;
+pub use update::Update;

@@ -43,6 +43,31 @@ impl<'environment> Strace<'environment> {
         count_calls(&String::from_utf8_lossy(&text))
     }
 
+    /// Runs a command to its end, and returns how many calls of each kind it made on each file or directory below
+    /// the machine's root. Those on a path are made by one thread, where nothing writes to it twice at a time.
+    #[track_caller]
+    pub fn count_on_paths(&self, command: &Command, calls: &[&str]) -> BTreeMap<(String, String), u32> {
+        let trace = format!("trace={}", calls.join(","));
+        program::run(&mut self.command(&["--seccomp-bpf", "-y", "-e", &trace], command)).success();
+        let text = fs::read(self.environment.path("tmp/strace")).expect("strace writes what it saw");
+        let root = self.environment.root().to_str().expect("paths of the tests are text");
+        count_on_paths(&String::from_utf8_lossy(&text), root)
+    }
+
+    /// Runs a command, and lets its `when`-th call of a kind on a path fail with an error such as `ENOSPC`.
+    #[track_caller]
+    pub fn fail_on_path(
+        &self,
+        command: &Command,
+        call: &str,
+        path: &str,
+        when: &str,
+        error: &str,
+    ) -> Finished {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error={error}:when={when}"));
+        program::run(&mut self.command(&["-P", path, "-e", &trace, "-e", &inject], command))
+    }
+
     /// Runs a command, and injects `fault` when a thread makes a call for the `when`-th time; `3+` is the third time
     /// and from then on.
     #[track_caller]
@@ -128,6 +153,20 @@ fn count_calls(trace: &str) -> BTreeMap<String, u32> {
         *known = count.max(*known);
     }
     most
+}
+
+/// The number of calls for each kind and path, from lines such as `11775 fsync(14</PATH>) = 0`.
+fn count_on_paths(trace: &str, root: &str) -> BTreeMap<(String, String), u32> {
+    let mut counts = BTreeMap::new();
+    for line in trace.lines() {
+        let Some((_, rest)) = line.split_once(' ') else { continue };
+        let Some((call, arguments)) = rest.trim_start().split_once('(') else { continue };
+        let path = arguments.split_once('<').and_then(|(_, path)| path.split_once('>')).map(|(path, _)| path);
+        if let Some(path) = path.filter(|path| path.starts_with(root)) {
+            *counts.entry((call.to_owned(), path.to_owned())).or_default() += 1;
+        }
+    }
+    counts
 }
 
 #[cfg(test)]

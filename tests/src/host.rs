@@ -64,8 +64,13 @@ impl<'environment> Host<'environment> {
 
     /// The command that publishes the tree over the network.
     pub fn publish_command(&self) -> Command {
+        self.publish_command_to(self.realm.server().url())
+    }
+
+    /// The same by way of another address.
+    pub fn publish_command_to(&self, url: &str) -> Command {
         let mut command = self.environment.client();
-        command.args(["publish", "tree", "--channel", Self::CHANNEL, "--server", self.realm.server().url()]);
+        command.args(["publish", "tree", "--channel", Self::CHANNEL, "--server", url]);
         command.arg("--key").arg(self.realm.key("publish")).env("SMART_SYNC_TOKEN", self.realm.token());
         command
     }
@@ -77,8 +82,13 @@ impl<'environment> Host<'environment> {
 
     /// The command that brings the target up to date.
     pub fn sync_command(&self) -> Command {
+        self.sync_command_from(self.realm.server().url())
+    }
+
+    /// The same by way of another address.
+    pub fn sync_command_from(&self, url: &str) -> Command {
         let mut command = self.environment.client();
-        command.args(["--channel", Self::CHANNEL, "--server", self.realm.server().url(), "--target"]);
+        command.args(["--channel", Self::CHANNEL, "--server", url, "--target"]);
         command.arg(self.target());
         command
     }

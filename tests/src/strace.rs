@@ -75,7 +75,7 @@ impl<'environment> Strace<'environment> {
         let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}:when={when}"));
         let mut options = vec!["-e", &trace, "-e", &inject];
         // Where only these calls are stopped at, strace gives out errors but forgets the signals.
-        if fault != KILL {
+        if !fault.starts_with("signal=") {
             options.push("--seccomp-bpf");
         }
         program::run(&mut self.command(&options, command))

@@ -10,6 +10,7 @@
 
 pub mod environment;
 pub mod git;
+pub mod github;
 pub mod host;
 pub mod http;
 pub mod noise;
@@ -25,6 +26,7 @@ pub mod update;
 
 pub use environment::TestEnvironment;
 pub use git::Repository;
+pub use github::GithubServer;
 pub use host::{Host, Saved};
 pub use program::Finished;
 pub use proxy::{CountingProxy, Totals};

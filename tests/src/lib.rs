@@ -10,20 +10,31 @@
 
 pub mod environment;
 pub mod git;
+pub mod github;
+pub mod host;
 pub mod hostile;
 pub mod http;
+pub mod noise;
 pub mod program;
 pub mod proxy;
 pub mod publisher;
 pub mod server;
 pub mod skip;
+pub mod small_disk;
 pub mod snapshot;
+pub mod strace;
+pub mod update;
 
 pub use environment::TestEnvironment;
 pub use git::Repository;
+pub use github::GithubServer;
+pub use host::{Host, Saved};
 pub use program::Finished;
 pub use proxy::{CountingProxy, Totals};
 pub use publisher::Publisher;
 pub use server::{Realm, Server};
 pub use skip::skipped;
+pub use small_disk::SmallDisk;
 pub use snapshot::Snapshot;
+pub use strace::Strace;
+pub use update::Update;

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::SystemTime;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What a program that has ended left behind.
 #[derive(Debug, Clone)]
@@ -55,11 +57,63 @@ pub fn run(command: &mut Command) -> Finished {
     let described = describe(command);
     let output =
         command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("starting {described}: {error}"));
+    finished(described, &output)
+}
+
+fn finished(command: String, output: &Output) -> Finished {
     Finished {
-        command: described,
+        command,
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A program that runs; it is killed if the test ends before it does.
+#[derive(Debug)]
+pub struct Running {
+    command: String,
+    child: Option<Child>,
+}
+
+impl Running {
+    /// Starts a command, without standard input.
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Self {
+        let described = describe(command);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap_or_else(|error| panic!("starting {described}: {error}"));
+        Self { command: described, child: Some(child) }
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok());
+        let process = id.and_then(Pid::from_raw).expect("a process that was started has an id");
+        // It may have ended already; whoever waits for it sees how.
+        let _ = kill_process(process, signal);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(mut self) -> Finished {
+        let child = self.child.take().expect("it is only waited for once");
+        let output = child.wait_with_output().unwrap_or_else(|error| panic!("{}: {error}", self.command));
+        finished(std::mem::take(&mut self.command), &output)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

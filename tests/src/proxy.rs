@@ -6,8 +6,8 @@ mod requests;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 pub use requests::RequestCounter;
@@ -58,6 +58,32 @@ struct Shared {
     requests: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
+    sent_gate: Gate,
+    received_gate: Gate,
+}
+
+/// Lets bytes pass up to a number of them.
+#[derive(Debug)]
+struct Gate {
+    max: Mutex<u64>,
+    raised: Condvar,
+}
+
+impl Gate {
+    fn open() -> Self {
+        Self { max: Mutex::new(u64::MAX), raised: Condvar::new() }
+    }
+
+    fn set(&self, max: u64) {
+        *self.max.lock().unwrap_or_else(PoisonError::into_inner) = max;
+        self.raised.notify_all();
+    }
+
+    /// Waits until this many bytes may have passed.
+    fn pass(&self, total: u64) {
+        let max = self.max.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.raised.wait_while(max, |max| total > *max).unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 impl CountingProxy {
@@ -77,6 +103,8 @@ impl CountingProxy {
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            sent_gate: Gate::open(),
+            received_gate: Gate::open(),
         });
         let accepting = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || accept(&listener, &accepting));
@@ -103,6 +131,22 @@ impl CountingProxy {
         }
     }
 
+    /// Holds everything back from the server once clients have sent this much in all.
+    pub fn hold_sent_after(&self, bytes: u64) {
+        self.shared.sent_gate.set(bytes);
+    }
+
+    /// Holds everything back from clients once the server has sent this much in all.
+    pub fn hold_received_after(&self, bytes: u64) {
+        self.shared.received_gate.set(bytes);
+    }
+
+    /// Holds nothing back any longer.
+    pub fn release(&self) {
+        self.shared.sent_gate.set(u64::MAX);
+        self.shared.received_gate.set(u64::MAX);
+    }
+
     /// Returns the totals and begins again at zero.
     pub fn take_totals(&self) -> Totals {
         Totals {
@@ -117,6 +161,7 @@ impl CountingProxy {
 impl Drop for CountingProxy {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
+        self.release();
         // The acceptor looks at the flag after each connection: this is its last one.
         if TcpStream::connect(self.address).is_ok()
             && let Some(acceptor) = self.acceptor.take()
@@ -148,16 +193,18 @@ fn relay(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     std::thread::spawn(move || {
         let mut requests = (up.protocol == Protocol::Http).then(RequestCounter::default);
         copy(client, server, |bytes| {
-            up.sent.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+            let before = up.sent.fetch_add(bytes.len() as u64, Ordering::SeqCst);
             if let Some(requests) = &mut requests {
                 up.requests.fetch_add(requests.feed(bytes), Ordering::SeqCst);
             }
+            up.sent_gate.pass(before + bytes.len() as u64);
         });
     });
     let down = Arc::clone(shared);
     std::thread::spawn(move || {
         copy(server_back, client_back, |bytes| {
-            down.received.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+            let before = down.received.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+            down.received_gate.pass(before + bytes.len() as u64);
         });
     });
     Ok(())
@@ -214,6 +261,24 @@ mod tests {
         let expected = Totals { connections: 1, requests: 0, sent: 4, received: 5 };
         assert_eq!(proxy.take_totals(), expected);
         assert_eq!(proxy.totals(), Totals::default());
+    }
+
+    #[test]
+    fn what_is_held_back_passes_when_it_is_released() {
+        let proxy = CountingProxy::start(&echo().to_string(), Protocol::Other).unwrap();
+        proxy.hold_received_after(2);
+        let mut client = TcpStream::connect(proxy.address()).unwrap();
+        client.write_all(b"ping").unwrap();
+        while proxy.totals().received < 5 {
+            std::thread::yield_now();
+        }
+        client.set_nonblocking(true).unwrap();
+        assert_eq!(client.read(&mut [0; 5]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        client.set_nonblocking(false).unwrap();
+        proxy.release();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"pong!");
     }
 
     #[test]

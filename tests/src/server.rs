@@ -69,6 +69,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Whether it runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// What it has printed on standard error so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -186,6 +191,24 @@ impl Realm {
     /// The running server.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Waits until something else has ended the server.
+    pub fn wait_until_dead(&mut self) {
+        self.server.child.wait().expect("a child that was not waited for can be");
+    }
+
+    /// Starts the server again on its port, once it is dead.
+    #[must_use]
+    pub fn restart_at_its_address(self, environment: &TestEnvironment) -> Self {
+        let mut command = environment.server();
+        command.arg("serve").arg("--data").arg(&self.data).args(["--listen", self.server.address()]);
+        Self { server: Server::start(&mut command), ..self }
+    }
+
+    /// Whether the server runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.server.is_alive()
     }
 
     /// The URL of something on the server; `path` begins without a slash.

@@ -4,6 +4,7 @@
 //! is a wrong argument, a wrong configuration or a fault.
 
 use std::fmt;
+use std::io;
 
 /// How a run ends, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,11 @@ pub struct Failure {
 impl Failure {
     /// An error that ends the run with this status.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Self { exit, error: error.into(), hints: Vec::new() }
+        let error = error.into();
+        // Wherever it was noticed, there is one thing to do about a full disk.
+        let is_full = error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_full));
+        let hints = if is_full { vec![MAKE_ROOM.to_owned()] } else { Vec::new() };
+        Self { exit, error, hints }
     }
 
     /// A failure that no other error caused.
@@ -109,16 +114,23 @@ impl Failure {
     }
 }
 
+/// What to do where there is no room.
+pub const MAKE_ROOM: &str = "make room, and run this again; it goes on with what is here already";
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "exit {}: {:?}, hints: {:?}", self.exit.code(), self.error, self.hints)
     }
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
         let exit = match error.kind() {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Exit::Permission,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Permission,
             _ => Exit::General,
         };
         Self::new(exit, error)
@@ -157,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_outermost_message_comes_first() {
-        let failure = Failure::from(std::io::Error::from(std::io::ErrorKind::PermissionDenied))
+        let failure = Failure::from(io::Error::from(io::ErrorKind::PermissionDenied))
             .context("opening the lock")
             .hint("run it as root");
         assert_eq!(failure.exit(), Exit::Permission);
@@ -165,5 +177,14 @@ mod tests {
         assert_eq!(failure.hints(), ["run it as root"]);
         let repeated = Failure::message(Exit::General, "no").context("it says no").context("asking");
         assert_eq!(repeated.messages().collect::<Vec<_>>(), ["asking", "it says no"]);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_what_to_do_about_wherever_it_was_noticed() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(Failure::from(full()).context("writing a").hints(), [MAKE_ROOM]);
+        let inside = anyhow::Error::from(full()).context("keeping the cache");
+        assert_eq!(Failure::new(Exit::General, inside).hints(), [MAKE_ROOM]);
+        assert!(Failure::from(io::Error::from(io::ErrorKind::NotFound)).hints().is_empty());
     }
 }

@@ -131,6 +131,10 @@ impl From<RemoteError> for Failure {
             }
             Some(StatusCode::CONFLICT) => (Exit::General, None),
             Some(StatusCode::UNPROCESSABLE_ENTITY) => (Exit::Refused, None),
+            Some(StatusCode::INSUFFICIENT_STORAGE) => (
+                Exit::Network,
+                Some("whoever runs the server has to make room; what it has already is not sent again"),
+            ),
             Some(_) => {
                 (Exit::Network, Some("check the address; try again later, or another mirror with --server"))
             }

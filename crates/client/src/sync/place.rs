@@ -113,12 +113,9 @@ impl From<ApplyError> for Failure {
             (ApplyError::WrongContent { .. }, _) => Exit::Refused,
             _ => Exit::General,
         };
-        let hint = match (&error, error.io_kind()) {
-            (ApplyError::WrongContent { .. }, _) => Some(DAMAGED_HINT),
-            (ApplyError::Locked(_), _) => Some("wait for it to end, and run this again"),
-            (_, Some(std::io::ErrorKind::StorageFull)) => {
-                Some("make room; the next run goes on with what is here already")
-            }
+        let hint = match error {
+            ApplyError::WrongContent { .. } => Some(DAMAGED_HINT),
+            ApplyError::Locked(_) => Some("wait for it to end, and run this again"),
             _ => None,
         };
         let failure = Self::new(exit, error);

@@ -6,11 +6,12 @@
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use indicatif::HumanBytes;
 use smart_sync_store::content::name_content;
 use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_store::manifest::{Content, Entry, Fidelity, FileTime, GitMode, Manifest, TreePath};
 use smart_sync_sync::apply::lock::Holder;
-use smart_sync_sync::apply::plan::{ApplyPlan, Need, PlanInput, Policy, plan};
+use smart_sync_sync::apply::plan::{ApplyPlan, Need, PlanInput, Policy, Problem, plan};
 use smart_sync_sync::apply::preflight::preflight;
 use smart_sync_sync::apply::run::{ReadyTarget, Recovery};
 use smart_sync_sync::apply::scan::{Rehash, Scan, ScanOptions, scan};
@@ -23,7 +24,7 @@ use smart_sync_sync::exclude::Exclusions;
 use super::pages::Pages;
 use super::place::{Label, Place};
 use crate::config::Allowed;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, MAKE_ROOM};
 use crate::output::Output;
 use crate::settings::{SyncMode, TargetPolicy, Validation};
 use smart_sync_store::manifest::path::Shown;
@@ -101,7 +102,11 @@ impl<'a> Session<'a> {
         tell_recovery(&recovery, place, output);
         let applied = ready.target().applied()?;
         let pages = match &applied {
-            Some(version) => Pages::load(&place.state, version.manifest())?,
+            Some(version) => {
+                // A run that was killed or completed later has left those of the version before.
+                Pages::discard_others(&place.state, version.manifest())?;
+                Pages::load(&place.state, version.manifest())?
+            }
             None => Pages::default(),
         };
         Ok(Self {
@@ -304,18 +309,29 @@ fn tell_recovery(recovery: &Recovery, place: &Place, output: &Output) {
 }
 
 fn refused(plan: &ApplyPlan) -> Failure {
-    use smart_sync_sync::apply::plan::Problem;
     let is_permission = plan.problems.iter().any(|problem| {
         matches!(problem, Problem::ReadOnly | Problem::NotWritable(_) | Problem::Immutable(_))
     });
     let exit = if is_permission { Exit::Permission } else { Exit::General };
     let mut lines = vec!["this tree cannot be applied here, and nothing was changed".to_owned()];
-    lines.extend(plan.problems.iter().take(PROBLEMS_SHOWN).map(ToString::to_string));
+    lines.extend(plan.problems.iter().take(PROBLEMS_SHOWN).map(|problem| match problem {
+        Problem::Space { needed, free } => format!(
+            "{} are needed and {} are free in the file system of the target",
+            HumanBytes(*needed),
+            HumanBytes(*free)
+        ),
+        problem => problem.to_string(),
+    }));
     if plan.problems.len() > PROBLEMS_SHOWN {
         lines.push(format!("and {} more", plan.problems.len() - PROBLEMS_SHOWN));
     }
-    Failure::message(exit, lines.join("; "))
-        .hint("repair what is named here, or choose another ref with --ref")
+    let failure = Failure::message(exit, lines.join("; "));
+    let lacks_room = |problem: &Problem| matches!(problem, Problem::Space { .. } | Problem::Inodes { .. });
+    failure.hint(if plan.problems.iter().any(lacks_room) {
+        MAKE_ROOM
+    } else {
+        "repair what is named here, or choose another ref with --ref"
+    })
 }
 
 fn allowed(policy: &TargetPolicy) -> Result<Policy, Failure> {

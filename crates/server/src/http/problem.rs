@@ -1,7 +1,11 @@
 //! Answers that are not what was asked for: a status and one line of text.
 
+use std::io;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+
+use smart_sync_store::error::{Fault, StoreError};
 
 use crate::realm::peers::BehindPeer;
 
@@ -33,7 +37,7 @@ pub(crate) enum Problem {
     Behind(BehindPeer),
     /// 503: busy, or stopping.
     Busy(&'static str),
-    /// 500: a fault on this side. The log has the details; the answer does not.
+    /// 507 where the disk is full, else 500: a fault on this side. The log has the details; the answer does not.
     Fault(anyhow::Error),
 }
 
@@ -65,6 +69,10 @@ impl IntoResponse for Problem {
                     "this server was restored from an older backup and signs nothing",
                 )
             }
+            Self::Fault(error) if is_out_of_room(error) => {
+                tracing::error!(error = format!("{error:#}"), "there is no room");
+                (StatusCode::INSUFFICIENT_STORAGE, "the server has no room left on its disk")
+            }
             Self::Fault(error) => {
                 tracing::error!(error = format!("{error:#}"), "a request failed");
                 (StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says how")
@@ -94,5 +102,38 @@ impl IntoResponse for Problem {
             _ => {}
         }
         response
+    }
+}
+
+/// Whether a full disk is what an error goes back to.
+fn is_out_of_room(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let is_full = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
+        let is_full_database =
+            |error: &rusqlite::Error| error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+        cause.downcast_ref().is_some_and(is_full)
+            || cause.downcast_ref().is_some_and(is_full_database)
+            || cause.downcast_ref().is_some_and(|error: &StoreError| error.fault() == Fault::Full)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_faults() {
+        let status = |error: anyhow::Error| Problem::from(error).into_response().status();
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let store = StoreError::Io { operation: "writing", path: "pack".to_owned(), source: full() };
+        let database =
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+        for error in [anyhow::Error::from(full()).context("writing the log"), store.into(), database.into()] {
+            assert_eq!(status(error), StatusCode::INSUFFICIENT_STORAGE);
+        }
+        let other = io::Error::from(io::ErrorKind::NotFound);
+        assert_eq!(status(other.into()), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

@@ -230,16 +230,23 @@ fn read_u32(reader: &mut Reader<'_>, field: &'static str) -> Result<u32, DecodeE
 }
 
 /// Temporary file, fsync, rename, fsync of the directory.
+///
+/// The name of the temporary file is always the same, so that what a killed run left is written over. Two runs on one
+/// source may then write to it at once: the digest shows what they have mixed, and the cache counts as missing.
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}", std::process::id()));
+    temporary.push(".new");
     let written = (|| {
         let mut file = fs::File::create(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        match fs::rename(&temporary, path) {
+            // The other run has put it in place.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => Ok(()),
+            renamed => renamed,
+        }
     })();
     if written.is_err() {
         // The error of the write is the one to report.
@@ -340,5 +347,16 @@ mod tests {
             fs::write(&file, bad).unwrap();
             assert!(ContentCache::load(&file).old_blobs.is_empty());
         }
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_written_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        fs::write(directory.path().join("cache.new"), "a longer text than what is written now".repeat(10))
+            .unwrap();
+        ContentCache::default().save(&path).unwrap();
+        assert!(ContentCache::decode(&fs::read(&path).unwrap()).is_ok());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -24,7 +24,7 @@ fn endless() -> Body {
 
 #[tokio::test]
 async fn the_token_stays_at_home_when_a_redirect_leads_away() {
-    let (server, elsewhere) = (Server::with_everything().await, Server::with_everything().await);
+    let (server, elsewhere) = (Server::with_everything(), Server::with_everything());
     let target = elsewhere.url("");
     server.set_fault(move |asked| {
         if asked.path.contains("/blobs/") {
@@ -42,7 +42,7 @@ async fn the_token_stays_at_home_when_a_redirect_leads_away() {
 
 #[tokio::test]
 async fn a_repository_that_moved_on_the_same_server_is_followed_with_the_token() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let home = server.url("/repos/o/r/");
     server.set_fault(move |asked| {
         let rest = asked.path.strip_prefix("/repos/old/name/")?;
@@ -59,7 +59,7 @@ async fn redirects_in_a_circle_or_into_the_file_system_are_refused() {
         ("/repos/o/r/round", "there are too many redirects"),
         ("file:///etc/passwd", "only http: and https: are followed"),
     ] {
-        let server = Server::with_everything().await;
+        let server = Server::with_everything();
         server.set_fault(move |_| reply(302, &[("location", location)], ""));
         let (exit, message) = Client::new(&server).failure("main").await;
         assert_eq!(exit, Exit::Network);
@@ -71,7 +71,7 @@ async fn redirects_in_a_circle_or_into_the_file_system_are_refused() {
 #[tokio::test]
 async fn bytes_that_are_not_the_file_never_reach_the_sink() {
     for body in ["read me, too\n", "", "read m", "<html>not found</html>"] {
-        let server = Server::with_everything().await;
+        let server = Server::with_everything();
         let readme = server.git(&["rev-parse", "main:README"]);
         server
             .set_fault(move |asked| if asked.path.ends_with(&readme) { reply(200, &[], body) } else { None });
@@ -83,7 +83,7 @@ async fn bytes_that_are_not_the_file_never_reach_the_sink() {
 
 #[tokio::test]
 async fn a_cache_that_lags_once_is_outlasted() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let mut answers = vec![reply(200, &[], "yesterday\n")];
     server
         .set_fault(move |asked| if asked.path.contains("/blobs/") { answers.pop().flatten() } else { None });
@@ -94,7 +94,7 @@ async fn a_cache_that_lags_once_is_outlasted() {
 
 #[tokio::test]
 async fn a_listing_that_is_not_the_tree_is_refused() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     server.set_fault(|asked| {
         if is_git(&asked.path) {
             return reply(404, &[], "");
@@ -125,7 +125,7 @@ async fn names_that_lead_out_of_the_tree_or_into_a_repository_are_refused() {
         git(folder, &["update-ref", "refs/heads/main", commit.trim_end()]);
     };
     for names in [&["..", "x"][..], &[".GIT", "config"], &["a", ".git", "hooks"], &["."]] {
-        let server = Server::start(|folder| nested(folder, names)).await;
+        let server = Server::start(|folder| nested(folder, names));
         let (exit, message) = Client::new(&server).failure("main").await;
         assert_eq!(exit, Exit::Refused, "{names:?}");
         assert!(message.starts_with("the tree holds `"), "{message}");
@@ -134,7 +134,7 @@ async fn names_that_lead_out_of_the_tree_or_into_a_repository_are_refused() {
 
 #[tokio::test]
 async fn a_page_instead_of_an_answer_is_recognised() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     server.set_fault(|asked| {
         if is_git(&asked.path) {
             reply(404, &[], "")
@@ -154,7 +154,7 @@ async fn a_page_instead_of_an_answer_is_recognised() {
 #[tokio::test]
 async fn bodies_without_end_are_cut_off() {
     for headers in [&[JSON][..], &[JSON, ("content-length", "99999999999")]] {
-        let server = Server::with_everything().await;
+        let server = Server::with_everything();
         server.set_fault(move |asked| {
             if is_git(&asked.path) { reply(404, &[], "") } else { reply(200, headers, endless()) }
         });
@@ -163,7 +163,7 @@ async fn bodies_without_end_are_cut_off() {
         assert!(client.told()[0].contains("sent more than 1048576 bytes"), "{:?}", client.told());
         assert!(client.repository.cost().bytes < 3 << 20);
     }
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     server.set_fault(|asked| if asked.path.contains("/blobs/") { reply(200, &[], endless()) } else { None });
     assert_eq!(Client::new(&server).failure("main").await.0, Exit::Refused);
 }
@@ -175,7 +175,7 @@ async fn a_compressed_bomb_is_cut_off_by_what_it_becomes() {
         .output()
         .unwrap();
     assert!(bomb.stdout.len() < 4 << 20);
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     server.set_fault(move |asked| {
         let headers = [JSON, ("content-encoding", "gzip")];
         if is_git(&asked.path) { reply(404, &[], "") } else { reply(200, &headers, bomb.stdout.clone()) }
@@ -189,7 +189,7 @@ async fn a_compressed_bomb_is_cut_off_by_what_it_becomes() {
 async fn a_connection_that_brings_next_to_nothing_is_given_up() {
     // First silence from the beginning, then one byte and silence.
     for first in ["", "{"] {
-        let server = Server::with_everything().await;
+        let server = Server::with_everything();
         let client = Client::new(&server);
         let (clock, asked_for) = (client.clock.clone(), Arc::new(AtomicUsize::new(0)));
         let count = asked_for.clone();
@@ -223,7 +223,7 @@ async fn a_token_is_not_sent_unencrypted_over_a_network() {
 
 #[tokio::test]
 async fn what_was_kept_is_proven_again_when_it_is_read() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let client = Client::new(&server);
     let head = client.repository.resolve(&"main".parse().unwrap()).await.unwrap();
     let tree = client.repository.tree(&head).await.unwrap();

@@ -12,7 +12,7 @@ fn used_up(reset: i64) -> Option<axum::http::Response<axum::body::Body>> {
 
 #[tokio::test]
 async fn a_limit_that_ends_soon_is_waited_for() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let mut answers = vec![used_up(NOW + 2)];
     server.set_fault(move |_| answers.pop().flatten());
     let client = Client::new(&server);
@@ -22,7 +22,7 @@ async fn a_limit_that_ends_soon_is_waited_for() {
 
 #[tokio::test]
 async fn a_limit_that_lasts_makes_git_take_over() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     server.set_fault(|asked| if asked.path.starts_with("/repos/") { used_up(NOW + 3000) } else { None });
     let client = Client::new(&server);
     assert_eq!(client.read("main").await.unwrap(), server.expected("main"));
@@ -33,7 +33,7 @@ async fn a_limit_that_lasts_makes_git_take_over() {
 
 #[tokio::test]
 async fn a_limit_in_the_middle_of_a_download_makes_git_take_over() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let mut blobs = 0;
     server.set_fault(move |asked| {
         blobs += usize::from(asked.path.contains("/blobs/"));
@@ -59,7 +59,7 @@ fn a_limit_is_reported_with_its_end_and_what_helps() {
 
 #[tokio::test]
 async fn faults_that_pass_are_outlasted() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let mut answers = vec![
         reply(502, &[], ""),
         reply(503, &[("retry-after", "7")], ""),
@@ -76,7 +76,7 @@ async fn faults_that_pass_are_outlasted() {
 
 #[tokio::test]
 async fn faults_that_stay_end_the_run_after_a_few_tries() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     server.set_fault(|_| reply(500, &[], ""));
     let client = Client::new(&server);
     let (exit, message) = client.failure("main").await;
@@ -87,7 +87,7 @@ async fn faults_that_stay_end_the_run_after_a_few_tries() {
 
 #[tokio::test]
 async fn a_token_that_is_not_valid_is_said_to_be_so() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     server.set_fault(|_| reply(401, &[], "{\"message\":\"Bad credentials\\u001b[2J\"}"));
     let failure = Failure::from(Client::new(&server).read("main").await.unwrap_err());
     assert_eq!(failure.exit(), Exit::Permission);

@@ -6,7 +6,7 @@ use crate::reference;
 
 #[tokio::test]
 async fn every_form_of_ref_leads_to_its_commit() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let client = Client::new(&server);
     let (one, two) = (server.git(&["rev-parse", "v1"]), server.git(&["rev-parse", "main"]));
     for (reference, commit) in [
@@ -33,7 +33,7 @@ async fn every_form_of_ref_leads_to_its_commit() {
 
 #[tokio::test]
 async fn a_ref_that_is_not_there_is_named() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let client = Client::new(&server);
     for reference in
         ["gone", "branch:v1", "tag:main", "refs/pull/8/head", &"9".repeat(40), "deadbeef", "feature"]
@@ -49,7 +49,7 @@ async fn a_ref_that_is_not_there_is_named() {
 
 #[tokio::test]
 async fn a_whole_tree_is_read_as_git_has_it() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let client = Client::new(&server);
     let expected = server.expected("main");
     assert_eq!(client.read("main").await.unwrap(), expected);
@@ -61,7 +61,7 @@ async fn a_whole_tree_is_read_as_git_has_it() {
 
 #[tokio::test]
 async fn raw_files_are_asked_for_by_commit_and_never_by_branch() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let client = Client::of(server.address_with_raw());
     assert_eq!(client.read("v1").await.unwrap(), server.expected("v1"));
     let commit = server.git(&["rev-parse", "v1"]);
@@ -73,7 +73,7 @@ async fn raw_files_are_asked_for_by_commit_and_never_by_branch() {
 
 #[tokio::test]
 async fn raw_files_that_are_not_shown_to_us_come_over_the_api() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     server.set_fault(
         |asked| if asked.path.starts_with("/raw/") { reply(404, &[], "404: Not Found") } else { None },
     );
@@ -88,8 +88,7 @@ async fn a_server_that_has_blobs_in_json_alone_is_understood() {
         std::fs::write(folder.join("a"), vec![7; 300]).unwrap();
         git(folder, &["add", "-A"]);
         git(folder, &["commit", "-q", "-m", "one"]);
-    })
-    .await;
+    });
     server.set_fault(|asked| {
         let content = base64::engine::general_purpose::STANDARD.encode(vec![7; 300]);
         let (first, rest) = content.split_at(60);
@@ -102,12 +101,12 @@ async fn a_server_that_has_blobs_in_json_alone_is_understood() {
 
 #[tokio::test]
 async fn nothing_new_is_one_conditional_request() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let first = Client::new(&server);
     for reference in ["main", "v1-twice"] {
         let head = first.repository.resolve(&reference::parse(reference).unwrap()).await.unwrap();
         let tree = first.repository.tree(&head).await.unwrap();
-        server.forget_asked();
+        server.take_asked();
         let second = first.again(&server);
         let requested = reference::parse(&format!(
             "refs/{}/{reference}",
@@ -125,7 +124,7 @@ async fn nothing_new_is_one_conditional_request() {
 
 #[tokio::test]
 async fn a_listing_that_is_cut_off_is_completed_directory_by_directory() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let client = Client::new(&server);
     server.set_listing_rows_max(12);
     assert_eq!(client.read("main").await.unwrap(), server.expected("main"));
@@ -134,7 +133,7 @@ async fn a_listing_that_is_cut_off_is_completed_directory_by_directory() {
 
 #[tokio::test]
 async fn a_directory_that_is_cut_off_itself_is_fetched_by_git() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let client = Client::new(&server);
     server.set_listing_rows_max(3);
     assert_eq!(client.read("main").await.unwrap(), server.expected("main"));
@@ -150,8 +149,7 @@ async fn names_that_json_cannot_hold_are_fetched_by_git() {
         std::fs::write(folder.join(std::ffi::OsStr::from_bytes(b"caf\xe9")), "latin\n").unwrap();
         git(folder, &["add", "-A"]);
         git(folder, &["commit", "-q", "-m", "one"]);
-    })
-    .await;
+    });
     let client = Client::new(&server);
     let read = client.read("main").await.unwrap();
     assert_eq!(read, [("caf\\xe9".to_owned(), "100644".to_owned(), "latin\n".to_owned())]);
@@ -160,7 +158,7 @@ async fn names_that_json_cannot_hold_are_fetched_by_git() {
 
 #[tokio::test]
 async fn git_finds_every_form_of_ref_too() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     let (one, two) = (server.git(&["rev-parse", "v1"]), server.git(&["rev-parse", "main"]));
     server
         .set_fault(|asked| if asked.path.starts_with("/repos/") { reply(200, &[], "<html>") } else { None });
@@ -184,7 +182,7 @@ async fn git_finds_every_form_of_ref_too() {
 
 #[tokio::test]
 async fn git_fetches_what_is_new_and_drops_what_is_old() {
-    let server = Server::with_everything().await;
+    let server = Server::with_everything();
     server
         .set_fault(|asked| if asked.path.starts_with("/repos/") { reply(200, &[], "<html>") } else { None });
     let client = Client::new(&server);
@@ -206,8 +204,7 @@ async fn a_sink_that_fails_ends_the_download() {
         }
         git(folder, &["add", "-A"]);
         git(folder, &["commit", "-q", "-m", "one"]);
-    })
-    .await;
+    });
     for has_api in [true, false] {
         server.set_fault(move |asked| {
             let is_api = asked.path.starts_with("/repos/");

@@ -1,0 +1,192 @@
+//! Faults inside the real programs: strace kills one at its n-th system call of a kind, or makes that call fail.
+//!
+//! What happens between two system calls cannot be seen from outside, so a kill before every call is a kill at every
+//! step, and it is the same step on every run. strace counts for each thread on its own: a test asks first how many
+//! calls one thread makes at most, and then goes through the numbers up to that.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+
+use crate::environment::TestEnvironment;
+use crate::program::{self, Finished};
+use crate::skip::skipped;
+
+/// What happens at a call: SIGKILL before it is made.
+pub const KILL: &str = "signal=KILL";
+
+/// strace on a machine where it may trace.
+#[derive(Debug)]
+pub struct Strace<'environment> {
+    environment: &'environment TestEnvironment,
+}
+
+impl<'environment> Strace<'environment> {
+    /// strace, or nothing where it is not installed or may not trace; then the test is skipped.
+    pub fn find(environment: &'environment TestEnvironment) -> Option<Self> {
+        let mut command = environment.command("strace");
+        command.args(["-f", "-qq", "--seccomp-bpf", "-o", "tmp/strace", "-e", "trace=fsync", "true"]);
+        let can_trace = command.output().is_ok_and(|output| output.status.success());
+        if !can_trace {
+            skipped("strace is not installed, or may not trace here");
+        }
+        can_trace.then_some(Self { environment })
+    }
+
+    /// Runs a command to its end, and returns for each kind of call how many one thread made at most.
+    #[track_caller]
+    pub fn count(&self, command: &Command, calls: &[&str]) -> BTreeMap<String, u32> {
+        let trace = format!("trace={}", calls.join(","));
+        program::run(&mut self.command(&["--seccomp-bpf", "-e", &trace], command)).success();
+        let text = fs::read(self.environment.path("tmp/strace")).expect("strace writes what it saw");
+        count_calls(&String::from_utf8_lossy(&text))
+    }
+
+    /// Runs a command to its end, and returns how many calls of each kind it made on each file or directory below
+    /// the machine's root. Those on a path are made by one thread, where nothing writes to it twice at a time.
+    #[track_caller]
+    pub fn count_on_paths(&self, command: &Command, calls: &[&str]) -> BTreeMap<(String, String), u32> {
+        let trace = format!("trace={}", calls.join(","));
+        program::run(&mut self.command(&["--seccomp-bpf", "-y", "-e", &trace], command)).success();
+        let text = fs::read(self.environment.path("tmp/strace")).expect("strace writes what it saw");
+        let root = self.environment.root().to_str().expect("paths of the tests are text");
+        count_on_paths(&String::from_utf8_lossy(&text), root)
+    }
+
+    /// Runs a command, and lets its `when`-th call of a kind on a path fail with an error such as `ENOSPC`.
+    #[track_caller]
+    pub fn fail_on_path(
+        &self,
+        command: &Command,
+        call: &str,
+        path: &str,
+        when: &str,
+        error: &str,
+    ) -> Finished {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error={error}:when={when}"));
+        program::run(&mut self.command(&["-P", path, "-e", &trace, "-e", &inject], command))
+    }
+
+    /// Runs a command, and injects `fault` when a thread makes a call for the `when`-th time; `3+` is the third time
+    /// and from then on.
+    #[track_caller]
+    pub fn run(&self, command: &Command, call: &str, when: &str, fault: &str) -> Finished {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}:when={when}"));
+        let mut options = vec!["-e", &trace, "-e", &inject];
+        // Where only these calls are stopped at, strace gives out errors but forgets the signals.
+        if !fault.starts_with("signal=") {
+            options.push("--seccomp-bpf");
+        }
+        program::run(&mut self.command(&options, command))
+    }
+
+    /// The same for a process that runs already; calls are counted from now on, and the faults end with the returned
+    /// value.
+    pub fn attach(&self, process: u32, call: &str, when: &str, fault: &str) -> Attached {
+        let mut command = self.environment.command("strace");
+        command.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
+        command.arg(format!("inject={call}:{fault}:when={when}")).args(["-p", &process.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("strace was found");
+        let mut stderr = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        let mut line = String::new();
+        // It says so when it holds all threads; before that a call could pass by.
+        stderr.read_line(&mut line).expect("strace says what it does");
+        assert!(line.contains("attached"), "strace: {line}");
+        std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        Attached { child }
+    }
+
+    fn command(&self, options: &[&str], traced: &Command) -> Command {
+        let mut command = self.environment.command("strace");
+        command.args(["-f", "-qq", "-o", "tmp/strace"]).args(options);
+        command.arg(traced.get_program()).args(traced.get_args());
+        for (name, value) in traced.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+}
+
+/// strace on a running process.
+#[derive(Debug)]
+pub struct Attached {
+    child: Child,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // Asked to end, it lets go of the process; it has ended by itself if the process has.
+        let process = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        if let (Ok(None), Some(process)) = (self.child.try_wait(), process) {
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::INT);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Numbers from 1 to `count`, all of them or `max` that lie evenly, the first and the last among them.
+pub fn points(count: u32, max: u32) -> Vec<u32> {
+    let max = max.min(count).max(1);
+    let mut points: Vec<u32> =
+        (0..max).map(|point| 1 + point * count.saturating_sub(1) / (max - 1).max(1)).collect();
+    points.dedup();
+    points
+}
+
+/// The greatest number of calls of each kind in one thread, from lines such as `11775 fsync(14) = 0`.
+fn count_calls(trace: &str) -> BTreeMap<String, u32> {
+    let mut counts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    for line in trace.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        // A call that was interrupted in the listing goes on with `<... NAME resumed>`.
+        if let Some((call, _)) = rest.trim_start().split_once('(').filter(|(call, _)| !call.contains('<')) {
+            *counts.entry((thread, call)).or_default() += 1;
+        }
+    }
+    let mut most = BTreeMap::new();
+    for ((_, call), count) in counts {
+        let known = most.entry(call.to_owned()).or_default();
+        *known = count.max(*known);
+    }
+    most
+}
+
+/// The number of calls for each kind and path, from lines such as `11775 fsync(14</PATH>) = 0`.
+fn count_on_paths(trace: &str, root: &str) -> BTreeMap<(String, String), u32> {
+    let mut counts = BTreeMap::new();
+    for line in trace.lines() {
+        let Some((_, rest)) = line.split_once(' ') else { continue };
+        let Some((call, arguments)) = rest.trim_start().split_once('(') else { continue };
+        let path = arguments.split_once('<').and_then(|(_, path)| path.split_once('>')).map(|(path, _)| path);
+        if let Some(path) = path.filter(|path| path.starts_with(root)) {
+            *counts.entry((call.to_owned(), path.to_owned())).or_default() += 1;
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_reach_from_the_first_to_the_last() {
+        for (count, max, expected) in
+            [(1, 9, vec![1]), (3, 9, vec![1, 2, 3]), (100, 3, vec![1, 50, 100]), (7, 1, vec![1])]
+        {
+            assert_eq!(points(count, max), expected, "{count} {max}");
+        }
+    }
+
+    #[test]
+    fn calls_are_counted_for_each_thread() {
+        let trace = "10 fsync(3) = 0\n11 fsync(3 <unfinished ...>\n11 <... fsync resumed>) = 0\n11 fsync(4) = 0\n\
+                     10  write(1, \"(\", 1) = 1\n";
+        let expected = BTreeMap::from([("fsync".to_owned(), 2), ("write".to_owned(), 1)]);
+        assert_eq!(count_calls(trace), expected);
+    }
+}

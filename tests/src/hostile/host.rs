@@ -151,6 +151,7 @@ impl Host {
         let finished = self.sync();
         assert_eq!(finished.code, Some(code), "{what}: {finished:?}");
         assert_eq!(self.kept(), before, "{what} changed something");
+        assert_hint(what, &finished);
         self.said(what, &finished)
     }
 
@@ -162,6 +163,7 @@ impl Host {
         let finished = self.sync();
         assert_eq!(finished.code, Some(code), "{what}: {finished:?}");
         assert_eq!(self.kept().target, before.target, "{what} changed the target");
+        assert_hint(what, &finished);
         self.said(what, &finished)
     }
 
@@ -181,6 +183,12 @@ impl Host {
         }
         text.replace(&self.environment.root().display().to_string(), "ROOT")
     }
+}
+
+/// A refusal says what to do.
+#[track_caller]
+fn assert_hint(what: &str, finished: &Finished) {
+    assert!(finished.stderr.contains("  hint: "), "{what}: {}", finished.stderr);
 }
 
 /// What is there, without what waits to be used by the next run.

@@ -44,10 +44,31 @@ impl RawEntry {
         Self { kind: SYMLINK, ..Self::file(path, content) }
     }
 
+    /// A file with holes, of fidelity `system`.
+    pub fn sparse(path: impl Into<Vec<u8>>, content: &Content) -> Self {
+        let mut fields = metadata(0o644);
+        fields.push(1);
+        fields.extend(content_fields(content));
+        Self { path: path.into(), kind: FILE, fields, size: content.size }
+    }
+
+    /// The tree itself, which is the first entry of fidelity `system`.
+    pub fn root() -> Self {
+        Self { path: Vec::new(), kind: DIRECTORY, fields: metadata(0o755), size: 0 }
+    }
+
     /// An empty directory.
     pub fn directory(path: impl Into<Vec<u8>>) -> Self {
         Self { path: path.into(), kind: DIRECTORY, fields: Vec::new(), size: 0 }
     }
+}
+
+/// The metadata of what belongs to user 0, was changed in 1970 and has no attributes.
+fn metadata(mode: u64) -> Vec<u8> {
+    let mut fields = Vec::new();
+    put_number(&mut fields, mode);
+    fields.extend_from_slice(&[0; 7]);
+    fields
 }
 
 fn content_fields(content: &Content) -> Vec<u8> {
@@ -67,6 +88,8 @@ pub struct TreeBuilder {
     pub map: FetchMap,
     /// The bytes of the pack.
     pub pack: Vec<u8>,
+    /// How much of a file's metadata the entries have. Those of fidelity `system` are forged, not built.
+    pub fidelity: Fidelity,
 }
 
 impl Default for TreeBuilder {
@@ -76,7 +99,7 @@ impl Default for TreeBuilder {
             packs: vec![PackRef { id: PackId::from_bytes([0; 32]), length: 0 }],
             ..FetchMap::default()
         };
-        Self { entries: Vec::new(), map, pack: vec![0; 8] }
+        Self { entries: Vec::new(), map, pack: vec![0; 8], fidelity: Fidelity::Git }
     }
 }
 
@@ -150,7 +173,7 @@ impl TreeBuilder {
 
     /// The tree, with whatever its entries are in a single page.
     pub fn forge(self) -> Tree {
-        let page = page(&self.entries);
+        let page = page(self.fidelity, &self.entries);
         let (id, length) = (ObjectId::of(&page), page.len() as u64);
         self.finish(ManifestId::from_root_page(id), length, BTreeMap::from([(id, page)]))
     }
@@ -173,7 +196,8 @@ impl TreeBuilder {
 
     /// The delta from nothing, not compressed.
     fn delta(&self) -> Vec<u8> {
-        let mut delta = b"ssdl\x01\x00".to_vec();
+        let mut delta = b"ssdl\x01".to_vec();
+        delta.push(code(self.fidelity));
         put_number(&mut delta, self.entries.len() as u64);
         put_entries(&mut delta, &self.entries, &[1]);
         delta.extend_from_slice(&self.map.encode());
@@ -202,11 +226,19 @@ impl RawEntry {
 }
 
 /// A page of entries, whatever they are.
-pub fn page(entries: &[RawEntry]) -> Vec<u8> {
-    let mut page = b"ssmp\x01\x00\x00".to_vec();
+pub fn page(fidelity: Fidelity, entries: &[RawEntry]) -> Vec<u8> {
+    let mut page = b"ssmp\x01\x00".to_vec();
+    page.push(code(fidelity));
     put_number(&mut page, entries.len() as u64);
     put_entries(&mut page, entries, &[]);
     page
+}
+
+const fn code(fidelity: Fidelity) -> u8 {
+    match fidelity {
+        Fidelity::Git => 0,
+        Fidelity::System => 1,
+    }
 }
 
 /// Entries shortened against each other, with something between path and kind.

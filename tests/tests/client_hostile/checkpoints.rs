@@ -1,7 +1,7 @@
 //! Checkpoints that nobody, too few or nobody of today stands for, and forks.
 
 use crate::scene::{Scene, TWO, encode, publish_as};
-use smart_sync_sync::evidence::FullEvidence;
+use smart_sync_sync::evidence::{Evidence, FullEvidence};
 use smart_sync_sync::log::merkle::LogHash;
 use smart_sync_sync::testing::{TestRealm, cosigner, main_branch, role};
 use smart_sync_sync::time::UnixTime;
@@ -150,4 +150,35 @@ fn a_new_machine_refuses_the_same() {
 ");
     scene.serve(evidence(&scene.updated(), 0, at(200)));
     host.sync().success();
+}
+
+/// When nothing is new, a server may send the checkpoint alone: the rest is what the host has kept.
+#[test]
+fn a_checkpoint_alone_says_nothing_new() {
+    let scene = Scene::new();
+    let alone = |realm: &TestRealm, time: u64| {
+        Evidence::Unchanged { checkpoint: realm.checkpoint(at(time)) }.encode()
+    };
+    scene.serve(alone(&scene.realm, 150));
+    scene.host.sync().success();
+    let said = scene.play(vec![
+        ("that of a larger log", alone(&scene.updated(), 200)),
+        ("that of an earlier time", alone(&scene.realm, 149)),
+    ]);
+    insta::assert_snapshot!(said, @r"
+    that of a larger log: exit 7
+        the evidence does not prove what it claims: it continues a log of 0 leaves, not the known one of 3
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    that of an earlier time: exit 7
+        the server is behind: it offers one from 2020-09-13T12:29:09Z, and a checkpoint from 2020-09-13T12:29:10Z was seen before
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+");
+    scene.serve(alone(&scene.realm, 300));
+    let host = Host::new(&scene.server);
+    std::fs::create_dir(host.target()).expect("making the target");
+    insta::assert_snapshot!(host.refuses("to a machine that has kept nothing", 5), @r"
+    to a machine that has kept nothing: exit 5
+        SERVER1 says that nothing changed, without having been told what is known
+        hint: try another mirror with --server
+");
 }

@@ -3,7 +3,7 @@
 use smart_sync_store::codec::put_number;
 use smart_sync_store::content::name_content;
 use smart_sync_store::id::ObjectId;
-use smart_sync_store::manifest::Content;
+use smart_sync_store::manifest::{Content, Fidelity};
 use smart_sync_store::pack::Codec;
 use smart_sync_tests::hostile::{RawEntry, Reply, Tree, TreeBuilder};
 
@@ -308,4 +308,26 @@ fn ranges_that_were_not_asked_for_are_not_used() {
         because: chunk 05dd7df4ec16705182d9d0f41db8749a5cfe7bd7abf078ddcb8f23a23d0a56cf is corrupt: its bytes have the digest 6818011fd5aa7926ec7c91ad2bdd3bfca8b98ebe86db035860bbc636e4a5d43e
 "#);
     publisher.recovers(&tree(9));
+}
+
+/// Whoever counts in 31 or 32 bits gets such a file wrong. It is all holes, so that it costs no disk.
+#[test]
+fn a_file_of_over_4_gib_is_taken() {
+    const CHUNKS: u32 = 4097;
+    let chunk = vec![0; 1 << 20];
+    let size = u64::from(CHUNKS) << 20;
+    // What git and BLAKE3 call so many zeros; the host computes both again.
+    let content = Content {
+        size,
+        blob: "df6f032f301d1ce40477eefa505f2fac1de5e243".parse().expect("an id"),
+        id: "72f0d67b8d998795377c564d56d7179c99a5e6acc2ed017e4d25329c37924df4".parse().expect("an id"),
+    };
+    let mut builder = TreeBuilder { fidelity: Fidelity::System, ..TreeBuilder::default() };
+    builder.entries = vec![RawEntry::root(), RawEntry::sparse("huge", &content)];
+    let ordinal = builder.frame(&zstd(&chunk), chunk.len(), Codec::Zstd, ObjectId::of(&chunk));
+    builder.parts(content.id, size, vec![ordinal; CHUNKS as usize]);
+    let mut publisher = Publisher::of(&old());
+    publisher.recovers(&builder.forge());
+    let found = std::fs::metadata(publisher.host.target().join("huge")).expect("the file is there");
+    assert_eq!(found.len(), size);
 }

@@ -3,7 +3,7 @@
 use smart_sync_store::codec::{put_number, put_prefixed};
 use smart_sync_store::content::name_content;
 use smart_sync_store::id::{ManifestId, ObjectId};
-use smart_sync_store::manifest::Content;
+use smart_sync_store::manifest::{Content, Fidelity};
 use smart_sync_sync::evidence::Evidence;
 use smart_sync_sync::name::RefName;
 use smart_sync_sync::testing::{TestRealm, main_branch};
@@ -54,7 +54,7 @@ fn pages_that_are_malformed_or_another_are_not_shown() {
         refuses(
             &mut publisher,
             "sizes whose sum overflows",
-            &of_page(page(&[huge("a"), huge("b")])),
+            &of_page(page(Fidelity::Git, &[huge("a"), huge("b")])),
             &["ls"],
         ),
         refuses(&mut publisher, "another page", &other, &["ls"]),

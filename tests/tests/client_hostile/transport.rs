@@ -35,7 +35,6 @@ fn play(scene: &Scene, world: &World, code: i32, what: &str, reply: impl Fn(&str
         );
         said.push_str(&scene.host.keeps_target(&format!("{what} for {step}"), code));
     }
-    assert_eq!(said.matches("    hint: ").count(), STEPS.len(), "each says what to do: {said}");
     // What is asked for is the same every time, and not what this is about.
     for tree in [&scene.old, &scene.new] {
         said = said.replace(&tree.id.to_string(), "MANIFEST").replace(&tree.pack.0, "PACK");

@@ -248,7 +248,8 @@ impl Realm {
                 "{} says that nothing changed, without having been told what is known",
                 remote.base()
             );
-            return Err(Asked::of_network(Failure::message(Exit::Network, text)));
+            let failure = Failure::message(Exit::Network, text).hint("try another mirror with --server");
+            return Err(Asked::of_network(failure));
         };
         let held = self.store.hold(&self.origin)?;
         // Another run may have learnt more in between.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use smart_sync_store::id::PackId;
 use smart_sync_store::manifest::{Content, Fidelity, FileTime, ManifestSummary};
 use smart_sync_store::object::ObjectKey;
+use smart_sync_store::pack::VerifiedPack;
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::{Destination, DestinationError, IngestOptions, Ingested, ingest};
 use smart_sync_sync::key::SecretKey;
@@ -182,8 +182,9 @@ impl Destination for Upload<'_> {
         }
     }
 
-    fn put_pack(&mut self, id: PackId, bytes: Vec<u8>) -> Result<(), DestinationError> {
-        let answer = self.publisher.send("PUT", &self.path("pack", &format!("/{id}")), &bytes);
+    fn put_pack(&mut self, pack: &VerifiedPack) -> Result<(), DestinationError> {
+        let path = self.path("pack", &format!("/{}", pack.id()));
+        let answer = self.publisher.send("PUT", &path, pack.bytes());
         if matches!(answer.status, 200 | 201) { Ok(()) } else { Err(answer.text().into()) }
     }
 }

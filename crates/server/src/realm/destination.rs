@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use smart_sync_store::domain::Domain;
-use smart_sync_store::id::PackId;
 use smart_sync_store::manifest::{Content, ManifestSummary};
 use smart_sync_store::object::ObjectKey;
+use smart_sync_store::pack::VerifiedPack;
 use smart_sync_sync::ingest::{Destination, DestinationError};
 use smart_sync_sync::name::Channel;
 use tokio::runtime::Handle;
@@ -46,8 +46,8 @@ impl Destination for LocalDestination<'_> {
         Ok(self.realm.has_published(self.channel, manifest.id)?)
     }
 
-    fn put_pack(&mut self, _: PackId, bytes: Vec<u8>) -> Result<(), DestinationError> {
-        let added = self.realm.store.add_pack(&self.domain, bytes.into(), timestamp(self.now));
+    fn put_pack(&mut self, pack: &VerifiedPack) -> Result<(), DestinationError> {
+        let added = self.realm.store.add_verified(&self.domain, pack, timestamp(self.now));
         self.runtime.block_on(added)?;
         Ok(())
     }

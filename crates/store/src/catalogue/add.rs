@@ -169,9 +169,16 @@ fn insert_objects(tx: &Transaction<'_>, domain: i64, pack: i64, index: &PackInde
 }
 
 fn insert_recipes(tx: &Transaction<'_>, domain: i64, recipes: &[RecipeOf]) -> rusqlite::Result<()> {
-    let mut insert = tx.prepare_cached("INSERT INTO recipes VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING")?;
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO recipes VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET proven = max(proven, excluded.proven)",
+    )?;
     for recipe in recipes {
-        insert.execute(params![domain, recipe.content.as_bytes(), recipe.recipe.as_bytes()])?;
+        insert.execute(params![
+            domain,
+            recipe.content.as_bytes(),
+            recipe.recipe.as_bytes(),
+            recipe.is_proven
+        ])?;
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ pub struct RecipeOf {
     pub content: ContentId,
     /// The recipe.
     pub recipe: ObjectId,
+    /// Whether the recipe was made here, from the content that it makes.
+    pub is_proven: bool,
 }
 
 /// A pack whose every object has been compared with its name.
@@ -39,6 +41,11 @@ impl VerifiedPack {
         Ok(Self { id, bytes, index, recipes: recipes.concat() })
     }
 
+    /// A pack that was made here.
+    pub(super) fn own(id: PackId, bytes: Bytes, index: PackIndex, recipes: Vec<RecipeOf>) -> Self {
+        Self { id, bytes, index, recipes }
+    }
+
     /// The pack's name.
     pub const fn id(&self) -> PackId {
         self.id
@@ -54,7 +61,8 @@ impl VerifiedPack {
         &self.index
     }
 
-    /// The recipes in it, by the contents that they say they make. Whether they do is found out by hashing.
+    /// The recipes in it, by the contents that they say they make. Whether they do is found out by hashing, unless
+    /// they were made here.
     pub fn recipes(&self) -> &[RecipeOf] {
         &self.recipes
     }
@@ -72,7 +80,7 @@ fn recipes_of(objects: &[VerifiedObject]) -> Result<Vec<RecipeOf>, PackError> {
         match object.kind() {
             ObjectKind::Recipe => {
                 let recipe = Recipe::decode(object.bytes()).map_err(malformed)?;
-                recipes.push(RecipeOf { content: recipe.content, recipe: object.id() });
+                recipes.push(RecipeOf { content: recipe.content, recipe: object.id(), is_proven: false });
             }
             ObjectKind::RecipePage => {
                 RecipePage::decode(object.bytes()).map_err(malformed)?;

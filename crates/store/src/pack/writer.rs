@@ -10,11 +10,12 @@ use std::collections::HashSet;
 use rayon::prelude::*;
 use zstd::bulk::Compressor;
 
-use super::PackTrailer;
 use super::frame::compress;
 use super::{Codec, Frame, FrameObject, INDEX_LEN_MAX, MAGIC, PACK_LEN_MAX, PACK_RAW_MAX, PackIndex};
+use super::{PackTrailer, RecipeOf, VerifiedPack};
 use crate::id::PackId;
 use crate::object::{ObjectKey, ObjectKind};
+use crate::recipe::Recipe;
 
 /// The number of bytes after which a frame is closed. Who wants one chunk fetches its frame; larger frames save three
 /// bytes in a hundred where files are large, and nothing where they are small.
@@ -44,6 +45,7 @@ pub struct PackWriter {
     metadata: OpenFrame,
     waiting: Vec<OpenFrame>,
     held: HashSet<ObjectKey>,
+    recipes: Vec<RecipeOf>,
     /// The bytes of all objects that are not in `pack` yet.
     unpacked_len: usize,
     raw_len: u64,
@@ -67,6 +69,7 @@ impl PackWriter {
             metadata: OpenFrame::default(),
             waiting: Vec::new(),
             held: HashSet::new(),
+            recipes: Vec::new(),
             unpacked_len: 0,
             raw_len: 0,
             index_len_max: 0,
@@ -101,6 +104,11 @@ impl PackWriter {
         if !self.held.insert(key) {
             return Ok(());
         }
+        if key.kind == ObjectKind::Recipe
+            && let Ok(recipe) = Recipe::decode(bytes)
+        {
+            self.recipes.push(RecipeOf { content: recipe.content, recipe: key.id, is_proven: true });
+        }
         let open = match key.kind {
             ObjectKind::Chunk => &mut self.chunks,
             ObjectKind::Page | ObjectKind::Recipe | ObjectKind::RecipePage => &mut self.metadata,
@@ -119,7 +127,19 @@ impl PackWriter {
     }
 
     /// Ends the pack; nothing if nothing was added.
-    pub fn finish(mut self) -> Option<(PackId, Vec<u8>)> {
+    pub fn finish(self) -> Option<(PackId, Vec<u8>)> {
+        self.end().map(|(id, bytes, _)| (id, bytes))
+    }
+
+    /// Ends a pack whose every object was named here from its bytes, and whose recipes were made here from the
+    /// contents that they make; nothing if nothing was added. It need not be decoded and hashed again.
+    pub fn finish_own(mut self) -> Option<VerifiedPack> {
+        let recipes = std::mem::take(&mut self.recipes);
+        let (id, bytes, index) = self.end()?;
+        Some(VerifiedPack::own(id, bytes.into(), index, recipes))
+    }
+
+    fn end(mut self) -> Option<(PackId, Vec<u8>, PackIndex)> {
         let (chunks, metadata) = (std::mem::take(&mut self.chunks), std::mem::take(&mut self.metadata));
         self.close(chunks);
         self.close(metadata);
@@ -127,9 +147,10 @@ impl PackWriter {
         if self.frames.is_empty() {
             return None;
         }
-        self.pack.extend_from_slice(&PackIndex::new(self.frames).encode());
+        let index = PackIndex::new(self.frames);
+        self.pack.extend_from_slice(&index.encode());
         let id = PackId::from_bytes(*blake3::hash(&self.pack).as_bytes());
-        Some((id, self.pack))
+        Some((id, self.pack, index))
     }
 
     fn close(&mut self, frame: OpenFrame) {

@@ -232,7 +232,7 @@ impl Store {
             for object in objects.iter().filter(|object| object.kind() == ObjectKind::Recipe) {
                 // One that cannot be read is of no use to anybody, and no reason to pass over the pack.
                 if let Ok(recipe) = Recipe::decode(object.bytes()) {
-                    recipes.push(RecipeOf { content: recipe.content, recipe: object.id() });
+                    recipes.push(RecipeOf { content: recipe.content, recipe: object.id(), is_proven: false });
                 }
             }
         }

@@ -12,9 +12,10 @@ mod store;
 use std::sync::mpsc;
 
 use smart_sync_store::chunk::ChunkRef;
-use smart_sync_store::id::{ObjectId, PackId, TreeId};
+use smart_sync_store::id::{ObjectId, TreeId};
 use smart_sync_store::manifest::{BuildError, Content, Entry, ManifestSummary};
 use smart_sync_store::object::{ObjectKey, ObjectKind};
+use smart_sync_store::pack::VerifiedPack;
 
 use crate::source::{Handle, SourceError, TreeSource, Warning};
 use produce::Producer;
@@ -34,7 +35,7 @@ pub trait Destination {
     fn has_manifest(&mut self, manifest: &ManifestSummary) -> Result<bool, DestinationError>;
 
     /// Takes a pack; it is durable when this returns.
-    fn put_pack(&mut self, id: PackId, bytes: Vec<u8>) -> Result<(), DestinationError>;
+    fn put_pack(&mut self, pack: &VerifiedPack) -> Result<(), DestinationError>;
 }
 
 /// What a destination says when it fails.

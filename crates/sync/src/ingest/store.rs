@@ -279,11 +279,11 @@ impl<'a> Sending<'a> {
     /// Sends the open pack, if anything is in it.
     fn flush(&mut self) -> Result<(), IngestError> {
         let pack = std::mem::replace(&mut self.pack, PackWriter::new(self.level));
-        let Some((id, bytes)) = pack.finish() else { return Ok(()) };
+        let Some(pack) = pack.finish_own() else { return Ok(()) };
         self.statistics.packs_sent += 1;
-        self.statistics.bytes_sent += bytes.len() as u64;
+        self.statistics.bytes_sent += pack.bytes().len() as u64;
         self.destination
-            .put_pack(id, bytes)
+            .put_pack(&pack)
             .map_err(|source| IngestError::Destination { operation: "storing a pack", source })
     }
 }

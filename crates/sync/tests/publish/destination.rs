@@ -36,12 +36,13 @@ impl Destination for Memory {
         Ok(self.keeps_manifests && self.objects.contains_key(&ObjectKey::page(manifest.id.root_page())))
     }
 
-    fn put_pack(&mut self, id: PackId, bytes: Vec<u8>) -> Result<(), DestinationError> {
+    fn put_pack(&mut self, own: &VerifiedPack) -> Result<(), DestinationError> {
         if self.fails_at == Some(self.packs.len()) {
             return Err("the disk is full".into());
         }
-        let pack = VerifiedPack::verify(bytes.into())?;
-        assert_eq!(pack.id(), id);
+        // What a publisher says of its own packs is what anybody finds in them.
+        let pack = VerifiedPack::verify(own.bytes().clone())?;
+        assert_eq!((pack.id(), pack.index()), (own.id(), own.index()));
         for frame in pack.index().frames() {
             let start = frame.offset as usize;
             let stored = pack.bytes().slice(start..start + frame.stored as usize);
@@ -50,7 +51,7 @@ impl Destination for Memory {
                 assert!(twice.is_none(), "an object was sent that was not missing");
             }
         }
-        self.packs.push(id);
+        self.packs.push(pack.id());
         Ok(())
     }
 }

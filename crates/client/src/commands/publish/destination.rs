@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use indicatif::HumanBytes;
 use reqwest::{Method, StatusCode};
-use smart_sync_store::id::PackId;
 use smart_sync_store::manifest::{Content, ManifestSummary};
 use smart_sync_store::object::ObjectKey;
+use smart_sync_store::pack::VerifiedPack;
 use smart_sync_sync::ingest::{Destination, DestinationError};
 use smart_sync_sync::name::Channel;
 use smart_sync_sync::wire::locate::{self, Wanted};
@@ -130,14 +130,14 @@ impl Destination for NetworkDestination<'_> {
         self.ask(request, |answer| Ok(answer?))
     }
 
-    fn put_pack(&mut self, id: PackId, bytes: Vec<u8>) -> Result<(), DestinationError> {
+    fn put_pack(&mut self, pack: &VerifiedPack) -> Result<(), DestinationError> {
+        let (id, bytes) = (pack.id(), pack.bytes());
         let length = bytes.len() as u64;
         self.sent += length;
         if self.packs == Packs::Count {
             return Ok(());
         }
         let (remote, path) = (self.remote, format!("v1/pack/{}/{id}", self.channel));
-        let bytes = Bytes::from(bytes);
         let request = async || remote.upload(Method::PUT, &path, bytes.clone(), PACK_PATIENCE, 4096).await;
         self.ask(request, |answer| Ok(answer?))?;
         self.surroundings.output.info(&format!("uploaded {}", HumanBytes(self.sent)));

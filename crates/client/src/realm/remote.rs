@@ -309,8 +309,7 @@ impl Remote {
     /// Sends a request and returns the answer to it if it is a success.
     async fn begin(&self, request: RequestBuilder, path: &str) -> Result<Response, RemoteError> {
         self.traffic.requests.fetch_add(1, Ordering::Relaxed);
-        let response =
-            request.send().await.map_err(|source| RemoteError::Network { url: self.shown(path), source })?;
+        let response = request.send().await.map_err(|source| self.broken(path, source))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -334,7 +333,7 @@ impl Remote {
                 }
                 return Err(RemoteError::Stalled { url: self.shown(path), seconds: self.stall.as_secs() });
             };
-            let piece = piece.map_err(|source| RemoteError::Network { url: self.shown(path), source })?;
+            let piece = piece.map_err(|source| self.broken(path, source))?;
             let Some(piece) = piece else { return Ok(bytes.freeze()) };
             if (bytes.len() + piece.len()) as u64 > limit {
                 return Err(too_long());
@@ -345,8 +344,14 @@ impl Remote {
         }
     }
 
+    /// The address of something, without the query: what is asked does not help a reader, and may hold a signature.
     fn shown(&self, path: &str) -> String {
-        format!("{}/{path}", self.base)
+        format!("{}/{}", self.base, path.split('?').next().unwrap_or_default())
+    }
+
+    /// The library's error, which would name the whole address once more.
+    fn broken(&self, path: &str, source: reqwest::Error) -> RemoteError {
+        RemoteError::Network { url: self.shown(path), source: source.without_url() }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod git;
 pub mod github;
 pub mod host;
+pub mod hostile;
 pub mod http;
 pub mod noise;
 pub mod program;

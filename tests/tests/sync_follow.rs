@@ -144,8 +144,37 @@ fn every_kind_of_change_is_applied_exactly() {
     big.splice(1_000_000..1_000_000, *b"an insertion in the middle");
     scene.repository.write("big.bin", &big);
     scene.publish("every kind of change");
+    scene.proxy.take_totals();
     scene.sync();
     scene.assert_synced();
+    // An insertion costs the chunks around it, which have at most 128 KiB each.
+    let update = scene.proxy.take_totals();
+    assert!(update.bytes() <= 300 * 1024, "{update:?}");
+}
+
+#[test]
+fn a_large_file_that_only_loses_or_reorders_bytes_is_made_of_its_former_self() {
+    let environment = TestEnvironment::new();
+    let scene = Scene::new(&environment);
+    let big = noise(6_000_000);
+    scene.repository.write("big.bin", &big);
+    scene.publish("first");
+    scene.sync();
+
+    for (what, bytes) in [
+        ("turned around", [&big[3_000_000..], &big[..3_000_000]].concat()),
+        ("cut short", big[..5_000_000].to_vec()),
+        ("twice the same", [&big[..2_500_000], &big[..2_500_000]].concat()),
+    ] {
+        scene.repository.write("big.bin", &bytes);
+        scene.publish(what);
+        scene.proxy.take_totals();
+        scene.sync();
+        scene.assert_synced();
+        // Where it was cut two chunks are missing at most, and each comes with its frame.
+        let update = scene.proxy.take_totals();
+        assert!(update.bytes() <= 600 * 1024, "{what}: {update:?}");
+    }
 }
 
 #[test]

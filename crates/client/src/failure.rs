@@ -53,6 +53,10 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
+/// What to do about bytes that are not what was signed.
+pub const DAMAGED_HINT: &str =
+    "another mirror may have it unharmed; the server's operator should run `smart-sync-server check`";
+
 /// An error with the exit status it leads to and advice on what to do.
 pub struct Failure {
     exit: Exit,

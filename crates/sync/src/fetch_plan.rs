@@ -13,7 +13,7 @@ use crate::wire::fetch_map::{ContentParts, FetchMap, FrameChunk, FrameRef};
 pub const GAP_BYTES_MAX: u64 = 16 * 1024;
 
 /// The length at which a range is not made longer.
-pub const RANGE_BYTES_TARGET: u64 = 8 * 1024 * 1024;
+pub const RANGE_BYTES_TARGET: u64 = 1024 * 1024;
 
 /// What to fetch, and where each chunk of it goes.
 #[derive(Debug)]
@@ -63,14 +63,23 @@ struct Destinations {
 impl FetchPlan {
     /// Plans to fetch contents of the map. `wanted_from` says from which byte on a content is wanted, if it is: 0
     /// for all of it, more where an earlier run received its beginning. What is wanted begins with a whole chunk.
-    pub fn new(map: FetchMap, mut wanted_from: impl FnMut(&ContentParts) -> Option<u64>) -> Self {
+    pub fn new(map: FetchMap, wanted_from: impl FnMut(&ContentParts) -> Option<u64>) -> Self {
+        Self::with_local(map, wanted_from, |_, _| false)
+    }
+
+    /// Plans the same where some chunks of a content, named by its index, are at hand and need not be fetched for it.
+    pub fn with_local(
+        map: FetchMap,
+        mut wanted_from: impl FnMut(&ContentParts) -> Option<u64>,
+        is_local: impl Fn(usize, &FrameChunk) -> bool,
+    ) -> Self {
         let mut seen = HashSet::new();
         let wanted: Vec<Option<u64>> = map
             .contents
             .iter()
             .map(|content| wanted_from(content).filter(|_| seen.insert(content.id)))
             .collect();
-        let destinations = Destinations::of(&map, &wanted);
+        let destinations = Destinations::of(&map, &wanted, is_local);
         let ranges = merge(&map, &destinations);
         Self { map, wanted, ranges, destinations }
     }
@@ -88,6 +97,15 @@ impl FetchPlan {
     /// Whether this content of the map is fetched.
     pub fn is_wanted(&self, content: usize) -> bool {
         self.wanted[content].is_some()
+    }
+
+    /// A chunk by its number, counted through all frames.
+    pub fn chunk(&self, ordinal: u32) -> &FrameChunk {
+        let ordinal = ordinal as usize;
+        let firsts = &self.destinations.first_of_frame;
+        // The last frame that begins at or before it; frames without chunks begin where the next one does.
+        let frame = firsts.partition_point(|first| *first <= ordinal) - 1;
+        &self.map.frames[frame].chunks[ordinal - firsts[frame]]
     }
 
     /// The number of bytes that all requests ask for.
@@ -108,22 +126,22 @@ impl FetchPlan {
 }
 
 impl Destinations {
-    fn of(map: &FetchMap, wanted: &[Option<u64>]) -> Self {
+    fn of(map: &FetchMap, wanted: &[Option<u64>], is_local: impl Fn(usize, &FrameChunk) -> bool) -> Self {
         let mut first_of_frame = Vec::with_capacity(map.frames.len());
-        let mut lengths = Vec::new();
+        let mut chunks = Vec::new();
         for frame in &map.frames {
-            first_of_frame.push(lengths.len());
-            lengths.extend(frame.chunks.iter().map(|chunk| chunk.length));
+            first_of_frame.push(chunks.len());
+            chunks.extend(&frame.chunks);
         }
-        let mut starts = vec![0u32; lengths.len() + 1];
-        for_each_place(map, wanted, &lengths, |ordinal, _| starts[ordinal + 1] += 1);
+        let mut starts = vec![0u32; chunks.len() + 1];
+        for_each_place(map, wanted, &chunks, &is_local, |ordinal, _| starts[ordinal + 1] += 1);
         for index in 1..starts.len() {
             starts[index] += starts[index - 1];
         }
         let nowhere = Destination { content: 0, offset: 0 };
         let mut places = vec![nowhere; starts.last().map_or(0, |total| *total as usize)];
         let mut filled = starts.clone();
-        for_each_place(map, wanted, &lengths, |ordinal, place| {
+        for_each_place(map, wanted, &chunks, &is_local, |ordinal, place| {
             places[filled[ordinal] as usize] = place;
             filled[ordinal] += 1;
         });
@@ -140,11 +158,13 @@ impl Destinations {
     }
 }
 
-/// Goes through the chunks of all wanted contents, in the order of the contents and of the chunks in each.
+/// Goes through the chunks of all wanted contents that are not at hand, in the order of the contents and of the
+/// chunks in each.
 fn for_each_place(
     map: &FetchMap,
     wanted: &[Option<u64>],
-    lengths: &[u32],
+    chunks: &[&FrameChunk],
+    is_local: impl Fn(usize, &FrameChunk) -> bool,
     mut visit: impl FnMut(usize, Destination),
 ) {
     for (index, content) in map.contents.iter().enumerate() {
@@ -153,10 +173,10 @@ fn for_each_place(
         let mut offset = 0;
         for ordinal in &content.chunks {
             let ordinal = *ordinal as usize;
-            if offset >= from {
+            if offset >= from && !is_local(index, chunks[ordinal]) {
                 visit(ordinal, Destination { content: content_index, offset });
             }
-            offset += u64::from(lengths[ordinal]);
+            offset += u64::from(chunks[ordinal].length);
         }
     }
 }
@@ -243,9 +263,32 @@ mod tests {
         let mebibyte = 1 << 20;
         let frames: Vec<_> = (0..20u32).map(|index| (0, 8 + u64::from(index) * mebibyte, 1 << 20)).collect();
         let plan = FetchPlan::new(map(&frames), |_| Some(0));
-        assert_eq!(plan.ranges().len(), 3);
+        assert_eq!(plan.ranges().len(), 20);
         assert_eq!(plan.bytes(), 20 * mebibyte);
         assert!(plan.ranges().iter().all(|range| range.length() <= RANGE_BYTES_TARGET));
+    }
+
+    #[test]
+    fn what_is_at_hand_for_a_content_is_fetched_for_others_only() {
+        let mut map = map(&[(0, 8, 92), (0, 100, 50), (0, 150, 50)]);
+        map.contents = vec![
+            ContentParts { id: ContentId::from_bytes([77; 32]), size: 30, chunks: vec![0, 1, 2] },
+            ContentParts { id: ContentId::from_bytes([78; 32]), size: 10, chunks: vec![1] },
+        ];
+        let is_first_or_second = |chunk: &FrameChunk| chunk.id.as_bytes()[0] < 2;
+        let plan = FetchPlan::with_local(
+            map,
+            |_| Some(0),
+            |content, chunk| content == 0 && is_first_or_second(chunk),
+        );
+        let places: Vec<_> = (0..3)
+            .flat_map(|frame| {
+                plan.chunks_of(frame).flat_map(|(_, places)| places).copied().collect::<Vec<_>>()
+            })
+            .map(|place| (place.content, place.offset))
+            .collect();
+        assert_eq!(places, [(1, 0), (0, 20)]);
+        assert_eq!(plan.chunk(2).id.as_bytes()[0], 2);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use smart_sync_sync::wire::fetch_map::FetchMap;
 use smart_sync_sync::wire::locate::{Wanted, encode};
 
 use super::wait_for;
-use crate::failure::{Exit, Failure};
+use crate::failure::{DAMAGED_HINT, Exit, Failure};
 use crate::realm::remote::Remote;
 use crate::sync::Surroundings;
 use crate::sync::fetch::{decode, get_range};
@@ -159,5 +159,5 @@ fn wrong(id: ContentId) -> Failure {
         Exit::Refused,
         format!("what the server sent is not content {id}, and nothing of it is shown"),
     )
-    .hint("another mirror may have it unharmed; the server's operator should run `smart-sync-server check`")
+    .hint(DAMAGED_HINT)
 }

@@ -14,7 +14,7 @@ use crate::args::inspect::LogArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
-use crate::realm::remote::Remote;
+use crate::realm::remote::{OTHER_ANSWER_HINT, Remote};
 use crate::realm::resolve::RefHead;
 use crate::settings::ChannelSettings;
 use crate::sync::Surroundings;
@@ -89,9 +89,11 @@ async fn ask_one(remote: &Remote, path: &str) -> Result<Vec<Vec<u8>>, Failure> {
     let notes = decode(&bytes).map_err(|error| {
         Failure::new(Exit::Network, error)
             .context(format!("{} does not answer as a smart-sync server does", remote.base()))
+            .hint(OTHER_ANSWER_HINT)
     })?;
     if notes.is_empty() {
-        return Err(Failure::message(Exit::Network, format!("{} has no history of this ref", remote.base())));
+        let text = format!("{} has no history of this ref", remote.base());
+        return Err(Failure::message(Exit::Network, text).hint("try another mirror with --server"));
     }
     Ok(notes)
 }

@@ -13,7 +13,7 @@ use smart_sync_store::manifest::{PageError, PageSource, ReadError};
 use smart_sync_store::object::{ObjectKey, ObjectKind, VerifiedObject};
 
 use super::remote::Remote;
-use crate::failure::{Exit, Failure};
+use crate::failure::{DAMAGED_HINT, Exit, Failure};
 use crate::sync::Surroundings;
 
 /// The number of bytes of pages that are kept.
@@ -48,8 +48,7 @@ impl<'a> RemotePages<'a> {
             (error @ (ReadError::Source { .. } | ReadError::Absent(_)), _) => {
                 Failure::new(Exit::General, error).hint("the content of old versions may have been collected")
             }
-            (error, _) => Failure::new(Exit::Refused, error)
-                .hint("another mirror may have it unharmed; the server's operator should run `smart-sync-server check`"),
+            (error, _) => Failure::new(Exit::Refused, error).hint(DAMAGED_HINT),
         }
     }
 
@@ -63,7 +62,8 @@ impl<'a> RemotePages<'a> {
                         Ok(page) => return Ok(Some(page.into_bytes())),
                         Err(error) => {
                             let context = format!("{} sent another page than {id}", remote.base());
-                            last = Some(Failure::new(Exit::Refused, error).context(context));
+                            let failure = Failure::new(Exit::Refused, error).context(context);
+                            last = Some(failure.hint(DAMAGED_HINT));
                         }
                     }
                 }

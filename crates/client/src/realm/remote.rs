@@ -25,9 +25,14 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Redirects that are followed, within one server's scheme and host.
 const REDIRECTS_MAX: usize = 5;
 /// The number of bytes of an upload that are handed to the connection at once.
+const ANNOUNCED_BYTES_MAX: u64 = 8 << 20;
 const PIECE_BYTES: usize = 64 * 1024;
 /// The most bytes of an error's text that are read.
 const ERROR_BYTES_MAX: usize = 4096;
+
+/// What to do about an answer that no server of ours gives.
+pub const OTHER_ANSWER_HINT: &str =
+    "check the address: something else, such as a proxy, may answer in the server's place";
 
 /// Why a server could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +40,15 @@ pub enum RemoteError {
     /// There was no connection, or it broke.
     #[error("{url} could not be reached")]
     Network {
+        /// What was asked for.
+        url: String,
+        /// What happened.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer ends before its end.
+    #[error("the answer of {url} broke off")]
+    Broken {
         /// What was asked for.
         url: String,
         /// What happened.
@@ -74,7 +88,7 @@ pub enum RemoteError {
         reason: String,
     },
     /// The server says no.
-    #[error("{url} answered {status}: {text}")]
+    #[error("{url} answered {status}{}{text}", if text.is_empty() { "" } else { ": " })]
     Status {
         /// What was asked for.
         url: String,
@@ -97,7 +111,9 @@ impl RemoteError {
     /// Whether the same request may succeed a little later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Network { .. } | Self::Stalled { .. } | Self::Unanswered { .. } => true,
+            Self::Network { .. } | Self::Broken { .. } | Self::Stalled { .. } | Self::Unanswered { .. } => {
+                true
+            }
             Self::Status { status, .. } => matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504),
             Self::TooLong { .. } | Self::Wrong { .. } => false,
         }
@@ -119,7 +135,9 @@ impl From<RemoteError> for Failure {
                 Exit::Network,
                 Some("whoever runs the server has to make room; what it has already is not sent again"),
             ),
-            Some(_) => (Exit::Network, None),
+            Some(_) => {
+                (Exit::Network, Some("check the address; try again later, or another mirror with --server"))
+            }
             None => {
                 (Exit::Network, Some("check the address and the network; what was received so far is kept"))
             }
@@ -309,7 +327,10 @@ impl Remote {
     /// Sends a request and returns the answer to it if it is a success.
     async fn begin(&self, request: RequestBuilder, path: &str) -> Result<Response, RemoteError> {
         self.traffic.requests.fetch_add(1, Ordering::Relaxed);
-        let response = request.send().await.map_err(|source| self.broken(path, source))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|source| RemoteError::Network { url: self.shown(path), source: source.without_url() })?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -324,7 +345,9 @@ impl Remote {
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(too_long());
         }
-        let mut bytes = BytesMut::new();
+        // What is announced is made room for at once, within reason: growing would take twice the room.
+        let announced = response.content_length().unwrap_or(0).min(ANNOUNCED_BYTES_MAX);
+        let mut bytes = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
         let mut window = Window::new(self.stall);
         loop {
             let Ok(piece) = timeout_at(window.end, response.chunk()).await else {
@@ -333,7 +356,10 @@ impl Remote {
                 }
                 return Err(RemoteError::Stalled { url: self.shown(path), seconds: self.stall.as_secs() });
             };
-            let piece = piece.map_err(|source| self.broken(path, source))?;
+            let piece = piece.map_err(|source| RemoteError::Broken {
+                url: self.shown(path),
+                source: source.without_url(),
+            })?;
             let Some(piece) = piece else { return Ok(bytes.freeze()) };
             if (bytes.len() + piece.len()) as u64 > limit {
                 return Err(too_long());
@@ -347,11 +373,6 @@ impl Remote {
     /// The address of something, without the query: what is asked does not help a reader, and may hold a signature.
     fn shown(&self, path: &str) -> String {
         format!("{}/{}", self.base, path.split('?').next().unwrap_or_default())
-    }
-
-    /// The library's error, which would name the whole address once more.
-    fn broken(&self, path: &str, source: reqwest::Error) -> RemoteError {
-        RemoteError::Network { url: self.shown(path), source: source.without_url() }
     }
 }
 

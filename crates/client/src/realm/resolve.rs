@@ -12,7 +12,7 @@ use smart_sync_sync::name::{Channel, Kind, Origin, RefName, RefQuery};
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::trust::{Freshness, Policy, Question, Refusal, TrustState, Verified, verify};
 
-use super::remote::{Remote, Traffic};
+use super::remote::{OTHER_ANSWER_HINT, Remote, Traffic};
 use super::trust_store::{HeldRealm, TrustStore};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -239,7 +239,8 @@ impl Realm {
         let evidence = Evidence::decode(&bytes).map_err(|error| {
             Asked::of_network(
                 Failure::new(Exit::Network, error)
-                    .context(format!("{} does not answer as a smart-sync server does", remote.base())),
+                    .context(format!("{} does not answer as a smart-sync server does", remote.base()))
+                    .hint(OTHER_ANSWER_HINT),
             )
         })?;
         let Some(full) = evidence.complete(kept.as_ref()) else {

@@ -9,7 +9,7 @@ use smart_sync_sync::note::NOTE_BYTES_MAX;
 use smart_sync_sync::record::{Root, Signed, Unverified};
 use smart_sync_sync::trust::{ROOT_STEPS_MAX, TrustState, pin_of};
 
-use super::remote::Remote;
+use super::remote::{OTHER_ANSWER_HINT, Remote};
 use crate::failure::{Exit, Failure};
 
 /// Root documents as a server shows them, from the oldest that was asked for to the newest it has.
@@ -73,7 +73,11 @@ impl RootChain {
             )
             .hint("check the address and the hash; the server may be of another realm, or have begun anew")
         })?;
-        let refused = |error| Failure::new(Exit::Refused, error).context("verifying the root documents");
+        let refused = |error| {
+            Failure::new(Exit::Refused, error)
+                .context("verifying the root documents")
+                .hint("nothing was changed; ask whoever runs the realm, and try another mirror")
+        };
         let mut root = Unverified::parse(&self.notes[place])
             .and_then(|note| note.verify_pinned(trusted))
             .map_err(refused)?;
@@ -101,5 +105,6 @@ fn claims(remote: &Remote, note: &[u8]) -> Result<Root, Failure> {
     Unverified::<Root>::parse(note).and_then(|note| note.claims()).map_err(|error| {
         Failure::new(Exit::Network, error)
             .context(format!("{} does not answer as a smart-sync server does", remote.base()))
+            .hint(OTHER_ANSWER_HINT)
     })
 }

@@ -5,8 +5,6 @@
 //! content with its own when it is complete. What is in memory is a few ranges and frames, whatever the sizes.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,20 +15,20 @@ use smart_sync_store::id::ContentId;
 use smart_sync_store::object::{ObjectKey, VerifiedObject};
 use smart_sync_store::pack::decode_raw;
 use smart_sync_sync::apply::plan::Need;
-use smart_sync_sync::apply::stage::{ContentWriter, Stage};
+use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::fetch_plan::{Destination, FetchPlan, PackRange};
-use smart_sync_sync::source::tar::spool_file;
-use smart_sync_sync::wire::fetch_map::{ContentParts, FetchMap};
+use smart_sync_sync::wire::fetch_map::{ContentParts, FetchMap, FrameChunk};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::failure::{Exit, Failure};
+use super::assembly::{Assembly, is_in_order};
+use super::former::FormerVersions;
+use super::session::Needs;
+use crate::failure::{DAMAGED_HINT, Exit, Failure};
 use crate::interrupt::{Interrupt, interrupted};
 use crate::output::Progress;
 use crate::realm::remote::{Remote, RemoteError};
 
-/// Ranges that are asked for at the same time.
-const CONNECTIONS: usize = 4;
 /// Frames that are decoded at the same time.
 const FRAMES: usize = 4;
 /// How often a range is asked for, over all servers.
@@ -46,47 +44,105 @@ pub struct Fetcher<'a> {
     pub interrupt: &'a Interrupt,
     /// Where contents whose chunks come out of order wait.
     pub spool_directory: &'a Path,
+    /// Ranges that are asked for at the same time.
+    pub connections: usize,
+    /// What is not staged yet.
+    pub needs: &'a Needs<'a>,
+    /// Where it goes.
+    pub stage: &'a Stage<'a>,
+}
+
+/// What is about to be fetched.
+pub struct Fetch {
+    plan: Arc<FetchPlan>,
+    former: FormerVersions,
+    /// The byte from which on each content is fetched, where that is not the first.
+    resumed: HashMap<ContentId, u64>,
+}
+
+impl Fetch {
+    /// The number of bytes that will be asked for.
+    pub fn bytes(&self) -> u64 {
+        self.plan.bytes()
+    }
 }
 
 impl Fetcher<'_> {
-    /// Fetches what is needed and is in the map; `needs` are those that are not staged yet.
-    pub fn fetch(
-        &self,
-        map: FetchMap,
-        needs: &HashMap<ContentId, &Need>,
-        stage: &Stage<'_>,
-        progress: &mut Progress,
-    ) -> Result<(), Failure> {
-        let mut from = HashMap::new();
-        for content in &map.contents {
-            if let Some(need) = needs.get(&content.id) {
-                from.insert(content.id, resume_from(&map, content, need, stage)?);
+    /// Finds out what of a map has to be fetched: what is needed, and neither was received by an earlier run nor is
+    /// in the files that it replaces.
+    pub fn plan(&self, map: FetchMap) -> Result<Fetch, Failure> {
+        let chunks: Vec<&FrameChunk> = map.frames.iter().flat_map(|frame| &frame.chunks).collect();
+        let mut resumed = HashMap::new();
+        let mut former = FormerVersions::default();
+        for (index, content) in map.contents.iter().enumerate() {
+            let Some(need) = self.needs.get(content.id).filter(|_| content.chunks.len() > 1) else {
+                continue;
+            };
+            let from = resume_from(&chunks, content, need, self.stage)?;
+            if from > 0 {
+                resumed.insert(content.id, from);
             }
+            if self.interrupt.is_requested() {
+                return Err(interrupted());
+            }
+            former.look(index, content, &chunks, need, self.stage);
         }
-        let plan = Arc::new(FetchPlan::new(map, |content| from.get(&content.id).copied()));
-        let mut contents = Contents::new(&plan, needs, &from, stage, self.spool_directory);
+        let wanted_from = |content: &ContentParts| {
+            let need = self.needs.get(content.id);
+            need.map(|_| resumed.get(&content.id).copied().unwrap_or(0))
+        };
+        drop(chunks);
+        let plan = FetchPlan::with_local(map, wanted_from, |content, chunk| former.has(content, chunk.id));
+        Ok(Fetch { plan: Arc::new(plan), former, resumed })
+    }
+
+    /// Fetches what was planned.
+    pub fn fetch(&self, fetch: Fetch, progress: &mut Progress) -> Result<(), Failure> {
+        let Fetch { plan, former, resumed } = fetch;
+        let mut assembly =
+            Assembly::new(&plan, &former, &resumed, self.needs, self.stage, self.spool_directory);
         let mut ranges = self.download(&plan);
         for range in plan.ranges() {
-            let bytes = ranges.blocking_recv().unwrap_or_else(|| Err(interrupted()))?;
+            let mut bytes = ranges.blocking_recv().unwrap_or_else(|| Err(interrupted()))?;
             if self.interrupt.is_requested() {
                 return Err(interrupted());
             }
             for frames in range.frames.chunks(FRAMES) {
-                let decoded: Vec<_> =
-                    frames.par_iter().map(|frame| decode(&plan, range, *frame, &bytes)).collect();
+                let decoded = match decode_all(&plan, range, frames, &bytes) {
+                    Ok(decoded) => decoded,
+                    Err(failure) => {
+                        bytes = self.fetch_again(&plan, range, failure)?;
+                        decode_all(&plan, range, frames, &bytes)?
+                    }
+                };
                 for chunks in decoded {
-                    contents.take(chunks?)?;
+                    assembly.take(chunks)?;
                 }
             }
             progress.advance(range.length());
         }
-        contents.finish()
+        assembly.finish()
+    }
+
+    /// Asks the other servers for a range that did not hold what it should, until one has it unharmed.
+    fn fetch_again(&self, plan: &FetchPlan, range: &PackRange, failure: Failure) -> Result<Bytes, Failure> {
+        let path = format!("pack/{}", plan.map().packs[range.pack as usize].id);
+        for remote in self.remotes.iter().skip(1) {
+            let asked = async { Ok(remote.get_range(&path, range.bytes.start, range.bytes.end).await) };
+            if let Ok(bytes) = self.runtime.block_on(self.interrupt.guard(asked))?
+                && decode_all(plan, range, &range.frames, &bytes).is_ok()
+            {
+                return Ok(bytes);
+            }
+        }
+        Err(failure)
     }
 
     /// Asks for the ranges; they come out in their order.
     fn download(&self, plan: &Arc<FetchPlan>) -> mpsc::Receiver<Result<Bytes, Failure>> {
         let (sender, receiver) = mpsc::channel(1);
         let (plan, remotes, interrupt) = (Arc::clone(plan), self.remotes.to_vec(), self.interrupt.clone());
+        let connections = self.connections;
         self.runtime.spawn(async move {
             let requests = (0..plan.ranges().len()).map(|index| {
                 let (plan, remotes) = (Arc::clone(&plan), remotes.clone());
@@ -96,7 +152,7 @@ impl Fetcher<'_> {
                     get_range(&remotes, &format!("pack/{pack}"), range).await
                 }
             });
-            let mut answers = stream::iter(requests).buffered(CONNECTIONS);
+            let mut answers = stream::iter(requests).buffered(connections);
             while let Ok(Some(answer)) = interrupt.guard(async { Ok(answers.next().await) }).await {
                 let is_failure = answer.is_err();
                 if sender.send(answer.map_err(Failure::from)).await.is_err() || is_failure {
@@ -133,6 +189,16 @@ pub(crate) async fn get_range(
 /// A chunk that is what it should be, and the places it goes to.
 pub(crate) type Placed = (Bytes, Vec<Destination>);
 
+/// The wanted chunks of several frames of a range.
+fn decode_all(
+    plan: &FetchPlan,
+    range: &PackRange,
+    frames: &[usize],
+    bytes: &Bytes,
+) -> Result<Vec<Vec<Placed>>, Failure> {
+    frames.par_iter().map(|frame| decode(plan, range, *frame, bytes)).collect()
+}
+
 /// The chunks of a frame of a range that are wanted, each compared with its id.
 pub(crate) fn decode(
     plan: &FetchPlan,
@@ -147,13 +213,14 @@ pub(crate) fn decode(
     let pack = map.packs[frame.pack as usize].id;
     let raw = decode_raw(frame.codec, &stored, frame.raw).map_err(|reason| {
         Failure::message(Exit::Refused, format!("a frame of pack {pack} is not what was announced: {reason}"))
-            .hint("another mirror may have it unharmed; the server's operator should run `smart-sync-server check`")
+            .hint(DAMAGED_HINT)
     })?;
     plan.chunks_of(index)
         .map(|(chunk, places)| {
             let bytes = raw.slice(chunk.start as usize..(chunk.start + chunk.length) as usize);
             let verified = VerifiedObject::verify(ObjectKey::chunk(chunk.id), bytes)
-                .map_err(|error| Failure::new(Exit::Refused, error).context(format!("in pack {pack}")))?;
+                .map_err(|error| Failure::new(Exit::Refused, error).context(format!("in pack {pack}")))
+                .map_err(|failure| failure.hint(DAMAGED_HINT))?;
             Ok((verified.into_bytes(), places.to_vec()))
         })
         .collect()
@@ -161,20 +228,18 @@ pub(crate) fn decode(
 
 /// The byte from which on a content has to be fetched: after whole chunks that an earlier run received.
 fn resume_from(
-    map: &FetchMap,
+    chunks: &[&FrameChunk],
     content: &ContentParts,
     need: &Need,
     stage: &Stage<'_>,
 ) -> Result<u64, Failure> {
-    if content.chunks.len() < 2 || !is_in_order(content) {
+    if !is_in_order(content) {
         return Ok(0);
     }
     let partial = stage.partial_len(&need.content)?;
-    let lengths: Vec<u64> =
-        map.frames.iter().flat_map(|frame| &frame.chunks).map(|chunk| u64::from(chunk.length)).collect();
     let mut end = 0;
     for ordinal in &content.chunks {
-        let next = end + lengths[*ordinal as usize];
+        let next = end + u64::from(chunks[*ordinal as usize].length);
         if next > partial {
             break;
         }
@@ -182,141 +247,4 @@ fn resume_from(
     }
     // The last chunk is fetched in any case, so that the content is completed by the common way.
     Ok(if end == content.size { 0 } else { end })
-}
-
-/// Whether the chunks of a content come in the order in which it needs them.
-fn is_in_order(content: &ContentParts) -> bool {
-    content.chunks.is_sorted()
-}
-
-/// Contents on their way into the stage.
-struct Contents<'a> {
-    plan: &'a FetchPlan,
-    needs: &'a HashMap<ContentId, &'a Need>,
-    from: &'a HashMap<ContentId, u64>,
-    stage: &'a Stage<'a>,
-    writers: HashMap<u32, ContentWriter<'a>>,
-    spool: Spool<'a>,
-}
-
-/// Chunks of contents that need them in another order than that in which they come.
-struct Spool<'a> {
-    directory: &'a Path,
-    file: Option<File>,
-    length: u64,
-    /// Where the bytes of a place are.
-    places: HashMap<(u32, u64), (u64, usize)>,
-}
-
-impl<'a> Contents<'a> {
-    fn new(
-        plan: &'a FetchPlan,
-        needs: &'a HashMap<ContentId, &'a Need>,
-        from: &'a HashMap<ContentId, u64>,
-        stage: &'a Stage<'a>,
-        directory: &'a Path,
-    ) -> Self {
-        let spool = Spool { directory, file: None, length: 0, places: HashMap::new() };
-        Self { plan, needs, from, stage, writers: HashMap::new(), spool }
-    }
-
-    fn take(&mut self, chunks: Vec<Placed>) -> Result<(), Failure> {
-        // Contents of one chunk are many, and each is a file to be made: all processors make them.
-        let (whole, parts): (Vec<_>, Vec<_>) =
-            chunks.into_iter().partition(|(bytes, places)| self.is_whole(bytes, places));
-        let (plan, needs, stage) = (self.plan, self.needs, self.stage);
-        whole.into_par_iter().try_for_each(|(bytes, places)| {
-            let content = &plan.map().contents[places[0].content as usize];
-            write_whole(needs, stage, content.id, &bytes)
-        })?;
-        for (bytes, places) in parts {
-            let mut spooled = None;
-            for place in places {
-                self.write(&bytes, place, &mut spooled)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_whole(&self, bytes: &Bytes, places: &[Destination]) -> bool {
-        matches!(places, [place] if self.content(*place).size == bytes.len() as u64)
-    }
-
-    fn content(&self, place: Destination) -> &'a ContentParts {
-        &self.plan.map().contents[place.content as usize]
-    }
-
-    fn write(&mut self, bytes: &Bytes, place: Destination, spooled: &mut Option<u64>) -> Result<(), Failure> {
-        let content = self.content(place);
-        if !is_in_order(content) {
-            return self.spool.keep(bytes, place, spooled);
-        }
-        let writer = match self.writers.remove(&place.content) {
-            Some(writer) => writer,
-            None => self.stage.writer(need(self.needs, content.id)?, self.from[&content.id])?,
-        };
-        let mut writer = writer;
-        writer.write(bytes)?;
-        if writer.position() == content.size {
-            writer.finish()?;
-        } else {
-            self.writers.insert(place.content, writer);
-        }
-        Ok(())
-    }
-
-    /// Writes the contents whose chunks came in another order.
-    fn finish(mut self) -> Result<(), Failure> {
-        let Some(file) = self.spool.file.take() else { return Ok(()) };
-        for (index, content) in self.plan.map().contents.iter().enumerate() {
-            if !self.plan.is_wanted(index) || is_in_order(content) {
-                continue;
-            }
-            let index = u32::try_from(index).expect("contents are counted in 32 bits");
-            let mut writer = self.stage.writer(need(self.needs, content.id)?, 0)?;
-            while writer.position() < content.size {
-                let (at, length) = self.spool.places[&(index, writer.position())];
-                let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, at)?;
-                writer.write(&bytes)?;
-            }
-            writer.finish()?;
-        }
-        Ok(())
-    }
-}
-
-impl Spool<'_> {
-    fn keep(&mut self, bytes: &Bytes, place: Destination, spooled: &mut Option<u64>) -> Result<(), Failure> {
-        let at = if let Some(at) = *spooled {
-            at
-        } else {
-            if self.file.is_none() {
-                self.file = Some(spool_file(self.directory)?);
-            }
-            let file = self.file.as_ref().expect("the file was made just now");
-            let at = self.length;
-            file.write_all_at(bytes, at)?;
-            self.length += bytes.len() as u64;
-            *spooled = Some(at);
-            at
-        };
-        self.places.insert((place.content, place.offset), (at, bytes.len()));
-        Ok(())
-    }
-}
-
-fn write_whole(
-    needs: &HashMap<ContentId, &Need>,
-    stage: &Stage<'_>,
-    content: ContentId,
-    bytes: &[u8],
-) -> Result<(), Failure> {
-    Ok(stage.put(need(needs, content)?, bytes)?)
-}
-
-fn need<'a>(needs: &HashMap<ContentId, &'a Need>, content: ContentId) -> Result<&'a Need, Failure> {
-    needs.get(&content).copied().ok_or_else(|| {
-        Failure::message(Exit::General, format!("content {content} was fetched and is not needed"))
-    })
 }

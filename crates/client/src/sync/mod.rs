@@ -1,6 +1,8 @@
 //! The sync: `smart-sync` without a subcommand.
 
+mod assembly;
 pub mod fetch;
+mod former;
 pub mod look;
 pub mod pages;
 pub mod place;

@@ -88,9 +88,33 @@ impl Pages {
         }
     }
 
-    /// All entries of a manifest, if all its pages are here.
-    pub fn entries(&self, manifest: ManifestId) -> Result<Vec<Entry>, ReadError> {
-        Manifest::open(self, manifest, None)?.iter().collect()
+    /// The number of entries of a manifest, if all its pages are here and right.
+    pub fn count(&self, manifest: ManifestId) -> Result<u64, ReadError> {
+        Manifest::open(self, manifest, None)?.iter().try_fold(0, |count, entry| entry.map(|_| count + 1))
+    }
+
+    /// Works with the entries of a manifest, one after the other: all of them at once would take several times the
+    /// room of the pages. What was done with a part of them does not count.
+    pub fn with_entries<T, E: From<ReadError>>(
+        &self,
+        manifest: ManifestId,
+        work: impl FnOnce(&mut dyn Iterator<Item = Entry>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let manifest = Manifest::open(self, manifest, None)?;
+        let mut failure = None;
+        let mut entries = manifest.iter().map_while(|entry| match entry {
+            Ok(entry) => Some(entry),
+            Err(error) => {
+                failure = Some(error);
+                None
+            }
+        });
+        let outcome = work(&mut entries);
+        drop(entries);
+        match failure {
+            Some(error) => Err(error.into()),
+            None => outcome,
+        }
     }
 
     /// Keeps the pages, durably.
@@ -130,6 +154,12 @@ pub enum BuildPagesError {
     /// The entries do not go together.
     #[error(transparent)]
     Build(#[from] BuildError),
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::new(Exit::Refused, error)
+    }
 }
 
 impl From<BuildPagesError> for Failure {

@@ -13,7 +13,7 @@ use smart_sync_sync::apply::run::Target;
 use smart_sync_sync::apply::step::Steps;
 use smart_sync_sync::apply::tree_dir::RootLink;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{DAMAGED_HINT, Exit, Failure};
 
 /// What is noted of a version of a target, beside its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -126,8 +126,15 @@ impl From<ApplyError> for Failure {
             (ApplyError::WrongContent { .. }, _) => Exit::Refused,
             _ => Exit::General,
         };
-        let is_locked = matches!(error, ApplyError::Locked(_));
+        let hint = match error {
+            ApplyError::WrongContent { .. } => Some(DAMAGED_HINT),
+            ApplyError::Locked(_) => Some("wait for it to end, and run this again"),
+            _ => None,
+        };
         let failure = Self::new(exit, error);
-        if is_locked { failure.hint("wait for it to end, and run this again") } else { failure }
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }

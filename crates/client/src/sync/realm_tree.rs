@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use reqwest::{Method, StatusCode};
 use smart_sync_store::id::ManifestId;
+use smart_sync_store::manifest::{Fidelity, ManifestSummary};
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::trust::Verified;
@@ -12,15 +13,19 @@ use smart_sync_sync::wire::fetch_map::FetchMap;
 use smart_sync_sync::wire::locate::{CONTENTS_MAX, Wanted as Located, encode as encode_locate};
 
 use super::Surroundings;
-use super::fetch::Fetcher;
+use super::fetch::{Fetch, Fetcher};
+use super::pages::Pages;
 use super::place::{Label, Place};
-use super::session::{Outcome, Session, Wanted, by_content, is_same};
+use super::session::{Needs, Outcome, Session, Wanted};
 use crate::failure::{Exit, Failure};
 use crate::realm::remote::Remote;
 use crate::realm::resolve::{Realm, RealmOptions, Resolved, now};
 use crate::realm::trust_store::TrustStore;
 use crate::settings::{SyncMode, SyncSettings, TreeSource};
 use indicatif::HumanBytes;
+
+/// What to do about a version that is not there any more.
+const COLLECTED_HINT: &str = "choose another ref with --ref, or ask whoever runs the server";
 
 /// Brings a target to a ref of a channel.
 pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
@@ -55,6 +60,14 @@ struct Run<'a> {
     realm: &'a Realm,
     resolved: Resolved,
     place: &'a Place,
+}
+
+/// A tree that was made of a list of changes, and is the one that was signed.
+struct Rebuilt {
+    pages: Pages,
+    summary: ManifestSummary,
+    fidelity: Fidelity,
+    map: FetchMap,
 }
 
 impl Run<'_> {
@@ -98,7 +111,7 @@ impl Run<'_> {
         }
         let (wanted, map) = self.wanted(&session)?;
         let outcome =
-            session.apply(&wanted, scan, settings.mode, |needs, stage| self.stage(&map, needs, stage))?;
+            session.apply(&wanted, scan, settings.mode, |needs, stage| self.stage(map, needs, stage))?;
         match outcome {
             Outcome::Nothing => {
                 output.info(&format!("{} is what is here already{}", self.name(), self.traffic()));
@@ -137,8 +150,8 @@ impl Run<'_> {
             commit: publication.git.map(|git| git.commit.to_string()),
             applied: now().seconds(),
         };
-        let base = session.manifest().filter(|base| session.pages.entries(*base).is_ok());
-        if base == Some(signed.id) {
+        let base = session.known_manifest();
+        if base.is_some_and(|(base, _)| base == signed.id) {
             let wanted = Wanted {
                 pages: session.pages.clone(),
                 manifest: signed.id,
@@ -147,18 +160,13 @@ impl Run<'_> {
             };
             return Ok((wanted, FetchMap::default()));
         }
-        let (delta, base) = self.delta(base, session)?;
-        let fidelity = delta.fidelity;
-        let (pages, summary) = session.pages.edited(base, fidelity, delta.edits)?;
-        if !is_same(&summary, signed.id, signed.bytes) {
-            let text = format!(
-                "the server's list of changes leads to manifest {}, and {} was signed",
-                summary.id, signed.id
-            );
-            return Err(Failure::message(Exit::Refused, text).hint("ask another mirror with --server"));
-        }
-        if summary.entries != publication.content.entries || summary.bytes != publication.content.bytes {
-            return Err(Failure::message(Exit::Refused, "the publication counts its tree wrongly"));
+        let Rebuilt { pages, summary, fidelity, map } = self.rebuild(base, session)?;
+        let content = publication.content;
+        if (summary.root_length, summary.entries, summary.bytes)
+            != (signed.bytes, content.entries, content.bytes)
+        {
+            return Err(Failure::message(Exit::Refused, "the publication counts its tree wrongly")
+                .hint("nothing was changed; tell whoever publishes it"));
         }
         if let Some(expected) = self.settings.policy.fidelity
             && !expected.is(fidelity)
@@ -168,44 +176,77 @@ impl Run<'_> {
                 "the tree keeps another amount of metadata than the configuration of this target allows",
             ));
         }
-        Ok((Wanted { pages, manifest: signed.id, fidelity, label }, delta.map))
+        Ok((Wanted { pages, manifest: signed.id, fidelity, label }, map))
     }
 
-    /// Asks for the changes since `base`, or for everything where the server does not know that.
-    fn delta(
-        &self,
-        base: Option<ManifestId>,
-        session: &Session<'_>,
-    ) -> Result<(Delta, Option<ManifestId>), Failure> {
-        let to = self.verified().manifest.id;
+    /// Asks for the changes since `base`, or for everything where no server knows that, and makes them. A server
+    /// whose list does not lead to the manifest that was signed is passed over like one that is not there.
+    fn rebuild(&self, base: Option<(ManifestId, u64)>, session: &Session<'_>) -> Result<Rebuilt, Failure> {
         let content = self.verified().publication.record().content;
-        let old_entries =
-            base.map_or(0, |base| session.pages.entries(base).map_or(0, |entries| entries.len() as u64));
+        let old_entries = base.map_or(0, |(_, entries)| entries);
         let limit = decoded_len_max(old_entries, content.entries, content.bytes);
+        let mut remotes: Vec<&Remote> = self.resolved.remotes.iter().collect();
         let mut last = None;
-        for from in base.into_iter().map(Some).chain([None]) {
-            let name = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
-            for remote in &self.resolved.remotes {
-                match self.block_on(remote.get(&format!("v1/delta/{name}/{to}"), limit))? {
-                    Ok(bytes) => {
-                        let delta = Delta::decode(&bytes, limit).map_err(|error| {
-                            Failure::new(Exit::Refused, error).context(format!("asking {}", remote.base()))
-                        })?;
-                        // With another fidelity there is nothing to build on.
-                        let from = from.filter(|_| delta.fidelity == session.fidelity());
-                        return Ok((delta, from));
-                    }
-                    Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => last = Some(error.into()),
-                    Err(error) => {
-                        self.surroundings
-                            .output
-                            .warning(&format!("{} is passed over: {error}", remote.base()));
-                        last = Some(Failure::from(error));
+        for from in base.into_iter().map(|(base, _)| Some(base)).chain([None]) {
+            for remote in std::mem::take(&mut remotes) {
+                match self.changes(remote, from, limit, session) {
+                    Ok(Some(rebuilt)) => return Ok(rebuilt),
+                    // It may not know the base, and have the tree all the same.
+                    Ok(None) => remotes.push(remote),
+                    Err(failure) if failure.exit() == Exit::Interrupted => return Err(failure),
+                    Err(failure) => {
+                        self.tell_passed_over(remote, &failure);
+                        last = Some(failure);
                     }
                 }
             }
         }
-        Err(last.unwrap_or_else(|| Failure::message(Exit::Network, "no server has this tree")))
+        Err(last.unwrap_or_else(|| {
+            Failure::message(Exit::Network, "no server has the tree of this version any more")
+                .hint(COLLECTED_HINT)
+        }))
+    }
+
+    /// Asks one server for the changes since `from`, and makes them; nothing where the server has none.
+    fn changes(
+        &self,
+        remote: &Remote,
+        from: Option<ManifestId>,
+        limit: u64,
+        session: &Session<'_>,
+    ) -> Result<Option<Rebuilt>, Failure> {
+        let signed = self.verified().manifest;
+        let name = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
+        let bytes = match self.block_on(remote.get(&format!("v1/delta/{name}/{}", signed.id), limit))? {
+            Ok(bytes) => bytes,
+            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let refused = |failure: Failure| {
+            failure
+                .context(format!("the list of changes from {} is refused", remote.base()))
+                .hint("nothing was changed; try another mirror with --server")
+        };
+        let delta =
+            Delta::decode(&bytes, limit).map_err(|error| refused(Failure::new(Exit::Refused, error)))?;
+        let fidelity = delta.fidelity;
+        // With another fidelity there is nothing to build on.
+        let from = from.filter(|_| fidelity == session.fidelity());
+        let (pages, summary) =
+            session.pages.edited(from, fidelity, delta.edits).map_err(|error| refused(error.into()))?;
+        if summary.id != signed.id {
+            let text = format!("it leads to manifest {}, and {} was signed", summary.id, signed.id);
+            return Err(refused(Failure::message(Exit::Refused, text)));
+        }
+        Ok(Some(Rebuilt { pages, summary, fidelity, map: delta.map }))
+    }
+
+    /// Says why a server is passed over, where there is another one.
+    fn tell_passed_over(&self, remote: &Remote, failure: &Failure) {
+        if self.resolved.remotes.len() > 1 {
+            let reason = failure.messages().collect::<Vec<_>>().join(": ");
+            self.surroundings.output.warning(&format!("{} is passed over: {reason}", remote.base()));
+        }
     }
 
     fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
@@ -214,45 +255,41 @@ impl Run<'_> {
     }
 
     /// Brings contents into the stage.
-    fn stage(&self, map: &FetchMap, needs: &[&Need], stage: &Stage<'_>) -> Result<(), Failure> {
+    fn stage(&self, map: FetchMap, needs: &[&Need], stage: &Stage<'_>) -> Result<(), Failure> {
         if needs.is_empty() {
             return Ok(());
         }
         let located: HashSet<_> = map.contents.iter().map(|content| content.id).collect();
         let others: Vec<&Need> =
             needs.iter().filter(|need| !located.contains(&need.content.id)).copied().collect();
-        let by_id = by_content(needs);
-        let mut maps = vec![map.clone()];
+        drop(located);
+        let by_id = Needs::new(needs);
+        let mut maps = vec![map];
         for batch in others.chunks(CONTENTS_MAX) {
             maps.push(self.locate(batch)?);
         }
-        let total: u64 = maps
-            .iter()
-            .map(|map| {
-                smart_sync_sync::fetch_plan::FetchPlan::new(map.clone(), |content| {
-                    by_id.contains_key(&content.id).then_some(0)
-                })
-                .bytes()
-            })
-            .sum();
-        let files: usize = needs.len();
-        self.surroundings.output.info(&format!("downloading {} for {files} files", HumanBytes(total)));
-        let mut progress = self.surroundings.output.progress("fetching", total);
         let fetcher = Fetcher {
             remotes: &self.resolved.remotes,
             runtime: self.surroundings.runtime,
             interrupt: self.surroundings.interrupt,
             spool_directory: &self.place.state,
+            connections: self.surroundings.network.connections,
+            needs: &by_id,
+            stage,
         };
-        for map in maps {
-            fetcher.fetch(map, &by_id, stage, &mut progress)?;
+        let plans = maps.into_iter().map(|map| fetcher.plan(map)).collect::<Result<Vec<_>, _>>()?;
+        let total: u64 = plans.iter().map(Fetch::bytes).sum();
+        let files: usize = needs.len();
+        self.surroundings.output.info(&format!("downloading {} for {files} files", HumanBytes(total)));
+        let mut progress = self.surroundings.output.progress("fetching", total);
+        for plan in plans {
+            fetcher.fetch(plan, &mut progress)?;
         }
         for need in needs {
             if !stage.has(&need.content)? {
-                return Err(Failure::message(
-                    Exit::Network,
-                    format!("no server has content {}; the version may have been collected", need.content.id),
-                ));
+                let text =
+                    format!("no server has content {}; the version may have been collected", need.content.id);
+                return Err(Failure::message(Exit::Network, text).hint(COLLECTED_HINT));
             }
         }
         Ok(())

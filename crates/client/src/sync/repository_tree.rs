@@ -224,11 +224,9 @@ fn known(
     tree: &RemoteTree,
     downloads: &Downloads,
 ) -> Result<HashMap<BlobId, Content>, Failure> {
-    let mut known: HashMap<BlobId, Content> = session
-        .applied_entries()
-        .iter()
-        .filter_map(|entry| entry.content().map(|content| (content.blob, *content)))
-        .collect();
+    let mut known: HashMap<BlobId, Content> = session.with_applied(|applied| {
+        Ok(applied.filter_map(|entry| entry.content().map(|content| (content.blob, *content))).collect())
+    })?;
     for entry in &tree.entries {
         let RemoteNode::Blob { id, size } = entry.node else { continue };
         if known.contains_key(&id) {

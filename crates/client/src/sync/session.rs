@@ -3,15 +3,13 @@
 //! The order is that of the promises: nothing of the target changes before everything is here and verified, and what
 //! an earlier run left unfinished is settled before anything else.
 
-use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use indicatif::HumanBytes;
 use smart_sync_store::content::name_content;
-use smart_sync_store::id::ManifestId;
-use smart_sync_store::manifest::{
-    Content, Entry, Fidelity, FileTime, GitMode, Manifest, ManifestSummary, TreePath,
-};
+use smart_sync_store::id::{ContentId, ManifestId};
+use smart_sync_store::manifest::{Content, Entry, Fidelity, FileTime, GitMode, Manifest, TreePath};
 use smart_sync_sync::apply::lock::Holder;
 use smart_sync_sync::apply::plan::{ApplyPlan, Need, PlanInput, Policy, Problem, plan};
 use smart_sync_sync::apply::preflight::preflight;
@@ -50,6 +48,8 @@ pub struct Session<'a> {
     pub applied: Option<Version>,
     /// Its manifest.
     pub pages: Pages,
+    /// The number of its entries, if its pages are all here; counted when it is first asked for.
+    known: OnceLock<Option<u64>>,
 }
 
 /// A tree that is to be applied.
@@ -62,6 +62,15 @@ pub struct Wanted {
     pub fidelity: Fidelity,
     /// What is noted of it.
     pub label: Label,
+}
+
+impl Wanted {
+    fn with_entries<T>(
+        &self,
+        work: impl FnOnce(&mut dyn Iterator<Item = Entry>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.pages.with_entries(self.manifest, work)
+    }
 }
 
 /// What came of a run.
@@ -100,7 +109,17 @@ impl<'a> Session<'a> {
             }
             None => Pages::default(),
         };
-        Ok(Self { place, ready, exclusions, allows: allowed(policy)?, validation, output, applied, pages })
+        Ok(Self {
+            place,
+            ready,
+            exclusions,
+            allows: allowed(policy)?,
+            validation,
+            output,
+            applied,
+            pages,
+            known: OnceLock::new(),
+        })
     }
 
     /// The manifest that the target holds.
@@ -114,10 +133,23 @@ impl<'a> Session<'a> {
         manifest.map_or(Fidelity::Git, |manifest| manifest.fidelity())
     }
 
-    /// The entries of what was applied. Where its pages are lost, nothing is known of it, and what is there is
-    /// compared with what is wanted, file by file.
-    pub fn applied_entries(&self) -> Vec<Entry> {
-        self.manifest().and_then(|manifest| self.pages.entries(manifest).ok()).unwrap_or_default()
+    /// The manifest that the target holds, if its pages are all here, and the number of its entries.
+    pub fn known_manifest(&self) -> Option<(ManifestId, u64)> {
+        let manifest = self.manifest()?;
+        let count = self.known.get_or_init(|| self.pages.count(manifest).ok());
+        count.map(|count| (manifest, count))
+    }
+
+    /// Works with the entries of what was applied. Where its pages are lost, nothing is known of it, and what is
+    /// there is compared with what is wanted, file by file.
+    pub fn with_applied<T>(
+        &self,
+        work: impl FnOnce(&mut dyn Iterator<Item = Entry>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match self.known_manifest() {
+            Some((manifest, _)) => self.pages.with_entries(manifest, work),
+            None => work(&mut std::iter::empty()),
+        }
     }
 
     /// The names of the file or link at a path of the target, if it is of this type and size.
@@ -146,7 +178,7 @@ impl<'a> Session<'a> {
         let manifest = self.manifest().unwrap_or_else(|| ManifestId::from_bytes([0; 32]));
         let cache = match StatCache::load(state, manifest).filter(|_| self.applied.is_some()) {
             Some(cache) => cache,
-            None => StatCache::from_entries(manifest, self.applied_entries())?,
+            None => self.with_applied(|applied| Ok(StatCache::from_entries(manifest, applied)?))?,
         };
         let scan = self.with_options(fidelity, |options| scan(tree, cache, options))?;
         if scan.is_cache_changed && self.applied.is_some() {
@@ -173,11 +205,9 @@ impl<'a> Session<'a> {
         wanted: &Wanted,
         mut scan: Scan,
         mode: SyncMode,
-        mut stage_needs: impl FnMut(&[&Need], &Stage<'_>) -> Result<(), Failure>,
+        stage_needs: impl FnOnce(&[&Need], &Stage<'_>) -> Result<(), Failure>,
     ) -> Result<Outcome, Failure> {
-        let entries =
-            wanted.pages.entries(wanted.manifest).map_err(|error| Failure::new(Exit::Refused, error))?;
-        let plan = self.plan(wanted, &entries, &mut scan)?;
+        let plan = self.plan(wanted, &mut scan)?;
         self.tell_plan(&plan);
         if mode != SyncMode::Apply {
             plan.to_string().lines().for_each(|line| self.output.info(line));
@@ -193,34 +223,40 @@ impl<'a> Session<'a> {
         wanted.pages.save(&self.place.state, wanted.manifest)?;
         if plan.is_empty() {
             self.with_options(wanted.fidelity, |options| {
-                self.ready.adopt(&version, &entries, &scan, options)
+                wanted.with_entries(|entries| Ok(self.ready.adopt(&version, entries, &scan, options)?))
             })?;
             Pages::discard_others(&self.place.state, wanted.manifest)?;
             return Ok(Outcome::Nothing);
         }
-        let run = self.ready.begin(&plan, version, stamp())?;
+        let changes = plan.actions.len();
+        let run = self.ready.begin(plan, version, stamp())?;
         let mut needs = Vec::new();
-        for need in &plan.needs {
+        for need in run.needs() {
             if !run.stage().has(&need.content)? && !run.stage().copy_local(need)? {
                 needs.push(need);
             }
         }
         stage_needs(&needs, run.stage())?;
+        drop(needs);
         let flipped = run.prepare()?.flip()?;
-        let backed_up =
-            self.with_options(wanted.fidelity, |options| flipped.commit(&entries, &scan, options))?;
+        let backed_up = self.with_options(wanted.fidelity, |options| {
+            wanted.with_entries(|entries| Ok(flipped.commit(entries, &scan, options)?))
+        })?;
         Pages::discard_others(&self.place.state, wanted.manifest)?;
         self.tell_backups(&backed_up);
-        Ok(Outcome::Applied { changes: plan.actions.len() })
+        Ok(Outcome::Applied { changes })
     }
 
-    fn plan(&self, wanted: &Wanted, entries: &[Entry], scan: &mut Scan) -> Result<ApplyPlan, Failure> {
+    fn plan(&self, wanted: &Wanted, scan: &mut Scan) -> Result<ApplyPlan, Failure> {
         let tree = self.ready.target().tree();
-        self.with_options(wanted.fidelity, |options| scan.examine(tree, entries, options))?;
+        self.with_options(wanted.fidelity, |options| {
+            wanted.with_entries(|entries| Ok(scan.examine(tree, entries, options)?))
+        })?;
         let excluded = |path: &[u8], is_directory: bool| self.exclusions.names(path, is_directory);
         let input = PlanInput { scan, excluded: &excluded, policy: &self.allows, now: time_now() };
-        let mut plan = plan(self.applied_entries(), entries, &input)?;
-        preflight(tree, &mut plan, entries)?;
+        let mut plan =
+            self.with_applied(|applied| wanted.with_entries(|entries| Ok(plan(applied, entries, &input)?)))?;
+        wanted.with_entries(|entries| Ok(preflight(tree, &mut plan, entries)?))?;
         Ok(plan)
     }
 
@@ -248,11 +284,6 @@ impl<'a> Session<'a> {
             ));
         }
     }
-}
-
-/// Whether a summary of a manifest is the one that was signed.
-pub fn is_same(summary: &ManifestSummary, manifest: ManifestId, root_length: u64) -> bool {
-    summary.id == manifest && summary.root_length == root_length
 }
 
 fn tell_recovery(recovery: &Recovery, place: &Place, output: &Output) {
@@ -305,7 +336,11 @@ fn refused(plan: &ApplyPlan) -> Failure {
         _ => failure,
     };
     let lacks_room = |problem: &Problem| matches!(problem, Problem::Space { .. } | Problem::Inodes { .. });
-    if plan.problems.iter().any(lacks_room) { failure.hint(MAKE_ROOM) } else { failure }
+    failure.hint(if plan.problems.iter().any(lacks_room) {
+        MAKE_ROOM
+    } else {
+        "repair what is named here, or choose another ref with --ref"
+    })
 }
 
 fn allowed(policy: &TargetPolicy) -> Result<Policy, Failure> {
@@ -350,6 +385,18 @@ fn stamp() -> Stamp {
 }
 
 /// Needs by the content that each is for.
-pub fn by_content<'n>(needs: &[&'n Need]) -> HashMap<smart_sync_store::id::ContentId, &'n Need> {
-    needs.iter().map(|need| (need.content.id, *need)).collect()
+pub struct Needs<'n>(Vec<&'n Need>);
+
+impl<'n> Needs<'n> {
+    /// Needs of different contents.
+    pub fn new(needs: &[&'n Need]) -> Self {
+        let mut sorted = needs.to_vec();
+        sorted.sort_unstable_by_key(|need| need.content.id);
+        Self(sorted)
+    }
+
+    /// The need for a content.
+    pub fn get(&self, content: ContentId) -> Option<&'n Need> {
+        self.0.binary_search_by_key(&content, |need| need.content.id).ok().map(|at| self.0[at])
+    }
 }

@@ -68,12 +68,12 @@ fn every_flipped_bit_is_found_and_repaired() {
 fn what_a_fault_affects_is_named() {
     let place = Place::new();
     let public = Domain::public();
-    let contents = [noise(1, 300_000), noise(2, 3_000_000), noise(3, 1000)];
+    let contents = [noise(1, 100_000), noise(2, 3_000_000), noise(3, 1000)];
     let (bytes, names) = pack_of(&contents);
     block_on(place.store.add_pack(&public, bytes.clone(), NOW)).unwrap();
     let file = place.store.catalogue().packs().unwrap().remove(0).file;
     let mut bad = bytes.to_vec();
-    // The first frame: one mebibyte, all of the first content and a part of the second.
+    // The first frame: a quarter of a mebibyte, all of the first content and a part of the second.
     bad[100] ^= 1;
     block_on(place.store.backend().put(&file, bad.into())).unwrap();
     let report = place.check();

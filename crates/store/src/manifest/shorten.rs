@@ -1,7 +1,7 @@
 //! Sorted paths, each shortened against the one before it: what pages and lists of edits have in common.
 
 use super::order::shared_len;
-use super::path::{PATH_BYTES_MAX, TreePath};
+use super::path::{PATH_BYTES_MAX, Shown, TreePath};
 use crate::codec::{DecodeError, Reader, put_number, put_prefixed};
 
 /// Appends a path that is greater than `previous`; at the beginning of a list, `previous` is empty.
@@ -23,8 +23,10 @@ pub(super) fn read_path(
     if previous.is_none() && suffix.is_empty() && root_is_allowed {
         return Ok(TreePath::root());
     }
-    let path = TreePath::new([&before[..shared], suffix].concat())
-        .map_err(|error| DecodeError::invalid(format!("a path is refused: {error}")))?;
+    let path = [&before[..shared], suffix].concat();
+    let path = TreePath::new(&path[..]).map_err(|error| {
+        DecodeError::invalid(format!("the path \"{}\" is refused: {error}", Shown(&path)))
+    })?;
     if previous.is_some() && before >= path.as_bytes() {
         return Err(DecodeError::invalid(format!("{path} is not in its place")));
     }

@@ -5,74 +5,90 @@
 
 use std::collections::HashMap;
 
+use rustix::io::Errno;
 use smart_sync_store::id::ContentId;
 use smart_sync_store::manifest::entry::{DeviceKind, Node};
 
 use super::backup::Backup;
 use super::error::ApplyError;
 use super::metadata::Metadata;
-use super::op::{Op, OpKind};
-use super::plan::{Action, Change};
-use super::stage::{MADE, Stage};
+use super::op::{Op, OpKind, Staged};
+use super::plan::{ApplyPlan, Change};
+use super::stage::{MADE, Stage, path_of};
 use super::stat::{FileKind, Fingerprint, Stat};
 use super::tree_dir::{Removed, TreeDir};
 use super::tree_walk::join;
 
-/// A staged file, as it was before it was moved to its place.
-pub(super) type Placed = HashMap<Box<[u8]>, Fingerprint>;
+/// The files that are put in place, each as it was before it was moved there, in the order of their paths.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
+    fingerprints: Vec<(usize, Fingerprint)>,
+}
+
+impl Placed {
+    /// The file that these steps put at a path.
+    pub(super) fn get(&self, ops: &[Op], path: &[u8]) -> Option<Fingerprint> {
+        let at = self.fingerprints.binary_search_by(|(op, _)| (*ops[*op].path).cmp(path)).ok()?;
+        Some(self.fingerprints[at].1)
+    }
+}
 
 /// Makes the files of all actions, beside the tree, and the steps that will put them in place.
 pub(super) fn prepare(
     tree: &TreeDir,
     stage: &Stage<'_>,
-    actions: &[Action],
+    plan: ApplyPlan,
 ) -> Result<(Vec<Op>, Placed), ApplyError> {
-    let mut last_use = HashMap::new();
+    let ApplyPlan { actions, needs, .. } = plan;
+    let mut last_use: HashMap<_, _> =
+        needs.iter().filter(|need| need.uses > 1).map(|need| (need.content.id, 0)).collect();
+    // The steps take as much room as the needs did.
+    drop(needs);
     for (number, action) in actions.iter().enumerate() {
-        if let Change::Put(entry, _) = &action.change
-            && let Node::File(content) = &entry.node
+        if let Change::Put(Node::File(content), _) = &action.change
+            && let Some(last) = last_use.get_mut(&content.id)
         {
-            last_use.insert(content.id, number);
+            *last = number;
         }
     }
-    let mut placed = Placed::new();
+    let mut fingerprints = Vec::new();
     let mut ops = Vec::with_capacity(actions.len());
-    for (number, action) in actions.iter().enumerate() {
-        let kind = match &action.change {
-            Change::Put(entry, metadata) => {
-                let is_last = |content: &ContentId| last_use.get(content) == Some(&number);
-                let staged = make(tree, stage, &entry.node, number, is_last, metadata)?;
-                if let Some(stat) = tree.stat(&staged)? {
-                    placed.insert(action.path.clone(), stat.fingerprint());
-                }
-                OpKind::Place { staged: staged.into() }
+    for (number, action) in actions.into_iter().enumerate() {
+        let expected = action.displaced.expected();
+        let kind = match action.change {
+            Change::Put(node, metadata) => {
+                let is_last = |content: &ContentId| last_use.get(content).is_none_or(|last| *last == number);
+                let (staged, stat) = make(tree, stage, &node, number as u64, is_last, &metadata)?;
+                fingerprints.push((number, stat.fingerprint()));
+                OpKind::Place { staged }
             }
             Change::Link(target) => OpKind::Link { target: target.as_bytes().into() },
-            Change::MakeDirectory(mode) => OpKind::MakeDirectory { mode: *mode },
-            Change::SetMetadata(kind, metadata) => OpKind::SetMetadata(*kind, metadata.clone()),
+            Change::MakeDirectory(mode) => OpKind::MakeDirectory { mode },
+            Change::SetMetadata(kind, metadata) => OpKind::SetMetadata(kind, metadata),
             Change::Delete => OpKind::Delete,
             Change::Clear => OpKind::Clear,
             Change::MakeRoom => OpKind::MakeRoom,
             Change::RemoveDirectory => OpKind::RemoveDirectory,
         };
-        ops.push(Op { path: action.path.clone(), expected: action.displaced.expected(), kind });
+        ops.push(Op { path: action.path, expected, kind });
     }
-    Ok((ops, placed))
+    fingerprints.sort_unstable_by(|(a, _), (b, _)| ops[*a].path.cmp(&ops[*b].path));
+    Ok((ops, Placed { fingerprints }))
 }
 
 fn make(
     tree: &TreeDir,
     stage: &Stage<'_>,
     node: &Node,
-    number: usize,
+    number: u64,
     is_last: impl Fn(&ContentId) -> bool,
     metadata: &Metadata,
-) -> Result<Vec<u8>, ApplyError> {
-    let made = join(MADE, number.to_string().as_bytes());
-    let (path, kind) = match node {
+) -> Result<(Staged, Stat), ApplyError> {
+    let made = Staged::Made(number);
+    let (staged, kind) = match node {
         Node::File(content) => (stage.take_file(content, number, is_last(&content.id))?, FileKind::File),
         Node::Symlink(content) => {
-            tree.make_symlink(&stage.read(content)?, &made)?;
+            tree.make_symlink(&stage.read(content)?, &path_of(made))?;
             (made, FileKind::Symlink)
         }
         other => {
@@ -81,12 +97,21 @@ fn make(
                 Node::Socket => (FileKind::Socket, (0, 0)),
                 _ => (FileKind::Fifo, (0, 0)),
             };
-            tree.make_node(&made, kind, device)?;
+            tree.make_node(&path_of(made), kind, device)?;
             (made, kind)
         }
     };
+    let path = path_of(staged);
+    let stat = made_stat(tree, &path)?;
+    if metadata.is_met_by(&stat, &[]) {
+        return Ok((staged, stat));
+    }
     metadata.give(tree, &path, kind)?;
-    Ok(path)
+    Ok((staged, made_stat(tree, &path)?))
+}
+
+fn made_stat(tree: &TreeDir, path: &[u8]) -> Result<Stat, ApplyError> {
+    tree.stat(path)?.ok_or_else(|| tree.error("looking at", path, Errno::NOENT))
 }
 
 const fn device_kind(kind: DeviceKind) -> FileKind {
@@ -116,7 +141,7 @@ fn step(tree: &TreeDir, backup: &mut Backup<'_>, op: &Op) -> Result<(), ApplyErr
             tree.make_parents(path, 0o755)?;
             tree.make_directory(path, *mode)
         }
-        OpKind::Place { staged } => place(tree, backup, staged, path, op.expected),
+        OpKind::Place { staged } => place(tree, backup, &path_of(*staged), path, op.expected),
         OpKind::Link { target } => {
             let inode = |path| Ok::<_, ApplyError>(tree.stat(path)?.map(|stat| stat.inode));
             if inode(path)?.is_some_and(|found| inode(target).is_ok_and(|wanted| wanted == Some(found))) {
@@ -148,6 +173,9 @@ fn place(
     path: &[u8],
     expected: Option<Fingerprint>,
 ) -> Result<(), ApplyError> {
+    if expected.is_none() && tree.rename_to_free(staged, path)? {
+        return Ok(());
+    }
     if tree.stat(staged)?.is_none() {
         return Ok(()); // It is in its place.
     }

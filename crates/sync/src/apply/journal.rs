@@ -83,7 +83,7 @@ impl<'a> Journal<'a> {
         let mut file = state.create_file(JOURNAL_NEW)?;
         state.announce("write journal", JOURNAL_NEW)?;
         file.write_all(MAGIC)
-            .and_then(|()| file.write_all(&framed(&body)))
+            .and_then(|()| file.write_all(&[head(&body), body].concat()))
             .map_err(|source| state.failed("writing", JOURNAL_NEW, source))?;
         sync_file(state, JOURNAL_NEW, &file)?;
         state.rename(JOURNAL_NEW, JOURNAL)?;
@@ -132,15 +132,19 @@ impl<'a> Journal<'a> {
 
     fn append(&mut self, body: &[u8]) -> Result<(), ApplyError> {
         self.state.announce("write journal", JOURNAL)?;
-        self.file.write_all(&framed(body)).map_err(|source| self.state.failed("writing", JOURNAL, source))?;
+        // In two writes: a record that was cut off between them is as torn as any other.
+        self.file
+            .write_all(&head(body))
+            .and_then(|()| self.file.write_all(body))
+            .map_err(|source| self.state.failed("writing", JOURNAL, source))?;
         sync_file(self.state, JOURNAL, &self.file)
     }
 }
 
-fn framed(body: &[u8]) -> Vec<u8> {
+fn head(body: &[u8]) -> Vec<u8> {
     let len = u32::try_from(body.len()).expect("the steps of one run take less than 4 GiB");
     let check = blake3::hash(body);
-    [&len.to_le_bytes(), &check.as_bytes()[..CHECK_BYTES], body].concat()
+    [&len.to_le_bytes(), &check.as_bytes()[..CHECK_BYTES]].concat()
 }
 
 /// Reads all whole records of a journal; returns with them where the last one ends.
@@ -220,8 +224,8 @@ mod tests {
         let path = directory.path().join("journal");
         let whole = std::fs::read(&path).unwrap();
         let begun =
-            MAGIC.len() + framed(&[&[0][..], &[7; 32], b"\x04main\x1020260101T000000Z"].concat()).len();
-        let flipping = whole.len() - framed(&[2]).len();
+            MAGIC.len() + HEAD_BYTES + [&[0][..], &[7; 32], b"\x04main\x1020260101T000000Z"].concat().len();
+        let flipping = whole.len() - HEAD_BYTES - 1;
         for len in 0..=whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();
             let found = Journal::reopen(&state);

@@ -98,6 +98,11 @@ impl Metadata {
             })
     }
 
+    /// The mode that a file may have from the beginning: one that depends on the owner is set after that.
+    pub(super) fn mode_of_new(&self) -> Option<u32> {
+        self.owner.is_none().then_some(self.mode)
+    }
+
     /// Gives it to what stands at a path. The order matters: a new owner clears set-id bits, and every other
     /// change would move the time.
     pub(super) fn give(&self, tree: &TreeDir, path: &[u8], kind: FileKind) -> Result<(), ApplyError> {
@@ -119,10 +124,8 @@ impl Metadata {
         if kind != FileKind::Symlink {
             tree.set_mode(path, self.mode)?;
         }
-        if let Some(modified) = self.modified {
+        if let Some(times) = self.modified.map(times) {
             tree.announce("utimens", path)?;
-            let modified = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
-            let times = Timestamps { last_access: modified, last_modification: modified };
             tree.at(path, |directory, name| {
                 rustix::fs::utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)
             })
@@ -130,6 +133,23 @@ impl Metadata {
         }
         Ok(())
     }
+}
+
+/// Gives a file that was just made what can be given through its handle. It is a shortcut: whatever is not met
+/// afterwards, [`Metadata::give`] gives.
+pub(super) fn give_new(file: &File, mode: Option<u32>, modified: Option<FileTime>) -> io::Result<()> {
+    if let Some(mode) = mode {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?;
+    }
+    if let Some(times) = modified.map(times) {
+        rustix::fs::futimens(file, &times)?;
+    }
+    Ok(())
+}
+
+fn times(modified: FileTime) -> Timestamps {
+    let modified = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) };
+    Timestamps { last_access: modified, last_modification: modified }
 }
 
 impl TreeDir {

@@ -4,6 +4,7 @@
 //! doing all of them from the first. They name a file by its path and by the state in which it may be lost.
 
 use smart_sync_store::codec::{DecodeError, Reader, put_number, put_prefixed, unzigzag, zigzag};
+use smart_sync_store::id::ContentId;
 use smart_sync_store::manifest::entry::{FileTime, Xattr};
 use smart_sync_store::manifest::path::PATH_BYTES_MAX;
 
@@ -30,9 +31,9 @@ pub(super) enum OpKind {
     MakeDirectory {
         mode: u32,
     },
-    /// Moves this staged file to the path.
+    /// Moves a staged file to the path.
     Place {
-        staged: Box<[u8]>,
+        staged: Staged,
     },
     Link {
         target: Box<[u8]>,
@@ -40,6 +41,15 @@ pub(super) enum OpKind {
     SetMetadata(FileKind, Metadata),
     Delete,
     RemoveDirectory,
+}
+
+/// A file in the staging directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Staged {
+    /// A content as it was received.
+    Content(ContentId),
+    /// What was made for the action of this number.
+    Made(u64),
 }
 
 /// Appends the steps.
@@ -63,7 +73,7 @@ pub(super) fn encode(out: &mut Vec<u8>, ops: &[Op]) {
             }
             OpKind::Place { staged } => {
                 out.push(3);
-                put_prefixed(out, staged);
+                put_staged(out, *staged);
             }
             OpKind::Link { target } => {
                 out.push(4);
@@ -102,7 +112,7 @@ fn decode_one(reader: &mut Reader<'_>) -> Result<Op, DecodeError> {
         0 => OpKind::Clear,
         1 => OpKind::MakeRoom,
         2 => OpKind::MakeDirectory { mode: mode(reader)? },
-        3 => OpKind::Place { staged: reader.prefixed("staged file", PATH_BYTES_MAX)?.into() },
+        3 => OpKind::Place { staged: staged(reader)? },
         4 => OpKind::Link { target: reader.prefixed("link target", PATH_BYTES_MAX)?.into() },
         5 => {
             let kind = if flag(reader)? { FileKind::Directory } else { FileKind::File };
@@ -113,6 +123,27 @@ fn decode_one(reader: &mut Reader<'_>) -> Result<Op, DecodeError> {
         other => return Err(DecodeError::invalid(format!("{other} is not a step"))),
     };
     Ok(Op { path, expected, kind })
+}
+
+fn put_staged(out: &mut Vec<u8>, staged: Staged) {
+    match staged {
+        Staged::Content(id) => {
+            out.push(0);
+            out.extend_from_slice(id.as_bytes());
+        }
+        Staged::Made(number) => {
+            out.push(1);
+            put_number(out, number);
+        }
+    }
+}
+
+fn staged(reader: &mut Reader<'_>) -> Result<Staged, DecodeError> {
+    match reader.byte("staged file")? {
+        0 => Ok(Staged::Content(ContentId::from_bytes(reader.array("staged content")?))),
+        1 => Ok(Staged::Made(reader.number("made file", u64::MAX)?)),
+        other => Err(DecodeError::invalid(format!("{other} is not a staged file"))),
+    }
 }
 
 fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
@@ -202,7 +233,8 @@ mod tests {
             OpKind::Clear,
             OpKind::MakeRoom,
             OpKind::MakeDirectory { mode: 0o755 },
-            OpKind::Place { staged: (*b"staged").into() },
+            OpKind::Place { staged: Staged::Content(ContentId::from_bytes([9; 32])) },
+            OpKind::Place { staged: Staged::Made(300) },
             OpKind::Link { target: (*b"target").into() },
             OpKind::SetMetadata(FileKind::Directory, full),
             OpKind::SetMetadata(FileKind::File, bare),

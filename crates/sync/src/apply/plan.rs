@@ -13,8 +13,10 @@ mod show;
 use std::borrow::Borrow;
 use std::fmt;
 
-use smart_sync_store::manifest::entry::{Content, Entry, FileTime};
+use smart_sync_store::manifest::entry::{Content, Entry, FileTime, Node};
 use smart_sync_store::manifest::path::{Shown, TreePath};
+
+pub(super) use check::NAME_BYTES_MAX;
 
 use super::error::ApplyError;
 use super::metadata::{Metadata, Owners};
@@ -141,7 +143,7 @@ pub enum Displaced {
     /// Nothing stands there.
     Nothing,
     /// A file as we left it; it goes.
-    Ours(Fingerprint),
+    Ours(Box<Fingerprint>),
     /// Something of the host's; it goes to the backup.
     Local,
 }
@@ -149,7 +151,7 @@ pub enum Displaced {
 impl Displaced {
     pub(super) const fn expected(&self) -> Option<Fingerprint> {
         match self {
-            Self::Ours(fingerprint) => Some(*fingerprint),
+            Self::Ours(fingerprint) => Some(**fingerprint),
             Self::Nothing | Self::Local => None,
         }
     }
@@ -159,7 +161,7 @@ impl Displaced {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A file, symbolic link or special file is made, beside the tree, and moved there.
-    Put(Box<Entry>, Metadata),
+    Put(Node, Metadata),
     /// A file gets another name.
     Link(TreePath),
     /// A directory is made.
@@ -196,8 +198,14 @@ pub struct Need {
     pub uses: usize,
     /// Whether its holes, if it has any, are kept as holes.
     pub is_sparse: bool,
+    /// The mode of the first of these files, unless it is to be set after its owner.
+    pub mode: Option<u32>,
+    /// The time of the last change of the first of these files, where it is set.
+    pub modified: Option<FileTime>,
     /// A file of the target that has it, to be copied instead of fetched.
     pub local: Option<Box<[u8]>>,
+    /// A file of the target that it replaces, and is likely to share bytes with.
+    pub former: Option<Box<[u8]>>,
 }
 
 /// Everything that has to be done to a target.

@@ -13,7 +13,7 @@ use smart_sync_store::manifest::entry::{Entry, Node};
 use smart_sync_store::manifest::path::TreePath;
 
 use super::error::ApplyError;
-use super::plan::{ApplyPlan, Change, Displaced, Problem};
+use super::plan::{ApplyPlan, Change, Displaced, NAME_BYTES_MAX, Problem};
 use super::stage::STAGE;
 use super::stat::FileKind;
 use super::tree_dir::TreeDir;
@@ -68,7 +68,8 @@ fn room(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
     }
     let actions = plan.actions.iter().filter(|action| is_made(&action.change));
     let too_long = actions.filter_map(|action| {
-        let is_long = |name: &[u8]| name.len() as u64 > found.f_namemax;
+        // What is too long everywhere is a problem of the plan already.
+        let is_long = |name: &[u8]| name.len() as u64 > found.f_namemax && name.len() <= NAME_BYTES_MAX;
         action
             .path
             .split(|byte| *byte == b'/')
@@ -133,9 +134,8 @@ fn probe<E: Borrow<Entry>>(
     wanted: impl IntoIterator<Item = E>,
 ) -> Result<Vec<Problem>, ApplyError> {
     let mut problems = Vec::new();
-    let makes_links = plan.actions.iter().any(
-        |action| matches!(&action.change, Change::Put(entry, _) if matches!(entry.node, Node::Symlink(_))),
-    );
+    let makes_links =
+        plan.actions.iter().any(|action| matches!(action.change, Change::Put(Node::Symlink(_), _)));
     if makes_links {
         match tree.make_symlink(b"target", &join(PROBE, b"link")) {
             Ok(()) => _ = tree.remove_file(&join(PROBE, b"link"))?,

@@ -14,7 +14,7 @@ use super::flip::{self, Placed};
 use super::journal::{Journal, State};
 use super::lock::{Holder, Lock};
 use super::op::{Op, OpKind};
-use super::plan::{ApplyPlan, Change};
+use super::plan::{ApplyPlan, Need};
 use super::record::{self, Version};
 use super::scan::{Scan, ScanOptions, is_excluded};
 use super::stage::{self, Stage};
@@ -129,14 +129,9 @@ impl ReadyTarget {
     }
 
     /// Begins to carry out a plan. One with problems is refused.
-    pub fn begin<'a>(
-        &'a self,
-        plan: &'a ApplyPlan,
-        version: Version,
-        stamp: Stamp,
-    ) -> Result<Staging<'a>, ApplyError> {
+    pub fn begin(&self, plan: ApplyPlan, version: Version, stamp: Stamp) -> Result<Staging<'_>, ApplyError> {
         if !plan.problems.is_empty() {
-            return Err(ApplyError::Refused(plan.problems.clone()));
+            return Err(ApplyError::Refused(plan.problems));
         }
         let Target { tree, state } = &self.target;
         let journal = Journal::begin(state, &version, &stamp)?;
@@ -153,7 +148,7 @@ impl ReadyTarget {
         options: &ScanOptions<'_>,
     ) -> Result<(), ApplyError> {
         let Target { tree, state } = &self.target;
-        let known = Known { tree, scan, placed: &Placed::new(), plan: &ApplyPlan::default() };
+        let known = Known { tree, scan, placed: &Placed::default(), ops: &[] };
         known.cache(version, wanted, options)?.save(state)?;
         record::write(state, version)
     }
@@ -168,7 +163,7 @@ impl ReadyTarget {
 #[derive(Debug)]
 pub struct Staging<'a> {
     target: &'a Target,
-    plan: &'a ApplyPlan,
+    plan: ApplyPlan,
     version: Version,
     stamp: Stamp,
     journal: Journal<'a>,
@@ -181,14 +176,19 @@ impl<'a> Staging<'a> {
         &self.stage
     }
 
+    /// What has to be staged.
+    pub fn needs(&self) -> &[Need] {
+        &self.plan.needs
+    }
+
     /// Makes all files beside the tree, durably, and notes the steps that will put them in place.
     pub fn prepare(mut self) -> Result<Prepared<'a>, ApplyError> {
         let Target { tree, .. } = self.target;
-        let (ops, placed) = flip::prepare(tree, &self.stage, &self.plan.actions)?;
+        let (ops, placed) = flip::prepare(tree, &self.stage, self.plan)?;
         tree.sync_file_system()?;
         self.journal.staged(&ops)?;
-        let Self { target, plan, version, stamp, journal, .. } = self;
-        Ok(Prepared { target, plan, version, stamp, journal, ops, placed })
+        let Self { target, version, stamp, journal, .. } = self;
+        Ok(Prepared { target, version, stamp, journal, ops, placed })
     }
 }
 
@@ -196,7 +196,6 @@ impl<'a> Staging<'a> {
 #[derive(Debug)]
 pub struct Prepared<'a> {
     target: &'a Target,
-    plan: &'a ApplyPlan,
     version: Version,
     stamp: Stamp,
     journal: Journal<'a>,
@@ -213,8 +212,8 @@ impl<'a> Prepared<'a> {
         flip::flip(tree, &mut backup, &self.ops)?;
         tree.sync_file_system()?;
         self.journal.reached(State::Flipped)?;
-        let Self { target, plan, version, journal, ops, placed, .. } = self;
-        Ok(Flipped { target, plan, version, journal, ops, placed, backed_up: backup.into_saved() })
+        let Self { target, version, journal, ops, placed, .. } = self;
+        Ok(Flipped { target, version, journal, ops, placed, backed_up: backup.into_saved() })
     }
 
     /// Leaves the tree as it is; what was received stays staged.
@@ -227,7 +226,6 @@ impl<'a> Prepared<'a> {
 #[derive(Debug)]
 pub struct Flipped<'a> {
     target: &'a Target,
-    plan: &'a ApplyPlan,
     version: Version,
     journal: Journal<'a>,
     ops: Vec<Op>,
@@ -246,7 +244,7 @@ impl Flipped<'_> {
         options: &ScanOptions<'_>,
     ) -> Result<Vec<Box<[u8]>>, ApplyError> {
         let Target { tree, state } = self.target;
-        let known = Known { tree, scan, placed: &self.placed, plan: self.plan };
+        let known = Known { tree, scan, placed: &self.placed, ops: &self.ops };
         record::write(state, &self.version)?;
         self.journal.reached(State::Committed)?;
         stage::discard(tree)?;
@@ -270,7 +268,7 @@ struct Known<'a> {
     tree: &'a TreeDir,
     scan: &'a Scan,
     placed: &'a Placed,
-    plan: &'a ApplyPlan,
+    ops: &'a [Op],
 }
 
 impl Known<'_> {
@@ -284,11 +282,10 @@ impl Known<'_> {
     ) -> Result<StatCache, ApplyError> {
         let root_device = self.tree.stat(b"")?.map_or((0, 0), |stat| stat.device);
         let touched = self
-            .plan
-            .actions
+            .ops
             .iter()
-            .filter(|action| matches!(action.change, Change::SetMetadata(..)))
-            .map(|action| &*action.path)
+            .filter(|op| matches!(op.kind, OpKind::SetMetadata(..)))
+            .map(|op| &*op.path)
             .collect();
         let mut builder = Builder::default();
         for entry in wanted {
@@ -322,8 +319,8 @@ impl Known<'_> {
         let found = found.or_else(|| self.scan.examined(path));
         let found = found.filter(|found| content.is_some() && found.content == content);
         let verified = recorded.and_then(|record| record.verified);
-        let known = match (self.placed.get(path), found, recorded.zip(verified)) {
-            (Some(placed), ..) => Some(*placed),
+        let known = match (self.placed.get(self.ops, path), found, recorded.zip(verified)) {
+            (Some(placed), ..) => Some(placed),
             (None, Some(found), _) => Some(found.stat.fingerprint()),
             (None, None, Some((record, fingerprint))) if !touched.contains(path) => {
                 // The scan saw it in time to rule out that it changed since; what it cannot rule out is hashed

@@ -15,6 +15,8 @@ use smart_sync_store::manifest::entry::Content;
 
 use super::error::ApplyError;
 use super::hash::hash_reader;
+use super::metadata::give_new;
+use super::op::Staged;
 use super::plan::Need;
 use super::stat::FileKind;
 use super::tree_dir::TreeDir;
@@ -34,22 +36,28 @@ const BUFFER_BYTES: usize = 128 << 10;
 #[derive(Debug)]
 pub struct Stage<'a> {
     tree: &'a TreeDir,
+    /// Whether an earlier run may have left contents here.
+    is_used: bool,
     verified: Mutex<HashSet<ContentId>>,
 }
 
 impl<'a> Stage<'a> {
     pub(super) fn open(tree: &'a TreeDir) -> Result<Self, ApplyError> {
         tree.make_directory(STAGE, 0o700)?;
+        let is_used = tree.stat(CONTENTS)?.is_some();
         tree.make_directory(CONTENTS, 0o700)?;
         tree.remove_all(MADE)?;
         tree.make_directory(MADE, 0o700)?;
-        Ok(Self { tree, verified: Mutex::new(HashSet::new()) })
+        Ok(Self { tree, is_used, verified: Mutex::new(HashSet::new()) })
     }
 
     /// Whether a content is staged. One that an earlier run left is hashed first, and removed if it is damaged.
     pub fn has(&self, content: &Content) -> Result<bool, ApplyError> {
         if self.is_verified(content.id) {
             return Ok(true);
+        }
+        if !self.is_used {
+            return Ok(false);
         }
         let path = content_path(content.id);
         let Some(stat) = self.tree.stat(&path)? else { return Ok(false) };
@@ -79,7 +87,7 @@ impl<'a> Stage<'a> {
         let mut hasher = blake3::Hasher::new();
         let file = if keep == 0 {
             self.tree.remove_all(&path)?;
-            self.tree.create_file(&path)?
+            self.create(need.content.id, &path)?
         } else {
             let mut file = self.tree.open_to_write(&path)?;
             let failed = |source| self.tree.failed("reading", &path, source);
@@ -103,15 +111,17 @@ impl<'a> Stage<'a> {
             return writer.finish();
         }
         let path = content_path(content.id);
-        let mut file = match self.tree.create_file(&path) {
+        let mut file = match self.create(content.id, &path) {
             Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
                 self.tree.remove_all(&path)?;
-                self.tree.create_file(&path)?
+                self.create(content.id, &path)?
             }
             created => created?,
         };
         self.tree.announce("write", &path)?;
-        file.write_all(bytes).map_err(|source| self.tree.failed("writing", &path, source))?;
+        file.write_all(bytes)
+            .and_then(|()| give_new(&file, need.mode, need.modified))
+            .map_err(|source| self.tree.failed("writing", &path, source))?;
         self.set_verified(content.id);
         Ok(())
     }
@@ -142,11 +152,16 @@ impl<'a> Stage<'a> {
         })
     }
 
+    /// Opens the file that a content replaces, if it is still there.
+    pub fn former(&self, need: &Need) -> Option<File> {
+        need.former.as_ref().and_then(|path| self.tree.open_file(path).ok())
+    }
+
     /// Shares the blocks of a file, where the file system can, and hashes what it got.
     fn clone_local(&self, need: &Need, source: &File) -> Result<bool, ApplyError> {
         let path = partial_path(need.content.id);
         self.tree.remove_all(&path)?;
-        let file = self.tree.create_file(&path)?;
+        let file = self.create(need.content.id, &path)?;
         self.tree.announce("clone", &path)?;
         if rustix::fs::ioctl_ficlone(&file, source).is_err() {
             return Ok(false);
@@ -157,6 +172,17 @@ impl<'a> Stage<'a> {
         }
         self.keep(need.content.id, &path)?;
         Ok(true)
+    }
+
+    /// Makes the file of a content, and the directory for it when it is the first one there.
+    fn create(&self, id: ContentId, path: &[u8]) -> Result<File, ApplyError> {
+        match self.tree.create_file(path) {
+            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
+                self.tree.make_directory(&shard_path(id), 0o700)?;
+                self.tree.create_file(path)
+            }
+            created => created,
+        }
     }
 
     /// Gives a verified content its name.
@@ -170,28 +196,28 @@ impl<'a> Stage<'a> {
     pub(super) fn take_file(
         &self,
         content: &Content,
-        number: usize,
+        number: u64,
         is_last: bool,
-    ) -> Result<Vec<u8>, ApplyError> {
-        let staged = content_path(content.id);
-        let made = join(MADE, number.to_string().as_bytes());
+    ) -> Result<Staged, ApplyError> {
+        let made = path_of(Staged::Made(number));
         if content.size == 0 {
             self.tree.create_file(&made)?;
-            return Ok(made);
+            return Ok(Staged::Made(number));
         }
         if !self.has(content)? {
             return Err(ApplyError::MissingContent(content.id));
         }
         if is_last {
-            return Ok(staged);
+            return Ok(Staged::Content(content.id));
         }
+        let staged = content_path(content.id);
         let mut from = self.tree.open_file(&staged)?;
         let mut copy = self.tree.create_file(&made)?;
         self.tree.announce("copy", &made)?;
         if rustix::fs::ioctl_ficlone(&copy, &from).is_err() {
             io::copy(&mut from, &mut copy).map_err(|source| self.tree.failed("copying to", &made, source))?;
         }
-        Ok(made)
+        Ok(Staged::Made(number))
     }
 
     /// The bytes of a small staged content.
@@ -215,6 +241,14 @@ impl<'a> Stage<'a> {
 
     fn set_verified(&self, id: ContentId) {
         self.verified.lock().expect("no one panics while holding the lock").insert(id);
+    }
+}
+
+/// Where a staged file lies in the target.
+pub(super) fn path_of(staged: Staged) -> Vec<u8> {
+    match staged {
+        Staged::Content(id) => content_path(id),
+        Staged::Made(number) => join(MADE, number.to_string().as_bytes()),
     }
 }
 
@@ -272,10 +306,12 @@ impl ContentWriter<'_> {
             self.stage.tree.remove_file(&self.path)?;
             return Err(self.wrong(format!("they are {found}")));
         }
-        // A hole at the end was only skipped.
-        self.file
-            .set_len(self.content.size)
-            .map_err(|source| self.stage.tree.failed("writing", &self.path, source))?;
+        if self.is_sparse {
+            // A hole at the end was only skipped.
+            self.file
+                .set_len(self.content.size)
+                .map_err(|source| self.stage.tree.failed("writing", &self.path, source))?;
+        }
         self.stage.keep(self.content.id, &self.path)
     }
 
@@ -296,10 +332,16 @@ impl ContentWriter<'_> {
     }
 }
 
+/// The directory of a content. There are several, so that processors which make files at the same time seldom wait
+/// for each other.
+fn shard_path(id: ContentId) -> Vec<u8> {
+    join(CONTENTS, format!("{:x}", id.as_bytes()[0] >> 4).as_bytes())
+}
+
 fn content_path(id: ContentId) -> Vec<u8> {
-    join(CONTENTS, id.to_string().as_bytes())
+    join(&shard_path(id), id.to_string().as_bytes())
 }
 
 fn partial_path(id: ContentId) -> Vec<u8> {
-    join(CONTENTS, format!("{id}.part").as_bytes())
+    join(&shard_path(id), format!("{id}.part").as_bytes())
 }

@@ -2,9 +2,10 @@
 //!
 //! A path is never handed to the kernel to be followed. The directory that holds its last name is opened with
 //! `openat2` below the handle of the root, refusing symbolic links on the way, and the last name is acted upon in
-//! that directory with calls that do not follow it. Where `openat2` is missing (an old kernel, a strict sandbox)
-//! the directories are opened one by one without following links, which is as safe and slower. So a link that
-//! stands in the tree, or is put there meanwhile, is met as a link and never as what it points to.
+//! that directory with calls that do not follow it. So a link that stands in the tree, or is put there meanwhile, is
+//! met as a link and never as what it points to.
+
+mod handles;
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -13,13 +14,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, StatxFlags};
 use rustix::io::Errno;
 use smart_sync_store::manifest::path::Shown;
 
 use super::error::ApplyError;
 use super::stat::{FileKind, Stat};
 use super::step::Steps;
+use handles::{DIRECTORY, Handles};
 
 /// Whether the directory that is opened may itself be reached through a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,24 +32,12 @@ pub enum RootLink {
     Refuse,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lookup {
-    Openat2,
-    OneByOne,
-}
-
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const BENEATH: ResolveFlags =
-    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
-
 /// A directory and everything below it. Paths are relative to it, and the empty path is the directory itself.
 #[derive(Debug)]
 pub struct TreeDir {
-    root: OwnedFd,
+    handles: Handles,
     path: PathBuf,
     steps: Steps,
-    lookup: Lookup,
 }
 
 impl TreeDir {
@@ -62,11 +52,7 @@ impl TreeDir {
             path: Shown(path.as_os_str().as_bytes()).to_string(),
             source: errno.into(),
         })?;
-        let lookup = match rustix::fs::openat2(&root, c".", DIRECTORY, Mode::empty(), BENEATH) {
-            Err(Errno::NOSYS | Errno::PERM) => Lookup::OneByOne,
-            _ => Lookup::Openat2,
-        };
-        Ok(Self { root, path: path.to_owned(), steps, lookup })
+        Ok(Self { handles: Handles::new(root), path: path.to_owned(), steps })
     }
 
     /// Where the directory was opened, for messages.
@@ -92,7 +78,7 @@ impl TreeDir {
 
     /// Opens a directory.
     pub fn open_directory(&self, path: &[u8]) -> Result<OwnedFd, ApplyError> {
-        self.directory(path).map_err(|errno| self.error("opening the directory", path, errno))
+        self.handles.open(path).map_err(|errno| self.error("opening the directory", path, errno))
     }
 
     /// Opens a regular file for reading. Anything else is refused, and never waited for.
@@ -163,7 +149,7 @@ impl TreeDir {
     /// Gives a file another name; false if that name is taken.
     pub fn link(&self, from: &[u8], to: &[u8]) -> Result<bool, ApplyError> {
         self.announce("link", to)?;
-        let linked = self.directory_of(from).and_then(|(from_directory, from_name)| {
+        let linked = self.handles.parent(from).and_then(|(from_directory, from_name)| {
             self.at(to, |directory, name| {
                 rustix::fs::linkat(from_directory.as_fd(), &*from_name, directory, name, AtFlags::empty())
             })
@@ -178,7 +164,7 @@ impl TreeDir {
     /// Moves a file over whatever is not a directory at the other path; false if there is nothing to move.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<bool, ApplyError> {
         self.announce("rename", to)?;
-        let (from_directory, from_name) = match self.directory_of(from) {
+        let (from_directory, from_name) = match self.handles.parent(from) {
             Ok(found) => found,
             Err(Errno::NOENT) => return Ok(false),
             Err(errno) => return Err(self.error("renaming", from, errno)),
@@ -194,10 +180,30 @@ impl TreeDir {
         renamed.map(|moved| moved.is_some()).map_err(|errno| self.error("renaming to", to, errno))
     }
 
+    /// Moves a file to a path where nothing is. False if that cannot be done in one step: the file is not there or
+    /// the directory is not, something stands at the path, or the file system has no such step.
+    pub(super) fn rename_to_free(&self, from: &[u8], to: &[u8]) -> Result<bool, ApplyError> {
+        self.announce("rename", to)?;
+        let renamed = self.handles.parent(from).and_then(|(from_directory, from_name)| {
+            self.at(to, |directory, name| {
+                let flags = RenameFlags::NOREPLACE;
+                rustix::fs::renameat_with(from_directory.as_fd(), &*from_name, directory, name, flags)
+            })
+        });
+        match renamed {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT | Errno::EXIST | Errno::NOTDIR | Errno::LOOP | Errno::INVAL | Errno::NOSYS) => {
+                Ok(false)
+            }
+            Err(errno) => Err(self.error("renaming to", to, errno)),
+        }
+    }
+
     /// Moves anything to a free path below another directory, on the same file system.
     pub fn move_to(&self, path: &[u8], other: &Self, to: &[u8]) -> Result<Moved, ApplyError> {
         self.announce("move away", path)?;
-        let (directory, name) = self.directory_of(path).map_err(|errno| self.error("moving", path, errno))?;
+        let (directory, name) =
+            self.handles.parent(path).map_err(|errno| self.error("moving", path, errno))?;
         let moved = other.at(to, |to_directory, to_name| {
             rustix::fs::renameat_with(
                 directory.as_fd(),
@@ -208,7 +214,10 @@ impl TreeDir {
             )
         });
         match moved {
-            Ok(()) => Ok(Moved::Yes),
+            Ok(()) => {
+                self.handles.forget();
+                Ok(Moved::Yes)
+            }
             // A file system that does not know the flag says EINVAL; a copy does the same, slower.
             Err(Errno::XDEV | Errno::INVAL) => Ok(Moved::OtherFileSystem),
             Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(Moved::Taken),
@@ -230,7 +239,10 @@ impl TreeDir {
     pub fn remove_directory(&self, path: &[u8]) -> Result<Removed, ApplyError> {
         self.announce("rmdir", path)?;
         match self.at(path, |directory, name| rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)) {
-            Ok(()) => Ok(Removed::Yes),
+            Ok(()) => {
+                self.handles.forget();
+                Ok(Removed::Yes)
+            }
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Removed::Absent),
             Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(Removed::NotEmpty),
             Err(errno) => Err(self.error("removing the directory", path, errno)),
@@ -264,13 +276,14 @@ impl TreeDir {
     /// Makes everything that was written to this file system durable.
     pub fn sync_file_system(&self) -> Result<(), ApplyError> {
         self.announce("syncfs", b"")?;
-        rustix::fs::syncfs(&self.root).map_err(|errno| self.error("making durable", b"", errno))
+        rustix::fs::syncfs(self.handles.root()).map_err(|errno| self.error("making durable", b"", errno))
     }
 
     /// Makes a directory's own list of names durable.
     pub fn sync_directory(&self, path: &[u8]) -> Result<(), ApplyError> {
         self.announce("fsync directory", path)?;
-        self.directory(path)
+        self.handles
+            .open(path)
             .and_then(rustix::fs::fsync)
             .map_err(|errno| self.error("making the directory durable", path, errno))
     }
@@ -291,7 +304,7 @@ impl TreeDir {
         path: &[u8],
         act: impl FnOnce(BorrowedFd<'_>, &CStr) -> rustix::io::Result<T>,
     ) -> rustix::io::Result<T> {
-        let (directory, name) = self.directory_of(path)?;
+        let (directory, name) = self.handles.parent(path)?;
         act(directory.as_fd(), &name)
     }
 
@@ -312,48 +325,10 @@ impl TreeDir {
         Ok(File::from(file))
     }
 
-    fn directory_of(&self, path: &[u8]) -> rustix::io::Result<(Handle<'_>, CString)> {
-        if path.is_empty() {
-            return Ok((Handle::Root(&self.root), c".".to_owned()));
-        }
-        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&path[..0], path),
-        };
-        let name = checked_name(name)?;
-        let directory =
-            if parent.is_empty() { Handle::Root(&self.root) } else { Handle::Below(self.directory(parent)?) };
-        Ok((directory, name))
-    }
-
-    fn directory(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
-        if path.is_empty() {
-            return rustix::fs::openat(&self.root, c".", DIRECTORY, Mode::empty());
-        }
-        path.split(|byte| *byte == b'/').try_for_each(check_name)?;
-        let mut names = path.split(|byte| *byte == b'/');
-        match self.lookup {
-            Lookup::Openat2 => loop {
-                match rustix::fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), BENEATH) {
-                    // The kernel could not rule out that a rename elsewhere moved the path meanwhile.
-                    Err(Errno::AGAIN | Errno::INTR) => {}
-                    opened => return opened,
-                }
-            },
-            Lookup::OneByOne => {
-                let open = |directory: BorrowedFd<'_>, name: &[u8]| {
-                    rustix::fs::openat(directory, checked_name(name)?, DIRECTORY, Mode::empty())
-                };
-                let first = open(self.root.as_fd(), names.next().unwrap_or_default())?;
-                names.try_fold(first, |directory, name| open(directory.as_fd(), name))
-            }
-        }
-    }
-
     /// The same directory, with lookups done one by one as on a kernel without `openat2`.
     #[cfg(test)]
     pub(super) fn without_openat2(mut self) -> Self {
-        self.lookup = Lookup::OneByOne;
+        self.handles = self.handles.without_openat2();
         self
     }
 }
@@ -380,31 +355,8 @@ pub enum Removed {
     NotEmpty,
 }
 
-enum Handle<'a> {
-    Root(&'a OwnedFd),
-    Below(OwnedFd),
-}
-
-impl AsFd for Handle<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Root(root) => root.as_fd(),
-            Self::Below(directory) => directory.as_fd(),
-        }
-    }
-}
-
 /// What stands at a name in an open directory.
 pub(super) fn stat_at(directory: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> rustix::io::Result<Stat> {
     let flags = flags | AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     rustix::fs::statx(directory, name, flags, StatxFlags::BASIC_STATS).map(|found| Stat::from_statx(&found))
-}
-
-fn check_name(name: &[u8]) -> rustix::io::Result<()> {
-    if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') { Err(Errno::INVAL) } else { Ok(()) }
-}
-
-fn checked_name(name: &[u8]) -> rustix::io::Result<CString> {
-    check_name(name)?;
-    CString::new(name).map_err(|_| Errno::INVAL)
 }

@@ -42,7 +42,16 @@ impl Default for TestRealm {
 impl TestRealm {
     /// A realm whose log holds the first root document.
     pub fn new() -> Self {
-        let root = super::signed_root();
+        Self::with_root(|_| {})
+    }
+
+    /// A realm whose log holds a first root document that is changed at will, signed by two of its three keys.
+    pub fn with_root(change: impl FnOnce(&mut Root)) -> Self {
+        let mut root = root();
+        change(&mut root);
+        let bytes = sign(&root, &["root-a", "root-b"]);
+        let signed = Unverified::<Root>::parse(&bytes).and_then(Unverified::verify_own);
+        let root = signed.expect("a sound root");
         Self {
             leaves: vec![root.to_bytes()],
             heads: HashMap::new(),

@@ -18,15 +18,24 @@ const BLOCK_BYTES: u64 = 4096;
 
 type Paths = HashSet<Box<[u8]>>;
 
+/// What a path is recognised by where there are very many.
+type PathDigest = [u8; 16];
+
+/// What becomes of a file that other names may be given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Linkable {
+    Stays,
+    Put,
+}
+
 struct Planner<'a> {
     input: &'a PlanInput<'a>,
     plan: ApplyPlan,
     /// Directories of the applied and of the wanted tree, whether they have entries or not.
     applied_directories: Paths,
     wanted_directories: Paths,
-    /// Files of the wanted tree that may be linked to (`system` only), and those that are put anew.
-    linkable: HashSet<TreePath>,
-    put: HashSet<TreePath>,
+    /// Files of the wanted tree that may be linked to (`system` only).
+    linkable: HashMap<PathDigest, Linkable>,
     needs: HashMap<ContentId, usize>,
     /// The metadata of directories (`system` only).
     directories: HashMap<Box<[u8]>, Metadata>,
@@ -42,8 +51,7 @@ pub(super) fn build<A: Borrow<Entry>, W: Borrow<Entry>>(
         plan: ApplyPlan::default(),
         applied_directories: Paths::new(),
         wanted_directories: Paths::new(),
-        linkable: HashSet::new(),
-        put: HashSet::new(),
+        linkable: HashMap::new(),
         needs: HashMap::new(),
         directories: HashMap::new(),
     };
@@ -115,9 +123,6 @@ impl<'a> Planner<'a> {
             Node::Hardlink(target) => self.hardlink(before, wanted, target),
             Node::Device { .. } | Node::Fifo | Node::Socket => self.special(before, wanted),
         }
-        if matches!(wanted.node, Node::File(_)) && metadata_is_system(wanted) {
-            self.linkable.insert(wanted.path.clone());
-        }
     }
 
     /// An applied entry that is not wanted any more.
@@ -147,10 +152,14 @@ impl<'a> Planner<'a> {
                 Expected::of(before).kind() == kind && before.content().map(|content| content.id) == wanted_id
             }
         };
+        if matches!(wanted.node, Node::File(_)) && metadata_is_system(wanted) {
+            let linkable = if is_there { Linkable::Stays } else { Linkable::Put };
+            self.linkable.insert(digest(&wanted.path), linkable);
+        }
         let metadata = self.metadata(wanted);
         if !is_there {
             let displaced = self.displaced(before, path);
-            self.put(wanted, metadata, displaced);
+            self.put(before, wanted, metadata, displaced);
             return;
         }
         let is_met = match (found, before) {
@@ -207,17 +216,18 @@ impl<'a> Planner<'a> {
     }
 
     fn hardlink(&mut self, before: Option<&Entry>, wanted: &Entry, target: &TreePath) {
-        if !self.linkable.contains(target) {
+        let Some(linkable) = self.linkable.get(&digest(target)).copied() else {
             self.plan.problems.push(Problem::HardlinkTarget(wanted.path.clone()));
             return;
-        }
+        };
+        let is_put = linkable == Linkable::Put;
         let path = wanted.path.as_bytes();
-        let is_same = before.is_some_and(|before| before.node == wanted.node) && !self.put.contains(target);
+        let is_same = before.is_some_and(|before| before.node == wanted.node) && !is_put;
         let is_linked = match self.found(before, path) {
             Some(found) => self.inode(target.as_bytes()).is_some_and(|inode| inode == found.stat.inode),
             None => is_same && self.drift(before, path).is_none(),
         };
-        if is_linked && !self.put.contains(target) {
+        if is_linked && !is_put {
             self.plan.unchanged += 1;
             return;
         }
@@ -244,11 +254,11 @@ impl<'a> Planner<'a> {
             self.plan.unchanged += 1;
         } else {
             let displaced = self.displaced(before, path);
-            self.put(wanted, metadata, displaced);
+            self.put(before, wanted, metadata, displaced);
         }
     }
 
-    fn put(&mut self, wanted: &Entry, metadata: Metadata, displaced: Displaced) {
+    fn put(&mut self, before: Option<&Entry>, wanted: &Entry, metadata: Metadata, displaced: Displaced) {
         let path = wanted.path.as_bytes();
         if let Some(content) = wanted.content() {
             self.plan.bytes = self.plan.bytes.saturating_add(content.size.next_multiple_of(BLOCK_BYTES));
@@ -256,15 +266,27 @@ impl<'a> Planner<'a> {
                 let needs = &mut self.plan.needs;
                 let at = *self.needs.entry(content.id).or_insert_with(|| {
                     let is_sparse = check::is_sparse(wanted);
-                    needs.push(Need { content: *content, uses: 0, is_sparse, local: None });
+                    needs.push(Need {
+                        content: *content,
+                        uses: 0,
+                        is_sparse,
+                        mode: metadata.mode_of_new(),
+                        modified: metadata.modified,
+                        local: None,
+                        former: None,
+                    });
                     needs.len() - 1
                 });
-                self.plan.needs[at].uses += 1;
+                let need = &mut self.plan.needs[at];
+                need.uses += 1;
+                if need.former.is_none() && before.is_some_and(|before| matches!(before.node, Node::File(_)))
+                {
+                    need.former = Some(path.into());
+                }
             }
         }
         self.plan.inodes += 1;
-        self.put.insert(wanted.path.clone());
-        self.act(path, Change::Put(Box::new(wanted.clone()), metadata), displaced);
+        self.act(path, Change::Put(wanted.node.clone(), metadata), displaced);
     }
 
     /// What follows from the two sets of directories.
@@ -403,12 +425,12 @@ impl<'a> Planner<'a> {
     /// Room first; then directories from the top, files, and what they are linked and set to; then what goes;
     /// symbolic links after everything that is written; and the metadata of directories at the very end.
     fn order(&mut self) {
-        self.plan.actions.sort_by(|a, b| {
+        self.plan.actions.sort_unstable_by(|a, b| {
             let phase = |action: &Action| match &action.change {
                 Change::Clear => 0,
                 Change::MakeRoom => 1,
                 Change::MakeDirectory(_) => 2,
-                Change::Put(entry, _) if !matches!(entry.node, Node::Symlink(_)) => 3,
+                Change::Put(node, _) if !matches!(node, Node::Symlink(_)) => 3,
                 Change::Link(_) => 4,
                 Change::SetMetadata(kind, _) if *kind != FileKind::Directory => 5,
                 Change::Delete => 6,
@@ -468,7 +490,9 @@ impl<'a> Planner<'a> {
         let found = self.found(before, path);
         match (before, self.drift(before, path)) {
             (None, _) => found.map_or(Displaced::Nothing, |_| Displaced::Local),
-            (Some(_), None) => self.verified(path).map_or(Displaced::Local, Displaced::Ours),
+            (Some(_), None) => {
+                self.verified(path).map_or(Displaced::Local, |found| Displaced::Ours(found.into()))
+            }
             (Some(before), Some(drift)) => match (drift, found) {
                 (_, None) => Displaced::Nothing,
                 // Its metadata were changed here, its content is ours, and the metadata are about to change anyway.
@@ -476,12 +500,16 @@ impl<'a> Planner<'a> {
                     if found.content.is_some()
                         && found.content == before.content().map(|content| content.id) =>
                 {
-                    Displaced::Ours(found.stat.fingerprint())
+                    Displaced::Ours(found.stat.fingerprint().into())
                 }
                 _ => Displaced::Local,
             },
         }
     }
+}
+
+fn digest(path: &TreePath) -> PathDigest {
+    *blake3::hash(path.as_bytes()).as_bytes().first_chunk().expect("a hash is longer")
 }
 
 fn metadata_is_system(entry: &Entry) -> bool {

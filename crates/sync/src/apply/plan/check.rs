@@ -9,7 +9,8 @@ use crate::apply::stage::STAGE;
 const SET_ID: u32 = 0o6000;
 /// The longest target of a symbolic link that Linux accepts.
 const LINK_TARGET_BYTES_MAX: u64 = 4095;
-const NAME_BYTES_MAX: usize = 255;
+/// The longest name that any file system of Linux holds.
+pub(in crate::apply) const NAME_BYTES_MAX: usize = 255;
 
 /// Checks that paths only grow, and that nothing lies below what is not a directory.
 #[derive(Debug, Default)]

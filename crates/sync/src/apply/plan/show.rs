@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use smart_sync_store::manifest::entry::Node;
 use smart_sync_store::manifest::path::Shown;
 
 use super::{ApplyPlan, Change, Displaced};
-use crate::apply::stat_cache::Expected;
+use crate::apply::stat::FileKind;
 
 impl fmt::Display for ApplyPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,10 +22,14 @@ impl fmt::Display for ApplyPlan {
                 (Change::MakeDirectory(_) | Change::MakeRoom | Change::RemoveDirectory, _) => continue,
             };
             write!(f, "{what:<9}{}", Shown(&action.path))?;
-            if let Change::Put(entry, _) = &action.change
-                && let Some(content) = entry.content()
-            {
-                write!(f, " ({}, {} bytes)", Expected::of(entry).kind().name(), content.size)?;
+            match &action.change {
+                Change::Put(Node::File(content), _) => {
+                    write!(f, " ({}, {} bytes)", FileKind::File.name(), content.size)?;
+                }
+                Change::Put(Node::Symlink(content), _) => {
+                    write!(f, " ({}, {} bytes)", FileKind::Symlink.name(), content.size)?;
+                }
+                _ => {}
             }
             if action.displaced == Displaced::Local {
                 f.write_str(", local changes go to the backup")?;

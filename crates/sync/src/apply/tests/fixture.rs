@@ -230,7 +230,7 @@ impl Host {
     ) -> Result<Vec<Box<[u8]>>, ApplyError> {
         let (ready, _) = self.open(steps)?;
         let (scan, plan) = self.plan(&ready, applied, wanted)?;
-        let run = ready.begin(&plan, wanted.version(), Stamp::new(b"stamp").unwrap())?;
+        let run = ready.begin(plan.clone(), wanted.version(), Stamp::new(b"stamp").unwrap())?;
         for need in &plan.needs {
             if run.stage().has(&need.content)? || run.stage().copy_local(need)? {
                 continue;

@@ -1,11 +1,12 @@
 //! Receiving contents: only the right bytes count, and what was received is not asked for again.
 
 use std::fs;
+use std::path::PathBuf;
 
 use super::fixture::{Host, Spec, Stands, Tree};
 use crate::apply::Stamp;
 use crate::apply::error::ApplyError;
-use crate::apply::plan::ApplyPlan;
+use crate::apply::plan::{ApplyPlan, Need};
 use crate::apply::run::{ReadyTarget, Recovery};
 use crate::apply::step::Steps;
 
@@ -18,6 +19,12 @@ fn begin(host: &Host) -> (ReadyTarget, ApplyPlan, Tree) {
     (ready, plan, tree)
 }
 
+/// Where a content lies while a run receives it.
+fn staged(host: &Host, need: &Need, suffix: &str) -> PathBuf {
+    let id = need.content.id.to_string();
+    host.root.join(".smart-sync-stage/contents").join(&id[..1]).join(format!("{id}{suffix}"))
+}
+
 fn stamp() -> Stamp {
     Stamp::new(b"stamp").unwrap()
 }
@@ -26,7 +33,7 @@ fn stamp() -> Stamp {
 fn bytes_that_are_not_the_content_are_refused() {
     let host = Host::new();
     let (ready, plan, tree) = begin(&host);
-    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
     let need = &plan.needs[0];
     let check = |pieces: &[&str], message: &str| {
         let mut writer = run.stage().writer(need, 0).unwrap();
@@ -48,7 +55,7 @@ fn bytes_that_are_not_the_content_are_refused() {
 fn a_whole_content_is_staged_at_once_and_only_if_it_is_the_right_one() {
     let host = Host::new();
     let (ready, plan, tree) = begin(&host);
-    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
     for wrong in ["some CONTENT", "some content!", "some"] {
         let error = run.stage().put(&plan.needs[0], wrong.as_bytes()).unwrap_err();
         assert!(matches!(error, ApplyError::WrongContent { .. }), "{error}");
@@ -64,7 +71,7 @@ fn a_whole_content_is_staged_at_once_and_only_if_it_is_the_right_one() {
 fn what_an_earlier_run_received_is_used_if_it_is_whole() {
     let host = Host::new();
     let (ready, plan, tree) = begin(&host);
-    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
     let mut writer = run.stage().writer(&plan.needs[0], 0).unwrap();
     writer.write(b"some content").unwrap();
     writer.finish().unwrap();
@@ -76,7 +83,7 @@ fn what_an_earlier_run_received_is_used_if_it_is_whole() {
 
     let (ready, recovery) = host.open(&Steps::default()).unwrap();
     assert_eq!(recovery, Recovery::RolledBack(tree.version()));
-    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
     assert!(run.stage().has(&plan.needs[0].content).unwrap());
     assert_eq!(run.stage().partial_len(&plan.needs[1].content).unwrap(), 7);
     let mut writer = run.stage().writer(&plan.needs[1], 5).unwrap();
@@ -86,10 +93,10 @@ fn what_an_earlier_run_received_is_used_if_it_is_whole() {
     drop(run);
     drop(ready);
 
-    let damaged = host.root.join(format!(".smart-sync-stage/contents/{}", plan.needs[0].content.id));
+    let damaged = staged(&host, &plan.needs[0], "");
     fs::write(&damaged, "SOME content").unwrap();
     let (ready, _) = host.open(&Steps::default()).unwrap();
-    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
     assert!(!run.stage().has(&plan.needs[0].content).unwrap());
     assert!(run.stage().has(&plan.needs[1].content).unwrap());
     drop(run);
@@ -101,9 +108,9 @@ fn what_an_earlier_run_received_is_used_if_it_is_whole() {
 fn a_damaged_beginning_does_not_make_a_wrong_content() {
     let host = Host::new();
     let (ready, plan, tree) = begin(&host);
-    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
-    let partial = host.root.join(format!(".smart-sync-stage/contents/{}.part", plan.needs[0].content.id));
-    fs::write(&partial, "SOME").unwrap();
+    let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
+    run.stage().writer(&plan.needs[0], 0).unwrap();
+    fs::write(staged(&host, &plan.needs[0], ".part"), "SOME").unwrap();
     let mut writer = run.stage().writer(&plan.needs[0], 4).unwrap();
     writer.write(b" content").unwrap();
     assert!(matches!(writer.finish(), Err(ApplyError::WrongContent { .. })));
@@ -120,7 +127,7 @@ fn a_local_source_that_changed_since_is_not_taken_for_the_content() {
     let (_, plan) = host.plan(&ready, &old, &new).unwrap();
     assert_eq!(plan.needs[0].local.as_deref(), Some(&b"a"[..]));
     host.write("a", "SOME content");
-    let run = ready.begin(&plan, new.version(), stamp()).unwrap();
+    let run = ready.begin(plan.clone(), new.version(), stamp()).unwrap();
     assert!(!run.stage().copy_local(&plan.needs[0]).unwrap());
     fs::remove_file(host.root.join("a")).unwrap();
     assert!(!run.stage().copy_local(&plan.needs[0]).unwrap());
@@ -130,7 +137,7 @@ fn a_local_source_that_changed_since_is_not_taken_for_the_content() {
 fn an_abandoned_run_leaves_the_tree_alone() {
     let host = Host::new();
     let (ready, plan, tree) = begin(&host);
-    let run = ready.begin(&plan, tree.version(), stamp()).unwrap();
+    let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
     for need in &plan.needs {
         let mut writer = run.stage().writer(need, 0).unwrap();
         writer.write(&tree.contents[&need.content.id]).unwrap();

@@ -1,0 +1,153 @@
+//! Checkpoints that nobody, too few or nobody of today stands for, and forks.
+
+use crate::scene::{Scene, TWO, encode, publish_as};
+use smart_sync_sync::evidence::FullEvidence;
+use smart_sync_sync::log::merkle::LogHash;
+use smart_sync_sync::testing::{TestRealm, cosigner, main_branch, role};
+use smart_sync_sync::time::UnixTime;
+use smart_sync_sync::trust::TrustState;
+use smart_sync_tests::hostile::{Host, at, evidence, lasting, publish, question};
+
+#[test]
+fn checkpoints_without_a_quorum_or_out_of_time_are_refused() {
+    let scene = Scene::new();
+    let guarded = {
+        let mut realm = scene.realm.clone();
+        realm.rotate(TWO, |root| {
+            lasting(root);
+            root.clock = role(2, ["clock", "clock-b"].map(cosigner));
+            root.witness = Some(role(2, ["witness-a", "witness-b"].map(cosigner)));
+        });
+        publish(&mut realm, &main_branch(), &scene.new);
+        realm.heads(at(150));
+        realm
+    };
+    let signed = |realm: &TestRealm, signers: &[&str], cosigners: &[(&str, UnixTime)]| {
+        let checkpoint = TestRealm::sign_checkpoint(&realm.tree(), signers, cosigners);
+        encode(FullEvidence { checkpoint, ..realm.evidence(&question(), scene.base(), at(200)) })
+    };
+    let plain = scene.updated();
+    let [clock, clock_b] = ["clock", "clock-b"].map(|name| (name, at(200)));
+    let [one, other, alias] = ["witness-a", "witness-b", "witness-alias"].map(|name| (name, at(200)));
+    let garbled = scene.change(|_, full| full.checkpoint[0] ^= 1);
+    let said = scene.play(vec![
+        ("no signature of the log", signed(&plain, &["stranger"], &[clock])),
+        ("the clock's signature as the log's", signed(&plain, &["clock"], &[clock])),
+        ("no cosignature", signed(&plain, &["log"], &[])),
+        ("the log's cosignature as the clock's", signed(&plain, &["log"], &[("log", at(200))])),
+        ("a clock short", signed(&guarded, &["log"], &[clock, one, other])),
+        ("a witness short", signed(&guarded, &["log"], &[clock, clock_b, one])),
+        ("one witness under two names", signed(&guarded, &["log"], &[clock, clock_b, one, alias])),
+        ("one bit changed", garbled),
+        ("a cosignature from the future", signed(&plain, &["log"], &[("clock", at(30_000_000_000))])),
+        ("a cosignature before the last one", signed(&plain, &["log"], &[("clock", at(99))])),
+    ]);
+    insta::assert_snapshot!(said, @r"
+    no signature of the log: exit 7
+        the checkpoint needs 1 signatures of the log keys, and has 0
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    the clock's signature as the log's: exit 7
+        the checkpoint needs 1 signatures of the log keys, and has 0
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    no cosignature: exit 7
+        the checkpoint needs 1 signatures of the clock keys, and has 0
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    the log's cosignature as the clock's: exit 7
+        the checkpoint needs 1 signatures of the clock keys, and has 0
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    a clock short: exit 7
+        the checkpoint needs 2 signatures of the clock keys, and has 1
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    a witness short: exit 7
+        the checkpoint needs 2 signatures of the witness keys, and has 1
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    one witness under two names: exit 7
+        the checkpoint needs 2 signatures of the witness keys, and has 1
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    one bit changed: exit 7
+        the checkpoint: the signature of log is wrong: the note was changed, or another key signed it
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    a cosignature from the future: exit 7
+        the checkpoint is from 2971-05-13T17:46:40Z, and this machine's time is NOW
+        hint: check this machine's time with `date`, set it, and try again
+    a cosignature before the last one: exit 7
+        the server is behind: it offers one from 2020-09-13T12:28:19Z, and a checkpoint from 2020-09-13T12:28:20Z was seen before
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+");
+}
+
+#[test]
+fn a_stale_clock_is_refused_however_right_the_rest_is() {
+    let scene = Scene::new();
+    scene.host.configure("max-age = \"14d\"", "");
+    let update = evidence(&scene.updated(), scene.base(), at(200));
+    scene.serve(update.clone());
+    let said = scene.host.refuses("an old proof", 7);
+    let age = said.split_once("checkpoint is ").and_then(|(_, rest)| rest.split(' ').next()).expect("an age");
+    insta::assert_snapshot!(said.replace(age, "AGE"), @r"
+    an old proof: exit 7
+        the checkpoint is AGE seconds old, and 1209600 are allowed: updates may be hidden
+        hint: try another mirror with `--server`; for a copy that is meant to be old, say how old with `--max-age`
+");
+    scene.host.configure("max-age = \"40000d\"", "");
+    scene.host.sync().success();
+}
+
+#[test]
+fn a_fork_is_proven_kept_and_believed_by_nobody() {
+    let scene = Scene::new();
+    let mut other = TestRealm::with_root(lasting);
+    publish(&mut other, &main_branch(), &scene.new);
+    other.heads(at(60));
+    scene.serve(evidence(&other, 3, at(200)));
+    let before = scene.host.kept();
+    let finished = scene.host.sync().expect_code(7);
+    insta::assert_snapshot!(scene.host.said("the same size and another history", &finished), @r"
+    the same size and another history: exit 7
+        [smart-sync] warning: both checkpoints are kept in ROOT/state/trust/lab.example.org/fork-1.notes
+        FORK: the log has shown two different histories of 3 leaves, both properly signed
+        hint: tell the realm's owner: type `smart-sync trust show` for both signed checkpoints; only when the cause is known type `smart-sync trust reset`
+");
+    assert!(scene.host.kept().has_same_target(&before));
+    let proof = scene.host.environment().state_directory().join("trust/lab.example.org/fork-1.notes");
+    let proof = std::fs::read_to_string(proof).expect("both checkpoints are kept");
+    for realm in [&scene.realm, &other] {
+        assert!(proof.contains(realm.tree().to_text().trim_end()), "{proof}");
+    }
+    // From now on nothing of the realm is believed, however honest it is.
+    scene.serve(evidence(&scene.updated(), scene.base(), at(200)));
+    insta::assert_snapshot!(scene.host.refuses("an honest answer after a fork", 7), @r"
+    an honest answer after a fork: exit 7
+        lab.example.org has shown two histories, and nothing of it is accepted
+        hint: tell the realm's owner: type `smart-sync trust show` for both signed checkpoints; only when the cause is known type `smart-sync trust reset`
+");
+}
+
+#[test]
+fn a_new_machine_refuses_the_same() {
+    let scene = Scene::new();
+    let host = Host::new(&scene.server);
+    std::fs::create_dir(host.target()).expect("making the target");
+    let other_pin = Host::trusting(
+        &TrustState::pinned(scene.realm.pinned().origin().clone(), LogHash::empty_root()),
+        &scene.server,
+    );
+    std::fs::create_dir(other_pin.target()).expect("making the target");
+    scene.serve(evidence(&scene.updated(), 0, at(200)));
+    let mut said = other_pin.refuses("another root than the one that is pinned", 7);
+    let mut realm = TestRealm::with_root(lasting);
+    publish_as(&mut realm, &scene.new, &["stranger"], |_| {});
+    realm.heads(at(60));
+    scene.serve(evidence(&realm, 0, at(200)));
+    said.push_str(&host.refuses("a stranger's publication", 7));
+    insta::assert_snapshot!(said, @r"
+    another root than the one that is pinned: exit 7
+        the root document sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 that is pinned was not sent
+        hint: check the URL and the hash; if the realm began anew, type `smart-sync trust reset` and add it again
+    a stranger's publication: exit 7
+        the publication is not valid: 1 signatures of the publish keys are needed, and there are 0
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+");
+    scene.serve(evidence(&scene.updated(), 0, at(200)));
+    host.sync().success();
+}

@@ -38,7 +38,7 @@ fn without_overrides(environment: &TestEnvironment, command: &Command) -> Comman
 }
 
 /// A run that has begun to fetch, and holds its target until the proxy lets it go on.
-fn held<'host>(host: &'host Host<'_>) -> (Running, CountingProxy) {
+fn held(host: &Host<'_>) -> (Running, CountingProxy) {
     host.environment().write("tree/large", noise("large", 3_000_000));
     host.environment().write("tree/d/b", "content of b, changed\n");
     host.publish().success();

@@ -32,8 +32,8 @@ impl TestEnvironment {
         for directory in [environment.home(), environment.state_directory(), environment.path("tmp")] {
             fs::create_dir_all(&directory).expect("a directory can be made in a new temporary directory");
         }
-        fs::write(environment.home().join(".gitconfig"), GIT_CONFIGURATION)
-            .expect("a file can be written to a new directory");
+        environment.write("home/.gitconfig", GIT_CONFIGURATION);
+        environment.write("etc/config.toml", "");
         environment
     }
 
@@ -57,7 +57,7 @@ impl TestEnvironment {
         self.path("state")
     }
 
-    /// The client's configuration file. It does not exist until [`write`](Self::write) creates it.
+    /// The client's configuration file, which is empty until [`write`](Self::write) fills it.
     pub fn configuration_file(&self) -> PathBuf {
         self.path("etc/config.toml")
     }

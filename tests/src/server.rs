@@ -1,7 +1,8 @@
 //! A running server, and a realm with one.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -69,9 +70,21 @@ impl Server {
         self.child.id()
     }
 
-    /// Whether it runs.
-    pub fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    /// Whether it answers a request.
+    pub fn answers(&self) -> bool {
+        let asked = TcpStream::connect(self.address()).and_then(|mut connection| {
+            connection.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            connection.read(&mut [0; 16])
+        });
+        asked.is_ok_and(|length| length > 0)
+    }
+
+    /// Whether it runs. One that is dead and traced may not be waited for yet.
+    pub fn is_alive(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with(['Z', 'X']))
     }
 
     /// What it has printed on standard error so far.
@@ -204,11 +217,6 @@ impl Realm {
         let mut command = environment.server();
         command.arg("serve").arg("--data").arg(&self.data).args(["--listen", self.server.address()]);
         Self { server: Server::start(&mut command), ..self }
-    }
-
-    /// Whether the server runs.
-    pub fn is_alive(&mut self) -> bool {
-        self.server.is_alive()
     }
 
     /// The URL of something on the server; `path` begins without a slash.

@@ -119,11 +119,9 @@ pub struct Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // Asked to end, it lets go of the process; it has ended by itself if the process has.
-        let process = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let (Ok(None), Some(process)) = (self.child.try_wait(), process) {
-            let _ = rustix::process::kill_process(process, rustix::process::Signal::INT);
-        }
+        // The kernel lets go of what a killed tracer holds. Asked to end, strace would wait for threads that are gone
+        // when the process was killed just now.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

@@ -66,7 +66,7 @@ impl<'environment> Publications<'environment> {
             if let Some(status) = publisher.try_wait().expect("looking at the client") {
                 break status.success();
             }
-            if !self.host.realm.is_alive() {
+            if !self.host.realm.server().is_alive() {
                 // It may have ended in between.
                 let _ = publisher.kill();
                 break publisher.wait().expect("waiting for the client").success();
@@ -150,10 +150,11 @@ fn a_server_that_is_killed_at_any_step_of_a_publication_keeps_what_it_acknowledg
                 strace.attach(publications.host.realm.server().process(), call, &when.to_string(), KILL);
             let is_acknowledged = publications.publish_while_the_server_lives();
             drop(attached);
-            if publications.host.realm.is_alive() {
+            if publications.host.realm.server().answers() {
                 assert!(is_acknowledged, "the server lives, and nothing was published: {call} {when}");
                 break;
             }
+            publications.host.realm.wait_until_dead();
             kills += 1;
             publications.host = publications.host.restart(drop);
             publications.assert_completes(&format!("server killed at {call} {when}"));

@@ -228,7 +228,9 @@ impl ConfigError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exposed(error) => error.hint(),
-            Self::Absent(_) => Some(format!("without --config, {DEFAULT_PATH} is read if it is there")),
+            Self::Absent(_) => {
+                Some(format!("without --config and SMART_SYNC_CONFIG, {DEFAULT_PATH} is read if it is there"))
+            }
             _ => None,
         }
     }

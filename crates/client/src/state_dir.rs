@@ -48,7 +48,11 @@ pub enum StateDirError {
     #[error("the state directory {} is not an absolute path", .0.display())]
     Relative(PathBuf),
     /// Another user owns it or can write to it, and could make the client believe anything.
-    #[error("the state directory {} belongs to user {owner} with mode {mode:04o}", path.display())]
+    #[error(
+        "the state directory {} belongs to user {owner} with mode {mode:04o}: somebody else could change what is \
+         believed here",
+        path.display()
+    )]
     Exposed {
         /// The directory.
         path: PathBuf,

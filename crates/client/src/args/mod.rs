@@ -61,7 +61,7 @@ Examples:
 #[command(next_help_heading = "General")]
 pub struct GlobalArgs {
     /// Read this configuration instead of /etc/smart-sync/config.toml.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, env = "SMART_SYNC_CONFIG")]
     pub config: Option<PathBuf>,
 
     /// Keep trust, journals and caches here.

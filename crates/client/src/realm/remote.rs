@@ -327,8 +327,10 @@ impl Remote {
     /// Sends a request and returns the answer to it if it is a success.
     async fn begin(&self, request: RequestBuilder, path: &str) -> Result<Response, RemoteError> {
         self.traffic.requests.fetch_add(1, Ordering::Relaxed);
-        let response =
-            request.send().await.map_err(|source| RemoteError::Network { url: self.shown(path), source })?;
+        let response = request
+            .send()
+            .await
+            .map_err(|source| RemoteError::Network { url: self.shown(path), source: source.without_url() })?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -354,7 +356,10 @@ impl Remote {
                 }
                 return Err(RemoteError::Stalled { url: self.shown(path), seconds: self.stall.as_secs() });
             };
-            let piece = piece.map_err(|source| RemoteError::Broken { url: self.shown(path), source })?;
+            let piece = piece.map_err(|source| RemoteError::Broken {
+                url: self.shown(path),
+                source: source.without_url(),
+            })?;
             let Some(piece) = piece else { return Ok(bytes.freeze()) };
             if (bytes.len() + piece.len()) as u64 > limit {
                 return Err(too_long());
@@ -365,8 +370,9 @@ impl Remote {
         }
     }
 
+    /// The address of something, without the query: what is asked does not help a reader, and may hold a signature.
     fn shown(&self, path: &str) -> String {
-        format!("{}/{path}", self.base)
+        format!("{}/{}", self.base, path.split('?').next().unwrap_or_default())
     }
 }
 

@@ -58,10 +58,19 @@ impl Place {
     /// The place of a target, which is made if its parent is there.
     pub fn make(target: &Path, state_dir: &Path) -> Result<Self, Failure> {
         match fs::create_dir(target) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(Failure::from(error).context(format!("making the target {}", target.display())));
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let is_absent = error.kind() == std::io::ErrorKind::NotFound;
+                let failure = Failure::from(error).context(format!("making the target {}", target.display()));
+                // Only its last part is made: a slip of the pen must not make a tree of directories.
+                return Err(if is_absent {
+                    failure
+                        .hint("make the directories above it first, or name another target with --target DIR")
+                } else {
+                    failure
+                });
             }
-            _ => {}
         }
         Self::find(target, state_dir)
     }
@@ -73,6 +82,10 @@ impl Place {
                 .context(format!("opening the target {}", target.display()))
                 .hint("name an existing directory with --target DIR")
         })?;
+        if !target.is_dir() {
+            let message = format!("the target {} is not a directory", target.display());
+            return Err(Failure::message(Exit::Arguments, message).hint("name a directory with --target DIR"));
+        }
         let id = ObjectId::of(target.as_os_str().as_bytes());
         let name = target.file_name().map_or_else(String::new, |name| plain(name.as_bytes()));
         let state = state_dir.join("targets").join(format!("{name}-{}", to_hex(&id.as_bytes()[..8])));

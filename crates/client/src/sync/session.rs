@@ -313,19 +313,28 @@ fn refused(plan: &ApplyPlan) -> Failure {
         matches!(problem, Problem::ReadOnly | Problem::NotWritable(_) | Problem::Immutable(_))
     });
     let exit = if is_permission { Exit::Permission } else { Exit::General };
-    let mut lines = vec!["this tree cannot be applied here, and nothing was changed".to_owned()];
-    lines.extend(plan.problems.iter().take(PROBLEMS_SHOWN).map(|problem| match problem {
+    let shown = plan.problems.iter().take(PROBLEMS_SHOWN).map(|problem| match problem {
         Problem::Space { needed, free } => format!(
             "{} are needed and {} are free in the file system of the target",
             HumanBytes(*needed),
             HumanBytes(*free)
         ),
         problem => problem.to_string(),
-    }));
+    });
+    let mut reasons: Vec<String> = shown.collect();
     if plan.problems.len() > PROBLEMS_SHOWN {
-        lines.push(format!("and {} more", plan.problems.len() - PROBLEMS_SHOWN));
+        reasons.push(format!("and {} more", plan.problems.len() - PROBLEMS_SHOWN));
     }
-    let failure = Failure::message(exit, lines.join("; "));
+    let failure = Failure::message(
+        exit,
+        format!("this tree cannot be applied here, and nothing was changed: {}", reasons.join("; ")),
+    );
+    let failure = match exit {
+        Exit::Permission => {
+            failure.hint("run this as a user who may write there, or name another target with --target DIR")
+        }
+        _ => failure,
+    };
     let lacks_room = |problem: &Problem| matches!(problem, Problem::Space { .. } | Problem::Inodes { .. });
     failure.hint(if plan.problems.iter().any(lacks_room) {
         MAKE_ROOM

@@ -4,6 +4,7 @@
 //! nanosecond, what the plan allows to be lost, somebody has changed it since the scan, and it goes to the backup.
 
 use std::collections::HashMap;
+use std::io;
 
 use rustix::io::Errno;
 use smart_sync_store::id::ContentId;
@@ -138,7 +139,7 @@ fn step(tree: &TreeDir, backup: &mut Backup<'_>, op: &Op) -> Result<(), ApplyErr
                 Some(_) => backup.take(tree, path)?,
                 None => {}
             }
-            tree.make_parents(path, 0o755)?;
+            make_parents(tree, backup, path)?;
             tree.make_directory(path, *mode)
         }
         OpKind::Place { staged } => place(tree, backup, &path_of(*staged), path, op.expected),
@@ -180,12 +181,28 @@ fn place(
         return Ok(()); // It is in its place.
     }
     match tree.stat(path)? {
-        None => tree.make_parents(path, 0o755)?,
+        None => make_parents(tree, backup, path)?,
         Some(stat) if stat.kind == FileKind::Directory => make_room(tree, backup, path)?,
         Some(stat) if may_be_lost(&stat, expected) => {}
         Some(_) => backup.take(tree, path)?,
     }
     tree.rename(staged, path).map(|_| ())
+}
+
+/// Makes the directories that lead to a path. What has taken the place of one since the scan, such as a link to
+/// elsewhere, is the host's: it goes to the backup, else no run could ever be completed here.
+fn make_parents(tree: &TreeDir, backup: &mut Backup<'_>, path: &[u8]) -> Result<(), ApplyError> {
+    let made = tree.make_parents(path, 0o755);
+    if made.as_ref().err().and_then(ApplyError::io_kind) != Some(io::ErrorKind::AlreadyExists) {
+        return made;
+    }
+    for at in (0..path.len()).filter(|at| path[*at] == b'/') {
+        if tree.stat(&path[..at])?.is_some_and(|stat| stat.kind != FileKind::Directory) {
+            backup.take(tree, &path[..at])?;
+            return tree.make_parents(path, 0o755);
+        }
+    }
+    made
 }
 
 /// Removes what is not a directory, or keeps it if it is not what may be lost.

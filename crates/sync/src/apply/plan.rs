@@ -11,6 +11,7 @@ mod check;
 mod show;
 
 use std::borrow::Borrow;
+use std::fmt;
 
 use smart_sync_store::manifest::entry::{Content, Entry, FileTime, Node};
 use smart_sync_store::manifest::path::{Shown, TreePath};
@@ -104,10 +105,10 @@ pub enum Problem {
     #[error("the target is on a file system that is mounted read-only")]
     ReadOnly,
     /// No right to write.
-    #[error("{}: no permission to write there", Shown(.0))]
+    #[error("{}: no permission to write there", Place(.0))]
     NotWritable(Box<[u8]>),
     /// Protected against everybody.
-    #[error("{}: marked immutable or append-only (see lsattr)", Shown(.0))]
+    #[error("{}: marked immutable or append-only (see lsattr)", Place(.0))]
     Immutable(Box<[u8]>),
     /// Not enough room.
     #[error("{needed} bytes are needed and {free} are free in the file system of the target")]
@@ -125,6 +126,15 @@ pub enum Problem {
         /// Inodes that are free.
         free: u64,
     },
+}
+
+/// A path, or the directory that all paths begin in.
+struct Place<'a>(&'a [u8]);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("the target itself") } else { Shown(self.0).fmt(f) }
+    }
 }
 
 /// What stands where something is to be done, and what becomes of it.

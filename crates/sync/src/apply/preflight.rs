@@ -119,8 +119,12 @@ fn permissions(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
             Err(error) => return Err(error),
         }
     }
-    problems.dedup();
-    plan.problems.append(&mut problems);
+    for problem in problems {
+        // The whole file system may be read-only, and every directory of it says so.
+        if !plan.problems.contains(&problem) {
+            plan.problems.push(problem);
+        }
+    }
     Ok(())
 }
 

@@ -79,6 +79,14 @@ impl<'bench> Ours<'bench> {
         Ok(usage)
     }
 
+    /// Publishes a directory as `main` into the data of the server, without the network.
+    pub(crate) fn publish_local(&self, directory: &Path) -> Result<Usage> {
+        let mut command = self.bench.environment.command(program::built("smart-sync-server"));
+        command.args(["publish-local", "--data"]).arg(&self.data);
+        command.args(["--channel", CHANNEL, "--ref", "branch:main"]).arg(directory);
+        measure(self.bench, &command)
+    }
+
     /// Makes a host trust the realm. `url` is the server's or that of a proxy in front of it.
     pub(crate) fn trust(&self, host: &str, url: &str) -> Result<()> {
         let mut command = self.client(host);

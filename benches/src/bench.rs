@@ -24,6 +24,8 @@ pub(crate) struct Scale {
     pub(crate) plain_file: u64,
     /// Clients that sync at the same time.
     pub(crate) clients: usize,
+    /// Files in the tree that each of these clients syncs.
+    pub(crate) served_files: u32,
 }
 
 const KIB: u64 = 1024;
@@ -40,6 +42,7 @@ impl Scale {
         large_file: 4 * GIB,
         plain_file: 256 * MIB,
         clients: 32,
+        served_files: 20_000,
     };
     /// Just enough to see that everything works.
     pub(crate) const QUICK: Self = Self {
@@ -50,6 +53,7 @@ impl Scale {
         large_file: 64 * MIB,
         plain_file: 16 * MIB,
         clients: 4,
+        served_files: 500,
     };
 }
 

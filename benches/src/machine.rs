@@ -16,8 +16,13 @@ pub(crate) fn describe(bench: &Bench) -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     let memory = value_of(&meminfo, "MemTotal").unwrap_or("unknown");
     let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown");
-    let file_system =
-        first_line(&["stat", "--file-system", "--format=%T", &bench.environment.root().to_string_lossy()]);
+    let file_system = first_line(&[
+        "findmnt",
+        "--noheadings",
+        "--output=FSTYPE",
+        "--target",
+        &bench.environment.root().to_string_lossy(),
+    ]);
     let mut lines = vec![
         format!("- machine: {processor}, {cores} cores, {memory} of memory"),
         format!(
@@ -27,7 +32,13 @@ pub(crate) fn describe(bench: &Bench) -> Result<String> {
         ),
     ];
     for command in VERSIONS {
-        lines.push(format!("- {}: {}", command[0], first_line(command)));
+        let line = first_line(command);
+        let name = if command[0] == "dpkg-query" {
+            line.split(' ').next().unwrap_or(command[0])
+        } else {
+            command[0]
+        };
+        lines.push(format!("- {name}: {}", line.trim_start_matches(name).trim_start()));
     }
     Ok(lines.join("\n"))
 }

@@ -27,6 +27,11 @@ pub(crate) fn few_files(bench: &Bench) -> Result<PathBuf> {
     small_files(bench, bench.scale.few_files, Sizes::SOURCE)
 }
 
+/// A tree of small files that many clients sync at once.
+pub(crate) fn served_files(bench: &Bench) -> Result<PathBuf> {
+    small_files(bench, bench.scale.served_files, Sizes::SMALL)
+}
+
 /// A tree of a given size with programs, libraries, fonts, headers and sources, from Debian packages.
 pub(crate) fn realistic_tree(bench: &Bench) -> Result<PathBuf> {
     kept(bench, &format!("debian-{}", bench.scale.tree_bytes), |path| {

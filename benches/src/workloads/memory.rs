@@ -18,6 +18,7 @@ const SERVER_MAX: u64 = 300 * 1024 * 1024;
 pub(super) fn run(bench: &Bench) -> Result<Section> {
     let large = data::one_file(bench, bench.scale.large_file)?;
     let many = data::many_files(bench)?;
+    let served = data::served_files(bench)?;
     let few = data::few_files(bench)?;
     let mut rows = Vec::new();
     let mut client = Vec::new();
@@ -36,7 +37,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         }
     }
     if !bench.peers_only {
-        let row = serving(bench, &many)?;
+        let row = serving(bench, &served)?;
         server = row.memory();
         rows.push(row);
     }
@@ -52,11 +53,12 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     ];
     let method = format!(
         "The peak resident memory of the largest process of a command. One large file: {}; many files: {}. The \
-         server's is that of its process group while {} clients sync many files for the first time at once; its \
+         server's is that of its process group while {} clients at once sync {} for the first time; its \
          wall time is that of all of them. A small tree for scale: {}.",
         sizes(&large),
         sizes(&many),
         bench.scale.clients,
+        sizes(&served),
         sizes(&few)
     );
     Ok(Section { title: "Peak memory".to_owned(), method, rows, bars })

@@ -22,11 +22,11 @@ pub struct StatusArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct DiffArgs {
     /// The ref to compare from; with @DATE, what it was then.
-    #[arg(value_name = "REF", value_parser = reference::parse)]
+    #[arg(value_name = "FROM", value_parser = reference::parse)]
     pub from: RefQuery,
 
-    /// The ref to compare to.
-    #[arg(value_name = "REF", value_parser = reference::parse)]
+    /// The ref to compare with; @DATE as well.
+    #[arg(value_name = "TO", value_parser = reference::parse)]
     pub to: RefQuery,
 
     /// The channel, such as repos/nixos.
@@ -37,7 +37,7 @@ pub struct DiffArgs {
     #[arg(long = "server", value_name = "URL")]
     pub servers: Vec<ServerUrl>,
 
-    /// Show names only.
+    /// List the paths that differ, not how their contents do.
     #[arg(long)]
     pub names_only: bool,
 }
@@ -49,7 +49,7 @@ pub struct LogArgs {
     #[command(flatten)]
     pub tree: TreeArgs,
 
-    /// At most so many.
+    /// Show at most this many.
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 20)]
     pub number: u32,
 }

@@ -55,7 +55,7 @@ pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(Failure::Damaged(format!(
-        "{} faults, {} paths affected\nhint: `check --mirror URL --yes` fetches what is damaged from a mirror; else publish the \
+        "damaged; faults: {}, paths affected: {}\nhint: `check --mirror URL --yes` fetches what is damaged from a mirror; else publish the \
          affected trees again from their sources",
         report.findings.len(),
         affected.len()

@@ -55,8 +55,8 @@ pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(Failure::Damaged(format!(
-        "damaged; faults: {}, paths affected: {}\nhint: `check --mirror URL --yes` fetches what is damaged from a mirror; else publish the \
-         affected trees again from their sources",
+        "damaged; faults: {}, paths affected: {}\nhint: `check --mirror URL --yes` fetches what is damaged from a mirror; \
+         else copy the packs that are named back from a backup",
         report.findings.len(),
         affected.len()
     ))

@@ -44,25 +44,25 @@ fn checkpoints_without_a_quorum_or_out_of_time_are_refused() {
     ]);
     insta::assert_snapshot!(said, @r"
     no signature of the log: exit 7
-        the checkpoint needs 1 signatures of the log keys, and has 0
+        the checkpoint has too few signatures of the log keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     the clock's signature as the log's: exit 7
-        the checkpoint needs 1 signatures of the log keys, and has 0
+        the checkpoint has too few signatures of the log keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     no cosignature: exit 7
-        the checkpoint needs 1 signatures of the clock keys, and has 0
+        the checkpoint has too few signatures of the clock keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     the log's cosignature as the clock's: exit 7
-        the checkpoint needs 1 signatures of the clock keys, and has 0
+        the checkpoint has too few signatures of the clock keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     a clock short: exit 7
-        the checkpoint needs 2 signatures of the clock keys, and has 1
+        the checkpoint has too few signatures of the clock keys: 1 of 2
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     a witness short: exit 7
-        the checkpoint needs 2 signatures of the witness keys, and has 1
+        the checkpoint has too few signatures of the witness keys: 1 of 2
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     one witness under two names: exit 7
-        the checkpoint needs 2 signatures of the witness keys, and has 1
+        the checkpoint has too few signatures of the witness keys: 1 of 2
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     one bit changed: exit 7
         the checkpoint: the signature of log is wrong: the note was changed, or another key signed it
@@ -145,7 +145,7 @@ fn a_new_machine_refuses_the_same() {
         the root document sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 that is pinned was not sent
         hint: check the URL and the hash; if the realm began anew, type `smart-sync trust reset ORIGIN` and add it again
     a stranger's publication: exit 7
-        the publication is not valid: 1 signatures of the publish keys are needed, and there are 0
+        the publication is not valid: too few signatures of the publish keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
 ");
     scene.serve(evidence(&scene.updated(), 0, at(200)));

@@ -10,10 +10,10 @@ use super::sync::TreeArgs;
 use crate::reference;
 use crate::server_url::ServerUrl;
 
-/// Arguments of `status`: what each target has, and whether anything is unfinished.
+/// Arguments of `status`: what a target has, and whether it was changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct StatusArgs {
-    /// Only this target.
+    /// The target [default: that of the configuration].
     #[arg(long, value_name = "DIR")]
     pub target: Option<PathBuf>,
 }
@@ -89,7 +89,7 @@ pub struct CatArgs {
 /// Arguments of `verify`: whether a target is what was applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct VerifyArgs {
-    /// The target.
+    /// The target [default: that of the configuration].
     #[arg(long, value_name = "DIR")]
     pub target: Option<PathBuf>,
 

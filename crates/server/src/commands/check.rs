@@ -45,8 +45,11 @@ pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
     }
     if report.is_clean() {
         return print(format_args!(
-            "{} packs, {} objects, {} bytes: all as they should be",
-            report.packs, report.objects, report.bytes
+            "{} {}, {} objects, {} bytes: all as they should be",
+            report.packs,
+            if report.packs == 1 { "pack" } else { "packs" },
+            report.objects,
+            report.bytes
         ));
     }
     if let Some(mirror) = &args.mirror

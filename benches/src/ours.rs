@@ -12,6 +12,8 @@ use crate::daemon::{GroupUsage, group_usage};
 use crate::measure::{Usage, measure};
 
 const CHANNEL: &str = "repos/bench";
+/// The host that publishes.
+const PUBLISHER: &str = "publisher";
 
 /// A realm with a server that runs.
 #[derive(Debug)]
@@ -31,7 +33,9 @@ impl<'bench> Ours<'bench> {
         let fingerprint = initialise(&bench.environment, &data, "bench.example");
         let token = create_token(&bench.environment, &data, "publish", "repos/");
         let server = Server::start(&mut serve(&bench.environment, &data));
-        Ok(Self { bench, data, fingerprint, token, server })
+        let realm = Self { bench, data, fingerprint, token, server };
+        realm.trust(PUBLISHER, realm.url())?;
+        Ok(realm)
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -70,13 +74,21 @@ impl<'bench> Ours<'bench> {
     pub(crate) fn publish(&self, directory: &Path) -> Result<Usage> {
         let before = self.server_usage()?;
         let key = self.data.join("keys/publish.key");
-        let mut command = self.client("publisher");
+        let mut command = self.client(PUBLISHER);
         command.args(["publish", "--server", self.url(), "--channel", CHANNEL]);
         command.args(["--ref", "branch:main", "--kind", "repo", "--key"]).arg(key).arg(directory);
         command.env("SMART_SYNC_TOKEN", &self.token);
         let mut usage = measure(self.bench, &command)?;
         usage.cpu += self.server_usage()?.cpu.saturating_sub(before.cpu);
         Ok(usage)
+    }
+
+    /// Publishes a directory as `main` into the data of the server, without the network.
+    pub(crate) fn publish_local(&self, directory: &Path) -> Result<Usage> {
+        let mut command = self.bench.environment.command(program::built("smart-sync-server"));
+        command.args(["publish-local", "--data"]).arg(&self.data);
+        command.args(["--channel", CHANNEL, "--ref", "branch:main"]).arg(directory);
+        measure(self.bench, &command)
     }
 
     /// Makes a host trust the realm. `url` is the server's or that of a proxy in front of it.

@@ -139,6 +139,36 @@ impl ContentHasher {
     }
 }
 
+/// Finds out what git calls a content, where its other name is known already.
+#[derive(Debug)]
+pub struct BlobHasher {
+    size: u64,
+    received: u64,
+    blob: Sha1,
+}
+
+impl BlobHasher {
+    /// Begins a content of `size` bytes.
+    pub fn new(size: u64) -> Self {
+        Self { size, received: 0, blob: blob_hasher(size) }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.received += bytes.len() as u64;
+        self.blob.update(bytes);
+    }
+
+    /// Ends the content.
+    pub fn finish(self) -> Result<BlobId, SizeMismatch> {
+        if self.received == self.size {
+            Ok(BlobId::from_bytes(self.blob.finalize().into()))
+        } else {
+            Err(SizeMismatch { announced: self.size, found: self.received })
+        }
+    }
+}
+
 /// Cuts and names a content that is in memory as a whole.
 pub fn cut_content(bytes: &[u8], on_chunk: impl FnMut(&ChunkRef, &[u8])) -> CutContent {
     let mut hasher = ContentHasher::new(bytes.len() as u64);
@@ -243,5 +273,17 @@ mod tests {
         };
         let (old, new) = (ids(&old), ids(&new));
         assert!(new.difference(&old).count() <= 3, "{} of {}", new.difference(&old).count(), new.len());
+    }
+
+    #[test]
+    fn git_names_are_the_same_however_they_are_found() {
+        for len in [0, 1, 100_000] {
+            let bytes = noise(3, len);
+            let mut hasher = BlobHasher::new(len as u64);
+            bytes.chunks(777).for_each(|piece| hasher.update(piece));
+            assert_eq!(hasher.finish().unwrap(), name_content(&bytes).blob);
+        }
+        let mismatch = SizeMismatch { announced: 2, found: 0 };
+        assert_eq!(BlobHasher::new(2).finish().unwrap_err(), mismatch);
     }
 }

@@ -16,9 +16,9 @@ use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use smart_sync_store::Store;
-use smart_sync_store::content::ContentHasher;
+use smart_sync_store::content::BlobHasher;
 use smart_sync_store::domain::Domain;
-use smart_sync_store::id::ObjectId;
+use smart_sync_store::id::{BlobId, ObjectId};
 use smart_sync_store::manifest::{
     Change, Content, Edit, Entry, Fidelity, GitTreeHasher, Manifest, PageError, PageSource, diff,
 };
@@ -223,24 +223,23 @@ impl Contents<'_> {
 
     fn check_blob_ids(&mut self, batch: &[(Content, String)]) -> anyhow::Result<()> {
         for (content, path) in batch.iter().filter(|(content, _)| !self.known.contains(content)) {
-            let found = self.read(*content).with_context(|| format!("reading the content of {path}"))?;
-            if found != *content {
-                self.fault =
-                    Some(format!("the content of {path} is {} to git, not {}", found.blob, content.blob));
+            let found = self.blob_id(*content).with_context(|| format!("reading the content of {path}"))?;
+            if found != content.blob {
+                self.fault = Some(format!("the content of {path} is {found} to git, not {}", content.blob));
                 break;
             }
         }
         Ok(())
     }
 
-    /// Names a content anew.
-    fn read(&self, content: Content) -> anyhow::Result<Content> {
-        let mut hasher = ContentHasher::new(content.size);
+    /// What git calls a content that was found to be here: its id and its size are right.
+    fn blob_id(&self, content: Content) -> anyhow::Result<BlobId> {
+        let mut hasher = BlobHasher::new(content.size);
         let mut pieces = self.check.store.read_content(self.check.domain, content, 0..content.size).boxed();
         while let Some(piece) = Handle::current().block_on(pieces.try_next())? {
-            hasher.update(&piece, |_, _| {})?;
+            hasher.update(&piece);
         }
-        Ok(hasher.finish()?.content)
+        Ok(hasher.finish()?)
     }
 
     fn finish(mut self) -> anyhow::Result<Verdict> {

@@ -6,6 +6,7 @@
 //! from an earlier run is asked for like everything else, and read only if the destination lacks it.
 //! The root page of the manifest is in the last pack: a destination that has it was sent all the rest before.
 
+mod known;
 mod produce;
 mod store;
 
@@ -18,6 +19,7 @@ use smart_sync_store::object::{ObjectKey, ObjectKind};
 use smart_sync_store::pack::VerifiedPack;
 
 use crate::source::{Handle, SourceError, TreeSource, Warning};
+use known::find_known;
 use produce::Producer;
 use store::Storing;
 
@@ -165,23 +167,6 @@ pub fn ingest_and_show(
         source.remember_manifest(&ingested.manifest);
     }
     Ok(ingested)
-}
-
-/// A tree that was stored before and is still there need not be walked again.
-fn find_known(
-    source: &mut dyn TreeSource,
-    destination: &mut dyn Destination,
-) -> Result<Option<Ingested>, IngestError> {
-    let Some(manifest) = source.known_manifest() else { return Ok(None) };
-    let is_there = destination
-        .has_manifest(&manifest)
-        .map_err(|source| IngestError::Destination { operation: "asking for a manifest", source })?;
-    Ok(is_there.then(|| Ingested {
-        manifest,
-        git_tree: source.expected_tree(),
-        warnings: Vec::new(),
-        statistics: Statistics::default(),
-    }))
 }
 
 /// A part of a tree on its way from one thread to the other.

@@ -113,6 +113,11 @@ impl ContentCache {
         write_durably(path, &self.encode()).map_err(|source| CacheError { path: path.to_owned(), source })
     }
 
+    /// Whether files were remembered.
+    pub fn knows_files(&self) -> bool {
+        !self.old_files.is_empty() || !self.files.is_empty()
+    }
+
     /// What is known of a blob.
     pub fn blob(&mut self, blob: &BlobId) -> Option<Known> {
         if let Some(known) = self.old_blobs.remove(blob) {

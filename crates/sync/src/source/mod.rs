@@ -175,6 +175,16 @@ pub trait TreeSource: Send {
     /// Keeps what manifest the tree has, for the next time.
     fn remember_manifest(&mut self, manifest: &ManifestSummary);
 
+    /// Whether the tree can be gone through once more, and most of its contents may be known without being read.
+    fn can_begin_again(&self) -> bool {
+        false
+    }
+
+    /// Goes back to before the first entry, as if none had been given.
+    fn begin_again(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// What the publisher should hear of, as found since the last call.
     fn take_warnings(&mut self) -> Vec<Warning>;
 }

@@ -189,3 +189,38 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
     let read = contents.reader().read(&entry.path, handle, &mut |_| panic!("something was read"));
     assert!(read.is_err());
 }
+
+#[test]
+fn a_directory_that_did_not_change_costs_one_question() {
+    for fidelity in [Fidelity::Git, Fidelity::System] {
+        let directory = sample();
+        let mut memory = Memory { keeps_manifests: true, ..Memory::default() };
+        let mut source = open(directory.path(), fidelity);
+        let first = memory.ingest(&mut source);
+        let mut again = |source: DirectorySource| {
+            let source = DirectorySource::open(directory.path(), options(fidelity), source.into_cache());
+            let mut source = source.unwrap();
+            let ingested = memory.ingest(&mut source);
+            (ingested, source)
+        };
+        let (unchanged, source) = again(source);
+        assert_eq!((unchanged.manifest, unchanged.git_tree), (first.manifest, first.git_tree));
+        assert_eq!((unchanged.statistics.contents_read, unchanged.statistics.packs_sent), (0, 0));
+
+        // One that did is gone through again, from its beginning.
+        write(directory.path(), "a/y", "new");
+        let (changed, source) = again(source);
+        assert_eq!(changed.manifest.entries, first.manifest.entries + 1);
+        assert_eq!(memory.tree(&changed).len(), memory.tree(&first).len() + 1);
+        let mut again = |source: DirectorySource| {
+            let source = DirectorySource::open(directory.path(), options(fidelity), source.into_cache());
+            memory.ingest(&mut source.unwrap())
+        };
+        fs::remove_file(directory.path().join("a/y")).unwrap();
+        let mut back = again(source);
+        back.statistics = first.statistics;
+        if fidelity == Fidelity::Git {
+            assert_eq!(back, first);
+        }
+    }
+}

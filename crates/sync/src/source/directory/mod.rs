@@ -290,6 +290,18 @@ impl TreeSource for DirectorySource {
 
     fn remember_manifest(&mut self, _manifest: &ManifestSummary) {}
 
+    fn can_begin_again(&self) -> bool {
+        self.cache.knows_files()
+    }
+
+    fn begin_again(&mut self) -> Result<(), SourceError> {
+        self.frames.clear();
+        self.ahead.clear();
+        self.links.clear();
+        self.warnings.clear();
+        self.start()
+    }
+
     fn take_warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)
     }

@@ -121,6 +121,8 @@ fn root_keys_are_replaced_by_two_signers_and_hosts_follow() {
     assert!(unsigned.contains("missing: 2 more signatures of its root keys"), "{unsigned}");
     root(&["sign", "draft", "--key", text(&alice)]).success();
     root(&["sign", "draft.bob", "--key", text(&bob), "--key", text(&realm.key("root"))]).success();
+    let half_signed = root(&["show", "draft"]).success().stdout;
+    assert!(!half_signed.contains("fingerprint"), "another signature would change it: {half_signed}");
 
     let assemble = ["assemble", "draft", "draft.bob", "-o", "next.note"];
     root(&["assemble", "draft", "--current", text(&current)]).expect_code(7).stderr_contains("enough keys");

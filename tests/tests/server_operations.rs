@@ -125,6 +125,21 @@ fn damaged_and_lost_packs_come_back_from_a_mirror() {
 }
 
 #[test]
+fn what_a_lost_pack_held_is_missed_though_the_catalogue_was_made_anew() {
+    let environment = TestEnvironment::new();
+    let realm = realm(&environment);
+    environment.write("tree/second", noise("second", 200_000));
+    publish(&environment, &realm);
+    realm.run(&environment, &["check"]).success();
+    fs::remove_file(&packs(realm.data())[1]).unwrap();
+    for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
+        let _ = fs::remove_file(realm.data().join("store").join(name));
+    }
+    let shown = realm.run(&environment, &["check"]).expect_code(1);
+    assert!(shown.stdout.contains("affected: repos/x branch:main"), "{}", shown.stdout);
+}
+
+#[test]
 fn collecting_shows_its_plan_and_keeps_what_is_published() {
     let environment = TestEnvironment::new();
     let directory = environment.path("tree");

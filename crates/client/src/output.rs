@@ -265,6 +265,11 @@ impl Streams {
     }
 }
 
+/// A count of things: `1 entry`, `2 entries`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 fn bar_style() -> ProgressStyle {
     ProgressStyle::with_template("[smart-sync] {msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -322,6 +327,12 @@ mod tests {
         [smart-sync ERROR]   because: connection refused\u{7}
         [smart-sync ERROR]   hint: is the server up?
         ");
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        let counted = [0, 1, 2].map(|number| count(number, "request", "requests"));
+        assert_eq!(counted, ["0 requests", "1 request", "2 requests"]);
     }
 
     #[test]

@@ -44,25 +44,25 @@ fn checkpoints_without_a_quorum_or_out_of_time_are_refused() {
     ]);
     insta::assert_snapshot!(said, @r"
     no signature of the log: exit 7
-        the checkpoint needs 1 signatures of the log keys, and has 0
+        the checkpoint has too few signatures of the log keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     the clock's signature as the log's: exit 7
-        the checkpoint needs 1 signatures of the log keys, and has 0
+        the checkpoint has too few signatures of the log keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     no cosignature: exit 7
-        the checkpoint needs 1 signatures of the clock keys, and has 0
+        the checkpoint has too few signatures of the clock keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     the log's cosignature as the clock's: exit 7
-        the checkpoint needs 1 signatures of the clock keys, and has 0
+        the checkpoint has too few signatures of the clock keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     a clock short: exit 7
-        the checkpoint needs 2 signatures of the clock keys, and has 1
+        the checkpoint has too few signatures of the clock keys: 1 of 2
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     a witness short: exit 7
-        the checkpoint needs 2 signatures of the witness keys, and has 1
+        the checkpoint has too few signatures of the witness keys: 1 of 2
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     one witness under two names: exit 7
-        the checkpoint needs 2 signatures of the witness keys, and has 1
+        the checkpoint has too few signatures of the witness keys: 1 of 2
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     one bit changed: exit 7
         the checkpoint: the signature of log is wrong: the note was changed, or another key signed it
@@ -87,7 +87,7 @@ fn a_stale_clock_is_refused_however_right_the_rest_is() {
     insta::assert_snapshot!(said.replace(age, "AGE"), @r"
     an old proof: exit 7
         the checkpoint is AGE seconds old, and 1209600 are allowed: updates may be hidden
-        hint: try another mirror with `--server`; for a copy that is meant to be old, say how old with `--max-age`
+        hint: try another mirror with `--server`; for a copy that is meant to be old, set `max-age` for its realm in the configuration
 ");
     scene.host.configure("max-age = \"40000d\"", "");
     scene.host.sync().success();
@@ -106,7 +106,7 @@ fn a_fork_is_proven_kept_and_believed_by_nobody() {
     the same size and another history: exit 7
         [smart-sync] warning: both checkpoints are kept in ROOT/state/trust/lab.example.org/fork-1.notes
         FORK: the log has shown two different histories of 3 leaves, both properly signed
-        hint: tell the realm's owner: type `smart-sync trust show` for both signed checkpoints; only when the cause is known type `smart-sync trust reset`
+        hint: tell the realm's owner: type `smart-sync trust show` for both signed checkpoints; only when the cause is known type `smart-sync trust reset ORIGIN`
 ");
     assert!(scene.host.kept().has_same_target(&before));
     let proof = scene.host.environment().state_directory().join("trust/lab.example.org/fork-1.notes");
@@ -119,7 +119,7 @@ fn a_fork_is_proven_kept_and_believed_by_nobody() {
     insta::assert_snapshot!(scene.host.refuses("an honest answer after a fork", 7), @r"
     an honest answer after a fork: exit 7
         lab.example.org has shown two histories, and nothing of it is accepted
-        hint: tell the realm's owner: type `smart-sync trust show` for both signed checkpoints; only when the cause is known type `smart-sync trust reset`
+        hint: tell the realm's owner: type `smart-sync trust show` for both signed checkpoints; only when the cause is known type `smart-sync trust reset ORIGIN`
 ");
 }
 
@@ -143,9 +143,9 @@ fn a_new_machine_refuses_the_same() {
     insta::assert_snapshot!(said, @r"
     another root than the one that is pinned: exit 7
         the root document sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 that is pinned was not sent
-        hint: check the URL and the hash; if the realm began anew, type `smart-sync trust reset` and add it again
+        hint: check the URL and the hash; if the realm began anew, type `smart-sync trust reset ORIGIN` and add it again
     a stranger's publication: exit 7
-        the publication is not valid: 1 signatures of the publish keys are needed, and there are 0
+        the publication is not valid: too few signatures of the publish keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
 ");
     scene.serve(evidence(&scene.updated(), 0, at(200)));

@@ -113,7 +113,7 @@ fn a_name_that_the_target_cannot_hold_changes_nothing() {
     let said = publisher.attack("a name of 256 bytes", 1, &tree);
     insta::assert_snapshot!(said.replace(&"n".repeat(256), "NAME"), @r"
     a name of 256 bytes: exit 1
-        this tree cannot be applied here, and nothing was changed; NAME: a name is longer than the 255 bytes that the file system allows
+        this tree cannot be applied here, and nothing was changed: NAME: a name is longer than the 255 bytes that the file system allows
 ");
     publisher.recovers(&TreeBuilder::of(&[("a", "new\n")]).build());
 }

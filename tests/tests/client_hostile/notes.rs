@@ -70,7 +70,7 @@ fn notes_that_are_no_signed_notes_are_refused() {
     no signature: exit 7
         the publication is not valid: the note is not signed
     a signature of an unknown key: exit 7
-        the publication is not valid: 1 signatures of the publish keys are needed, and there are 0
+        the publication is not valid: too few signatures of the publish keys: 0 of 1
     a signature of another text: exit 7
         the publication is not valid: the signature of publish-repos is wrong: the note was changed, or another key signed it
     one bit of the text changed: exit 7
@@ -239,7 +239,7 @@ fn a_first_root_document_is_judged_before_it_is_trusted() {
         none of the root documents that the server shows is PIN
     one of two signatures: exit 7
         verifying the root documents
-        because: 2 signatures of the root keys are needed, and there are 1
+        because: too few signatures of the root keys: 1 of 2
     a publication: exit 5
         SERVER1 does not answer as a smart-sync server does
         because: a record of the kind smart-sync/root/v1 was expected, and this is "smart-sync/pub/v1"

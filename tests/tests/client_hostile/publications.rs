@@ -68,19 +68,19 @@ fn publications_of_others_and_of_something_else_are_refused() {
     ]);
     insta::assert_snapshot!(said, @r"
     signed by a stranger: exit 7
-        the publication is not valid: 1 signatures of the publish keys are needed, and there are 0
+        the publication is not valid: too few signatures of the publish keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     signed by the log: exit 7
-        the publication is not valid: 1 signatures of the publish keys are needed, and there are 0
+        the publication is not valid: too few signatures of the publish keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     signed by a root key: exit 7
-        the publication is not valid: 1 signatures of the publish keys are needed, and there are 0
+        the publication is not valid: too few signatures of the publish keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     signed by the publisher of another channel: exit 7
-        the publication is not valid: 1 signatures of the publish keys are needed, and there are 0
+        the publication is not valid: too few signatures of the publish keys: 0 of 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     signed by one of two: exit 7
-        the publication is not valid: 2 signatures of the publish keys are needed, and there are 1
+        the publication is not valid: too few signatures of the publish keys: 1 of 2
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     signed by a revoked key: exit 7
         the publication is not valid: the key publish-repos was revoked after leaf 2, and this is leaf 4

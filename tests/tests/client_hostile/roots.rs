@@ -63,10 +63,10 @@ fn roots_that_do_not_follow_are_refused() {
         the root document after version 1 is not acceptable: root version 3 does not follow version 1
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     a root signed by the old keys only: exit 7
-        the root document after version 1 is not acceptable: 2 signatures of the root keys are needed, and there are 0
+        the root document after version 1 is not acceptable: too few signatures of the root keys: 0 of 2
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     a root signed by the new keys only: exit 7
-        the root document after version 1 is not acceptable: 2 signatures of the previous root keys are needed, and there are 0
+        the root document after version 1 is not acceptable: too few signatures of the previous root keys: 0 of 2
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     the same version with other bytes: exit 7
         the root document after version 1 is not acceptable: root version 1 does not follow version 1

@@ -10,10 +10,10 @@ use super::sync::TreeArgs;
 use crate::reference;
 use crate::server_url::ServerUrl;
 
-/// Arguments of `status`: what each target has, and whether anything is unfinished.
+/// Arguments of `status`: what a target has, and whether it was changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct StatusArgs {
-    /// Only this target.
+    /// The target [default: that of the configuration].
     #[arg(long, value_name = "DIR")]
     pub target: Option<PathBuf>,
 }
@@ -22,11 +22,11 @@ pub struct StatusArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct DiffArgs {
     /// The ref to compare from; with @DATE, what it was then.
-    #[arg(value_name = "REF", value_parser = reference::parse)]
+    #[arg(value_name = "FROM", value_parser = reference::parse)]
     pub from: RefQuery,
 
-    /// The ref to compare to.
-    #[arg(value_name = "REF", value_parser = reference::parse)]
+    /// The ref to compare with; @DATE as well.
+    #[arg(value_name = "TO", value_parser = reference::parse)]
     pub to: RefQuery,
 
     /// The channel, such as repos/nixos.
@@ -37,7 +37,7 @@ pub struct DiffArgs {
     #[arg(long = "server", value_name = "URL")]
     pub servers: Vec<ServerUrl>,
 
-    /// Show names only.
+    /// List the paths that differ, not how their contents do.
     #[arg(long)]
     pub names_only: bool,
 }
@@ -49,7 +49,7 @@ pub struct LogArgs {
     #[command(flatten)]
     pub tree: TreeArgs,
 
-    /// At most so many.
+    /// Show at most this many.
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 20)]
     pub number: u32,
 }
@@ -89,7 +89,7 @@ pub struct CatArgs {
 /// Arguments of `verify`: whether a target is what was applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct VerifyArgs {
-    /// The target.
+    /// The target [default: that of the configuration].
     #[arg(long, value_name = "DIR")]
     pub target: Option<PathBuf>,
 

@@ -86,22 +86,25 @@ pub struct GlobalArgs {
 /// Something else than a sync.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Decide whom this host believes.
+    /// Decide which realms this host believes.
     #[command(subcommand)]
     Trust(trust::TrustCommand),
-    /// Make, sign and hand in root documents.
+    /// Make, sign and hand in root documents, which say whose keys may do what.
     #[command(subcommand)]
     Root(trust::RootCommand),
     /// Make keys, and show their public halves.
     #[command(subcommand)]
     Key(trust::KeyCommand),
-    /// State that a ref is a tree, for everybody who follows the channel.
+    /// Publish a git repository, a directory or a tar as the newest version of a ref.
+    ///
+    /// What the server lacks is uploaded first; then the statement that the ref is this tree is signed and handed in.
+    /// It needs a token of the server and a key that the root document lists for the channel.
     Publish(Box<publish::PublishArgs>),
     /// Say what a target holds and whether it was changed since.
     Status(inspect::StatusArgs),
     /// List how a target differs from what was applied; exit status 11 if it does.
     Verify(inspect::VerifyArgs),
-    /// List what a ref was, newest first.
+    /// List the versions of a ref, newest first.
     Log(inspect::LogArgs),
     /// List a directory of a published tree.
     Ls(inspect::LsArgs),
@@ -113,7 +116,7 @@ pub enum Command {
     ///
     /// For instance: smart-sync completions bash > /etc/bash_completion.d/smart-sync
     Completions(CompletionsArgs),
-    /// Print the manual page, or write one page per command into a directory.
+    /// Print the manual page, or write one page for each command into a directory.
     Man(ManArgs),
 }
 

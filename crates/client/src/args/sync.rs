@@ -15,9 +15,10 @@ use crate::server_url::ServerUrl;
 pub struct TreeArgs {
     /// The branch, tag or commit to follow; with @DATE, what it was then [default: that of the target in the configuration, else main].
     ///
-    /// A name is looked up as a branch, then as a tag, then as the beginning of a commit id; branch:NAME, tag:NAME and
-    /// commit:ID say which. A date such as @2026-11-01 (the end of that day, UTC) or @2026-11-01T12:00Z asks what the
-    /// ref was at that time.
+    /// A name is looked up as a branch, then as a tag; branch:NAME, tag:NAME and commit:ID say which. A commit is named
+    /// by its 40 digits, and is in a channel if it was published by that name; in a repository (--source) any commit
+    /// can be followed, and its first digits are enough. A date such as @2026-11-01 (the end of that day, UTC) or
+    /// @2026-11-01T12:00Z asks what the ref was at that time.
     #[arg(long = "ref", value_name = "REF[@DATE]", value_parser = reference::parse)]
     pub reference: Option<RefQuery>,
 

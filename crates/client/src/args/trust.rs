@@ -113,6 +113,10 @@ pub struct RootEditArgs {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct RootChanges {
     /// A role, its threshold and its keys, as in the document: "publish repos/* 1 VKEY". May be repeated.
+    ///
+    /// Roles are root, log, clock, witness, and publish with a channel or NAME/*. The line replaces all keys that the
+    /// role had; "publish repos/* none" takes a role away. `smart-sync key show` prints a VKEY: the cosignature one for
+    /// clock and witness, the signature one for all others.
     #[arg(long = "role", value_name = "LINE")]
     pub roles: Vec<String>,
 
@@ -120,11 +124,11 @@ pub struct RootChanges {
     #[arg(long = "revoke", value_name = "LINE")]
     pub revoke: Vec<String>,
 
-    /// The day after which the document is no longer valid, such as 2027-11-01.
+    /// The last day on which the document is valid, such as 2027-11-01 [default: in a year; for edit as before].
     #[arg(long, value_name = "DATE")]
     pub expires: Option<String>,
 
-    /// How many seconds a host may go on with the newest proof of freshness.
+    /// For how many seconds a host goes on with a proof that nothing newer is hidden [default: 604800; for edit as before].
     #[arg(long, value_name = "SECONDS")]
     pub max_age: Option<u64>,
 }

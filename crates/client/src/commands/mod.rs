@@ -18,7 +18,7 @@ use smart_sync_store::manifest::path::Shown;
 use crate::args::sync::TreeArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, count};
 use crate::realm::resolve::{Realm, RealmOptions};
 use crate::realm::trust_store::TrustStore;
 use crate::settings::{self, ChannelSettings};
@@ -81,11 +81,6 @@ fn span(seconds: u64) -> String {
         7200..172_800 => count(seconds / 3600, "hour", "hours"),
         _ => count(seconds / 86_400, "day", "days"),
     }
-}
-
-/// A count of things: `1 entry`, `2 entries`.
-fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// A plan was shown and nothing was done.

@@ -5,8 +5,11 @@
 //! content with its own when it is complete. What is in memory is a few ranges and frames, whatever the sizes.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
@@ -29,6 +32,8 @@ use crate::interrupt::{Interrupt, interrupted};
 use crate::output::Progress;
 use crate::realm::remote::{Remote, RemoteError};
 
+/// The number of bytes after whose arrival the disk is set to work.
+const WRITE_OUT_BYTES: u64 = 32 << 20;
 /// Frames that are decoded at the same time.
 const FRAMES: usize = 4;
 /// How often a range is asked for, over all servers.
@@ -98,7 +103,26 @@ impl Fetcher<'_> {
 
     /// Fetches what was planned.
     pub fn fetch(&self, fetch: Fetch, progress: &mut Progress) -> Result<(), Failure> {
+        thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(1);
+            let writing_out =
+                scope.spawn(move || receiver.into_iter().try_for_each(|()| self.stage.write_out()));
+            let fetched = self.fetch_ranges(fetch, progress, &sender);
+            drop(sender);
+            let written = writing_out.join().unwrap_or_else(|panic| resume_unwind(panic));
+            fetched.and(written.map_err(Failure::from))
+        })
+    }
+
+    /// Asks for the ranges and writes what is in them; says each time that much came.
+    fn fetch_ranges(
+        &self,
+        fetch: Fetch,
+        progress: &mut Progress,
+        much_came: &SyncSender<()>,
+    ) -> Result<(), Failure> {
         let Fetch { plan, former, resumed } = fetch;
+        let mut received = 0;
         let mut assembly =
             Assembly::new(&plan, &former, &resumed, self.needs, self.stage, self.spool_directory);
         let mut ranges = self.download(&plan);
@@ -120,6 +144,12 @@ impl Fetcher<'_> {
                 }
             }
             progress.advance(range.length());
+            received += range.length();
+            if received >= WRITE_OUT_BYTES {
+                received = 0;
+                // It may still be busy with what came before, or have failed, which is told at the end.
+                let _ = much_came.try_send(());
+            }
         }
         assembly.finish()
     }

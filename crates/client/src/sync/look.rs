@@ -8,7 +8,7 @@ use smart_sync_sync::apply::scan::Finding;
 use super::place::{Label, Place};
 use super::session::Session;
 use crate::failure::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, count};
 use crate::settings::{TargetPolicy, Validation};
 use serde::Serialize;
 
@@ -76,7 +76,9 @@ pub fn status(
     if scan.is_clean() {
         output.info("no local changes");
     } else {
-        output.info(&format!("{} local changes; `smart-sync verify` lists them", scan.findings.len()));
+        let changes = count(scan.findings.len() as u64, "local change", "local changes");
+        output
+            .info(&format!("{changes}; `smart-sync verify --target {}` lists them", place.target.display()));
     }
     Ok(Exit::Success)
 }
@@ -109,10 +111,10 @@ pub fn verify(
         output.info(&format!("{} is as it was applied; {how}", place.target.display()));
         return Ok(Exit::Success);
     }
-    output.info(&format!(
-        "{} paths differ from what was applied; the next sync restores them",
-        scan.findings.len()
-    ));
+    let number = scan.findings.len() as u64;
+    let (differ, them) =
+        (count(number, "path differs", "paths differ"), if number == 1 { "it" } else { "them" });
+    output.info(&format!("{differ} from what was applied; the next sync restores {them}"));
     Ok(Exit::Drift)
 }
 

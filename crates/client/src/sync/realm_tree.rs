@@ -18,6 +18,7 @@ use super::pages::Pages;
 use super::place::{Label, Place};
 use super::session::{Needs, Outcome, Session, Wanted};
 use crate::failure::{Exit, Failure};
+use crate::output::count;
 use crate::realm::remote::Remote;
 use crate::realm::resolve::{Realm, RealmOptions, Resolved, now};
 use crate::realm::trust_store::TrustStore;
@@ -118,9 +119,10 @@ impl Run<'_> {
             }
             Outcome::Shown => output.info("nothing was changed"),
             Outcome::Applied { changes } => output.info(&format!(
-                "{} number {} is applied: {changes} changes{}; the whole tree is {}",
+                "{} number {} is applied: {}{}; the whole tree is {}",
                 self.name(),
                 self.verified().publication.record().seq,
+                count(changes as u64, "change", "changes"),
                 self.traffic(),
                 HumanBytes(self.verified().publication.record().content.bytes)
             )),
@@ -131,10 +133,10 @@ impl Run<'_> {
     fn traffic(&self) -> String {
         let traffic = self.realm.traffic();
         format!(
-            " ({} received, {} sent, {} requests)",
+            " ({} received, {} sent, {})",
             HumanBytes(traffic.received()),
             HumanBytes(traffic.sent()),
-            traffic.requests()
+            count(traffic.requests(), "request", "requests")
         )
     }
 
@@ -279,8 +281,8 @@ impl Run<'_> {
         };
         let plans = maps.into_iter().map(|map| fetcher.plan(map)).collect::<Result<Vec<_>, _>>()?;
         let total: u64 = plans.iter().map(Fetch::bytes).sum();
-        let files: usize = needs.len();
-        self.surroundings.output.info(&format!("downloading {} for {files} files", HumanBytes(total)));
+        let files = count(needs.len() as u64, "file", "files");
+        self.surroundings.output.info(&format!("downloading {} for {files}", HumanBytes(total)));
         let mut progress = self.surroundings.output.progress("fetching", total);
         for plan in plans {
             fetcher.fetch(plan, &mut progress)?;

@@ -24,6 +24,7 @@ use crate::failure::{Exit, Failure};
 use crate::github::{
     Address, Head, Options, RemoteEntry, RemoteNode, RemoteTree, Repository, SystemClock, folder, tell_to,
 };
+use crate::output::count;
 use crate::realm::resolve::now;
 use crate::settings::{SyncMode, SyncSettings};
 use crate::token::Tokens;
@@ -95,9 +96,9 @@ impl Run<'_> {
         let scan = session.scan(Fidelity::Git)?;
         if label.is_some_and(|label| self.is_of(&label, head)) && scan.is_clean() {
             output.info(&format!(
-                "{} is up to date ({} requests)",
+                "{} is up to date ({})",
                 self.address,
-                self.repository.cost().requests
+                count(self.repository.cost().requests, "request", "requests")
             ));
             return Ok(Exit::Success);
         }
@@ -123,11 +124,12 @@ impl Run<'_> {
             Outcome::Nothing | Outcome::Shown => 0,
         };
         output.info(&format!(
-            "{} at commit {} is applied: {changes} changes ({} received, {} requests)",
+            "{} at commit {} is applied: {} ({} received, {})",
             self.address,
             head.commit,
+            count(changes as u64, "change", "changes"),
             HumanBytes(cost.bytes),
-            cost.requests
+            count(cost.requests, "request", "requests")
         ));
         Ok(Exit::Success)
     }
@@ -141,7 +143,8 @@ impl Run<'_> {
                 bytes += size;
             }
         }
-        output.info(&format!("{} files would be downloaded, {}", missing.len(), HumanBytes(bytes)));
+        let files = count(missing.len() as u64, "file", "files");
+        output.info(&format!("{files} would be downloaded, {}", HumanBytes(bytes)));
         output.info("nothing was changed");
     }
 
@@ -157,7 +160,8 @@ impl Run<'_> {
         }
         let total: u64 = missing.iter().map(size_of).sum();
         let output = self.surroundings.output;
-        output.info(&format!("downloading {} for {} files", HumanBytes(total), missing.len()));
+        let files = count(missing.len() as u64, "file", "files");
+        output.info(&format!("downloading {} for {files}", HumanBytes(total)));
         let mut progress = output.progress("fetching", total);
         self.block_on(self.repository.download(tree, missing, &mut |blob| {
             let (id, size) = (blob.id, blob.size);

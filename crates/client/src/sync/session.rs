@@ -25,7 +25,7 @@ use super::pages::Pages;
 use super::place::{Label, Place};
 use crate::config::Allowed;
 use crate::failure::{Exit, Failure, MAKE_ROOM};
-use crate::output::Output;
+use crate::output::{Output, count};
 use crate::settings::{SyncMode, TargetPolicy, Validation};
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::apply::metadata::Owners;
@@ -267,8 +267,8 @@ impl<'a> Session<'a> {
         let left_out = plan.left_out.len();
         if left_out > 0 {
             self.output.warning(&format!(
-                "{left_out} published paths are covered by the exclusions of this target and are left out, for \
-                 instance {}",
+                "{} covered by the exclusions of this target and left out, for instance {}",
+                count(left_out as u64, "published path is", "published paths are"),
                 plan.left_out[0]
             ));
         }
@@ -276,12 +276,7 @@ impl<'a> Session<'a> {
 
     fn tell_backups(&self, backed_up: &[Box<[u8]>]) {
         if !backed_up.is_empty() {
-            let directory = self.place.state.join("backups");
-            self.output.info(&format!(
-                "{} local changes were kept in {}",
-                backed_up.len(),
-                directory.display()
-            ));
+            self.output.info(&kept_in_backup(backed_up.len(), self.place));
         }
     }
 }
@@ -298,14 +293,15 @@ fn tell_recovery(recovery: &Recovery, place: &Place, output: &Output) {
                 place.target.display()
             ));
             if !backed_up.is_empty() {
-                output.info(&format!(
-                    "{} local changes were kept in {}",
-                    backed_up.len(),
-                    place.state.join("backups").display()
-                ));
+                output.info(&kept_in_backup(backed_up.len(), place));
             }
         }
     }
+}
+
+fn kept_in_backup(number: usize, place: &Place) -> String {
+    let changes = count(number as u64, "local change was", "local changes were");
+    format!("{changes} kept in {}", place.state.join("backups").display())
 }
 
 fn refused(plan: &ApplyPlan) -> Failure {

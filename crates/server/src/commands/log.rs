@@ -25,11 +25,12 @@ pub(super) fn audit(data: &Data) -> anyhow::Result<()> {
     let root = audit.root().context("the log has no root document")?;
     let signed = SignedCheckpoint::verify(&bytes, root.record())
         .map_err(|fault| Failure::Damaged(format!("the checkpoint: {fault}")))?;
+    let refs = audit.table().count();
     print(format_args!(
-        "the log of {} is sound: {} leaves, {} refs, root document {}, signed at {}",
+        "the log of {} is sound: {} leaves, {refs} {}, root document {}, signed at {}",
         checkpoint.origin,
         checkpoint.size,
-        audit.table().count(),
+        if refs == 1 { "ref" } else { "refs" },
         root.record().version,
         signed.time()
     ))

@@ -53,15 +53,15 @@ impl Store {
     ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + use<> {
         let start = (Arc::clone(self), domain.clone(), content, range);
         stream::try_unfold(ReadState::Start(start), |state| async move {
-            let mut reading = match state {
+            let (store, mut reading) = match state {
                 ReadState::Start((store, domain, content, range)) => {
                     let walk = store.walk(&domain, &content, range).await?;
-                    Reading { store, walk, located: VecDeque::new() }
+                    (store, Reading::new(walk))
                 }
-                ReadState::Reading(reading) => reading,
+                ReadState::Reading(store, reading) => (store, reading),
             };
-            let next = reading.next().await?;
-            Ok(next.map(|bytes| (bytes, ReadState::Reading(reading))))
+            let next = reading.next(&store).await?;
+            Ok(next.map(|bytes| (bytes, ReadState::Reading(store, reading))))
         })
     }
 
@@ -165,12 +165,11 @@ impl Store {
             let source = RecipeError::Size { expected: content.size, found: recipe.size };
             return Err(wrong(content.id, stored, source));
         }
-        let mut walk = ContentWalk::new(domain, content.id, stored, recipe, 0..content.size);
+        let walk = ContentWalk::new(domain, content.id, stored, recipe, 0..content.size);
+        let mut reading = Reading::new(walk);
         let mut hasher = blake3::Hasher::new();
-        while let Some(chunk) = walk.next(self).await? {
-            let object = self.object(domain, ObjectKey::chunk(chunk.id)).await?;
-            check_length(content.id, stored, &chunk, object.bytes())?;
-            hasher.update(object.bytes());
+        while let Some(bytes) = reading.next(self).await? {
+            hasher.update(&bytes);
         }
         let found = ContentId::from_bytes(*hasher.finalize().as_bytes());
         if found == content.id { Ok(()) } else { Err(wrong(content.id, stored, RecipeError::Digest(found))) }
@@ -311,23 +310,26 @@ impl ContentWalk {
 
 enum ReadState {
     Start((Arc<Store>, Domain, Content, Range<u64>)),
-    Reading(Reading),
+    Reading(Arc<Store>, Reading),
 }
 
 struct Reading {
-    store: Arc<Store>,
     walk: ContentWalk,
     /// Chunks whose places have been looked up.
     located: VecDeque<(ChunkRef, Location)>,
 }
 
 impl Reading {
-    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+    fn new(walk: ContentWalk) -> Self {
+        Self { walk, located: VecDeque::new() }
+    }
+
+    async fn next(&mut self, store: &Store) -> Result<Option<Bytes>, StoreError> {
         if self.located.is_empty() {
-            self.look_ahead().await?;
+            self.look_ahead(store).await?;
         }
         let Some((chunk, location)) = self.located.pop_front() else { return Ok(None) };
-        let object = self.store.object_at(ObjectKey::chunk(chunk.id), &location).await?;
+        let object = store.object_at(ObjectKey::chunk(chunk.id), &location).await?;
         self.walk.check_length(&chunk, object.bytes())?;
         let (start, end) = (chunk.offset, chunk.offset + u64::from(chunk.len));
         let range = &self.walk.range;
@@ -335,14 +337,14 @@ impl Reading {
         Ok(Some(object.bytes().slice(within(range.start.max(start))..within(range.end.min(end)))))
     }
 
-    async fn look_ahead(&mut self) -> Result<(), StoreError> {
+    async fn look_ahead(&mut self, store: &Store) -> Result<(), StoreError> {
         let mut chunks = Vec::new();
         while chunks.len() < LOOK_AHEAD {
-            let Some(chunk) = self.walk.next(&self.store).await? else { break };
+            let Some(chunk) = self.walk.next(store).await? else { break };
             chunks.push(chunk);
         }
         let keys: Vec<ObjectKey> = chunks.iter().map(|chunk| ObjectKey::chunk(chunk.id)).collect();
-        let locations = self.store.locate(&self.walk.domain, &keys)?;
+        let locations = store.locate(&self.walk.domain, &keys)?;
         for ((chunk, key), location) in chunks.into_iter().zip(keys).zip(locations) {
             let domain = &self.walk.domain;
             let location = location.ok_or_else(|| StoreError::Absent { key, domain: domain.clone() })?;

@@ -79,6 +79,12 @@ impl<'a> Stage<'a> {
         Ok(stat.filter(|stat| stat.kind == FileKind::File).map_or(0, |stat| stat.size.min(content.size)))
     }
 
+    /// Has what was received so far written to the disk. The run does that in any case before anything is moved to
+    /// its place; done now and then on another thread, the disk has less left to do then.
+    pub fn write_out(&self) -> Result<(), ApplyError> {
+        self.tree.sync_file_system()
+    }
+
     /// Starts to write a content, keeping at most the first `keep` bytes of what an earlier run received; the
     /// caller gives the bytes from [`ContentWriter::position`] on.
     pub fn writer(&self, need: &Need, keep: u64) -> Result<ContentWriter<'_>, ApplyError> {

@@ -70,14 +70,14 @@ fn the_first_wrong_leaf_is_named() {
         |realm| {
             realm.publish_with(&main_branch(), &["stranger"], |_| {});
         },
-        "and there are 0",
+        "keys: 0 of",
     );
     check(
         "the log key",
         |realm| {
             realm.publish_with(&main_branch(), &["log"], |_| {});
         },
-        "and there are 0",
+        "keys: 0 of",
     );
     check(
         "a tag written twice",

@@ -38,7 +38,7 @@ pub enum CheckpointError {
     #[error("the checkpoint: {0}")]
     Note(#[from] NoteError),
     /// Too few keys stand for it.
-    #[error("the checkpoint needs {needed} signatures of the {role} keys, and has {found}")]
+    #[error("the checkpoint has too few signatures of the {role} keys: {found} of {needed}")]
     Quorum {
         /// Whose signatures.
         role: &'static str,

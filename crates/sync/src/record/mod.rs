@@ -84,7 +84,7 @@ pub enum RecordError {
         reason: String,
     },
     /// Too few of the keys that count have signed.
-    #[error("{needed} signatures of the {role} keys are needed, and there are {found}")]
+    #[error("too few signatures of the {role} keys: {found} of {needed}")]
     Threshold {
         /// Whose signatures.
         role: &'static str,

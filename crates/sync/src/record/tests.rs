@@ -317,15 +317,15 @@ fn check_publisher(what: &str, channel: &str, signers: &[&str], index: u64, expe
 fn only_the_publishers_of_a_channel_publish_to_it() {
     check_publisher("its publisher", "repos/nixos", &["publish-new"], 2000, None);
     check_publisher("its publisher and a stranger", "repos/nixos", &["publish-new", "stranger"], 2000, None);
-    check_publisher("no publisher", "repos/nixos", &["stranger"], 2000, Some("and there are 0"));
-    check_publisher("the log key", "repos/nixos", &["log"], 2000, Some("and there are 0"));
-    check_publisher("a root key", "repos/nixos", &["root-a"], 2000, Some("and there are 0"));
+    check_publisher("no publisher", "repos/nixos", &["stranger"], 2000, Some("keys: 0 of"));
+    check_publisher("the log key", "repos/nixos", &["log"], 2000, Some("keys: 0 of"));
+    check_publisher("a root key", "repos/nixos", &["root-a"], 2000, Some("keys: 0 of"));
     check_publisher(
         "the publisher of another channel",
         "kernels/amd64",
         &["publish-new"],
         1,
-        Some("there are 0"),
+        Some("keys: 0 of"),
     );
     check_publisher(
         "a name that only begins alike",
@@ -393,7 +393,7 @@ fn a_root_follows_only_when_the_old_and_the_new_keys_say_so() {
     check_next("old and new keys", new_keys, &["new-a", "new-b", "root-a", "root-b"], None);
     check_next("the old keys only", new_keys, &["root-a", "root-b"], Some("of the root keys"));
     check_next("the new keys only", new_keys, &["new-a", "new-b"], Some("of the previous root keys"));
-    check_next("one old key too few", nothing, &["root-a"], Some("and there are 1"));
+    check_next("one old key too few", nothing, &["root-a"], Some("keys: 1 of"));
     check_next("a skipped version", |root| root.version = 3, &["root-a", "root-b"], Some("does not follow"));
     let other_prev = |root: &mut Root| root.prev = Some(LogHash::empty_root());
     check_next("another prev", other_prev, &["root-a", "root-b"], Some("made for another version"));

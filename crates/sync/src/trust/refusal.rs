@@ -260,10 +260,10 @@ impl Refusal {
             }
             Self::Latched(_) | Self::Fork { .. } => {
                 "tell the realm's owner: type `smart-sync trust show` for both signed checkpoints; \
-                 only when the cause is known type `smart-sync trust reset`"
+                 only when the cause is known type `smart-sync trust reset ORIGIN`"
             }
             Self::Root(RootFault::PinNotFound(_) | RootFault::OtherOrigin { .. }) => {
-                "check the URL and the hash; if the realm began anew, type `smart-sync trust reset` and add it again"
+                "check the URL and the hash; if the realm began anew, type `smart-sync trust reset ORIGIN` and add it again"
             }
             Self::Root(RootFault::Expired { .. }) => {
                 "the realm's owner has to sign a new root document (`smart-sync root edit`); \
@@ -271,16 +271,21 @@ impl Refusal {
             }
             Self::Root(RootFault::TooMany(_)) => {
                 "this machine is too many root documents behind; ask for the hash of a newer one, and type \
-                 `smart-sync trust reset` and `smart-sync trust add URL --root sha256:…`"
+                 `smart-sync trust reset ORIGIN` and `smart-sync trust add URL --root sha256:…`"
             }
             Self::FromTheFuture { .. } => "check this machine's time with `date`, set it, and try again",
             Self::Stale { .. } => {
-                "try another mirror with `--server`; for a copy that is meant to be old, say how old with `--max-age`"
+                "try another mirror with `--server`; for a copy that is meant to be old, set `max-age` for its \
+                 realm in the configuration"
             }
             Self::NotFound { is_proven: true, .. } => {
-                "check the channel and the name; `smart-sync log` shows what was published"
+                "check the channel and the name (without its token, a private channel looks like one that is not there); \
+                 `smart-sync log` shows what a ref was"
             }
-            Self::NotFound { .. } => "type the ref with its kind: `branch:…`, `tag:…` or `commit:…`",
+            Self::NotFound { .. } => {
+                "nothing of this private channel was ever accepted here, so this is the server's word alone: check the \
+                 name, and try another mirror with `--server`"
+            }
             Self::Withdrawn { .. } => "choose another ref, or an earlier date with `--ref REF@DATE`",
             Self::Root(_)
             | Self::Checkpoint(_)

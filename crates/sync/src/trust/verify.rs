@@ -296,7 +296,8 @@ fn key(
     };
     if state.private.get(channel).is_some_and(|known| Some(known) != secret) {
         return Err(Refusal::Unproven(
-            "the channel is private, and the answer is of another slot".to_owned(),
+            "the channel is private, and the answer is of another slot, as for somebody without its token"
+                .to_owned(),
         ));
     }
     Ok(match secret {

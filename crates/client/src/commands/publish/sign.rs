@@ -39,11 +39,15 @@ impl Keys {
             refuse(format!("version {} of the root document lets no key publish to {channel}", root.version))
                 .hint(format!("channels that can be published to: {}", patterns.join(", ")))
         })?;
-        let names = || role.keys.iter().map(|key| key.name().to_string()).collect::<Vec<_>>().join(", ");
+        let names = || {
+            let counting = role.keys.iter().filter(|key| root.revocation(key.public_key()).is_none());
+            counting.map(|key| key.name().to_string()).collect::<Vec<_>>().join(", ")
+        };
         for key in &self.publish {
             let own = key.verifier_key(KeyType::Ed25519);
             if root.revocation(own.public_key()).is_some() {
-                return Err(refuse(format!("the key {} is revoked", own.name())));
+                return Err(refuse(format!("the key {} is revoked", own.name()))
+                    .hint(format!("keys that may publish to {channel}: {}", names())));
             }
             if !role.keys.contains(&own) {
                 let same = role.keys.iter().find(|other| other.public_key() == own.public_key());

@@ -241,7 +241,13 @@ impl From<GitError> for Failure {
             | GitError::NotACommit(..) => Exit::Arguments,
             _ => Exit::General,
         };
-        Self::new(exit, error)
+        let is_unknown = matches!(error, GitError::NoSuchRevision(_));
+        let failure = Self::new(exit, error);
+        if is_unknown {
+            failure.hint("`git branch --all` lists branches; without --ref it is the one that is checked out")
+        } else {
+            failure
+        }
     }
 }
 

@@ -86,10 +86,16 @@ fn as_text(note: &Note, root: &Root, signed: &[&VerifierKey]) -> Listing {
         }
         None => listing.line("enough of its root keys have signed"),
     }
-    if !note.signatures().is_empty() {
-        listing.line(&format!("fingerprint: {}", pin_of(&note.to_bytes())));
+    if let Some(fingerprint) = fingerprint(note, root, signed) {
+        listing.line(&format!("fingerprint: {fingerprint}"));
     }
     listing
+}
+
+/// The hash that the document will be known by. Every further signature changes it, so a document that is not signed by
+/// enough of its keys has none yet.
+fn fingerprint(note: &Note, root: &Root, signed: &[&VerifierKey]) -> Option<String> {
+    (signed.len() >= root.root.threshold).then(|| pin_of(&note.to_bytes()).to_string())
 }
 
 fn as_json(note: &Note, root: &Root, signed: &[&VerifierKey]) -> serde_json::Value {
@@ -103,6 +109,6 @@ fn as_json(note: &Note, root: &Root, signed: &[&VerifierKey]) -> serde_json::Val
         "text": note.text(),
         "signed": signed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "threshold": root.root.threshold,
-        "hash": (!note.signatures().is_empty()).then(|| pin_of(&note.to_bytes()).to_string()),
+        "hash": fingerprint(note, root, signed),
     })
 }

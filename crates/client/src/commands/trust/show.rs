@@ -69,7 +69,7 @@ fn show(origin: &Origin, store: &TrustStore, output: &Output) -> Result<(), Fail
     }
     if state.fork().is_some() {
         output.warning(&format!(
-            "{origin} has shown two histories, both properly signed: nothing of it is accepted until `smart-sync trust reset`"
+            "{origin} has shown two histories, both properly signed: nothing of it is accepted until `smart-sync trust reset {origin}`"
         ));
         for path in store.forks(origin) {
             output.warning(&format!("both checkpoints are in {}", path.display()));

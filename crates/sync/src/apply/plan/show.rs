@@ -43,12 +43,13 @@ impl fmt::Display for ApplyPlan {
             writeln!(f, "{:<9}{problem}", "refuse")?;
         }
         let fetched: u64 = self.fetches().map(|need| need.content.size).sum();
+        let count = self.fetches().count();
+        let contents = if count == 1 { "content" } else { "contents" };
         write!(
             f,
-            "{} unchanged, {} contents to fetch ({fetched} bytes), {} already here",
+            "{} unchanged, {count} {contents} to fetch ({fetched} bytes), {} already here",
             self.unchanged,
-            self.fetches().count(),
-            self.needs.len() - self.fetches().count(),
+            self.needs.len() - count,
         )
     }
 }

@@ -44,7 +44,7 @@ fn an_update_changes_what_differs_and_keeps_the_rest() {
     delete   deleted/deep/x
     replace  link (a symbolic link, 3 bytes)
     create   moved/x (a file, 1 bytes)
-    2 unchanged, 1 contents to fetch (3 bytes), 1 already here
+    2 unchanged, 1 content to fetch (3 bytes), 1 already here
     ");
     drop(ready);
 

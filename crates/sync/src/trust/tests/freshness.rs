@@ -60,11 +60,11 @@ fn witnesses_and_several_clocks_count_by_key() {
         after(100),
         "one clock that runs ahead does not make a checkpoint younger"
     );
-    check("one clock short", &state, &with(&all[1..]), 200, "of the clock keys, and has 1");
-    check("one witness short", &state, &with(&all[..3]), 200, "of the witness keys, and has 1");
+    check("one clock short", &state, &with(&all[1..]), 200, "of the clock keys: 1 of");
+    check("one witness short", &state, &with(&all[..3]), 200, "of the witness keys: 1 of");
     // The same witness again, under another name: a second line, but not a second key.
     let twice = [all[0], all[1], all[2], ("witness-alias", 100)];
-    check("one witness twice", &state, &with(&twice), 200, "of the witness keys, and has 1");
+    check("one witness twice", &state, &with(&twice), 200, "of the witness keys: 1 of");
     let three = [("clock", 100), ("clock-b", 100 + 2 * DAY), ("clock-c", 100 + 2 * DAY), all[2], all[3]];
     check("a quorum from the future", &state, &with(&three), 200, "this machine's time is");
 }

@@ -130,5 +130,5 @@ fn retired_keys_count_up_to_their_cutoff() {
     let mut realm = TestRealm::with_main();
     realm.rotate(&["root-a", "root-b"], |root| root.publish[1].role = role(1, [vkey("publish-new")]));
     realm.heads(after(100));
-    check("a removed key", &realm.pinned(), &ask(&realm, &question()), 100, "and there are 0");
+    check("a removed key", &realm.pinned(), &ask(&realm, &question()), 100, "keys: 0 of");
 }

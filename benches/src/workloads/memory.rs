@@ -18,7 +18,7 @@ const SERVER_MAX: u64 = 300 * 1024 * 1024;
 pub(super) fn run(bench: &Bench) -> Result<Section> {
     let large = data::one_file(bench, bench.scale.large_file)?;
     let many = data::many_files(bench)?;
-    let served = data::served_files(bench)?;
+    let shared = data::served_files(bench)?;
     let few = data::few_files(bench)?;
     let mut rows = Vec::new();
     let mut client = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         }
     }
     if !bench.peers_only {
-        let row = serving(bench, &served)?;
+        let row = serving(bench, &shared)?;
         server = row.memory();
         rows.push(row);
     }
@@ -58,7 +58,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         sizes(&large),
         sizes(&many),
         bench.scale.clients,
-        sizes(&served),
+        sizes(&shared),
         sizes(&few)
     );
     Ok(Section { title: "Peak memory".to_owned(), method, rows, bars })

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{sizes, stored};
 use crate::bench::{Bench, check_same, prepare};
 use crate::data;
-use crate::measure::measure;
+use crate::measure::{Usage, measure};
 use crate::ours::Ours;
 use crate::peers::{casync, ostree, restic};
 use crate::report::{Bar, Row, Section};
@@ -41,8 +41,8 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         run_ostree(bench, &tree, "archive", &mut archive_pair, check)?;
         run_ostree(bench, &tree, "bare-user", &mut bare_pair, check)?;
         if !bench.peers_only {
-            run_local(bench, &tree, &mut local_pair, check)?;
-            run_ours(bench, &tree, &mut our_pair, check)?;
+            run_ours(bench, &tree, &mut local_pair, check, Ours::publish_local)?;
+            run_ours(bench, &tree, &mut our_pair, check, Ours::publish)?;
         }
     }
     let peers = [&casync_pair, &restic_pair, &archive_pair, &bare_pair];
@@ -128,25 +128,18 @@ fn run_ostree(bench: &Bench, tree: &Path, mode: &str, pair: &mut Pair, check: bo
     Ok(())
 }
 
-fn run_local(bench: &Bench, tree: &Path, pair: &mut Pair, check: bool) -> Result<()> {
+/// Publishes in one of our ways into a new realm.
+fn run_ours<'bench>(
+    bench: &'bench Bench,
+    tree: &Path,
+    pair: &mut Pair,
+    check: bool,
+    publish: impl Fn(&Ours<'bench>, &Path) -> Result<Usage>,
+) -> Result<()> {
     let realm = Ours::start(bench)?;
-    pair.first.usages.push(realm.publish_local(tree)?);
+    pair.first.usages.push(publish(&realm, tree)?);
     pair.first.stored = Some(stored(bench, realm.data())?);
-    pair.again.usages.push(realm.publish_local(tree)?);
-    if check {
-        let target = bench.scratch("publish/target")?;
-        realm.trust("host", realm.url())?;
-        prepare(&mut realm.sync("host", realm.url(), &target))?;
-        check_same("smart-sync", tree, &target)?;
-    }
-    Ok(())
-}
-
-fn run_ours(bench: &Bench, tree: &Path, pair: &mut Pair, check: bool) -> Result<()> {
-    let realm = Ours::start(bench)?;
-    pair.first.usages.push(realm.publish(tree)?);
-    pair.first.stored = Some(stored(bench, realm.data())?);
-    pair.again.usages.push(realm.publish(tree)?);
+    pair.again.usages.push(publish(&realm, tree)?);
     if check {
         let target = bench.scratch("publish/target")?;
         realm.trust("host", realm.url())?;

@@ -4,6 +4,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::add::spare;
+use super::doubt;
 use super::{Catalogue, Timestamp};
 use crate::backend::PackFile;
 use crate::error::StoreError;
@@ -147,7 +148,9 @@ impl Catalogue {
                 .query_map([file.number], |row| row.get(0))?
                 .next()
                 .transpose()?;
-            deleted.map_or(Ok(()), |domain| bury(tx, domain, file, index))
+            let Some(domain) = deleted else { return Ok(()) };
+            bury(tx, domain, file, index)?;
+            doubt::raise(tx)
         })
     }
 

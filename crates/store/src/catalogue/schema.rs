@@ -10,7 +10,7 @@ use super::failed;
 use crate::error::StoreError;
 
 /// The format that this version writes and reads.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 /// `packs.number` is never used again (`AUTOINCREMENT`): it is part of the name of the stored file. The objects of a
 /// pack are found through its index, which is kept as it stands in the pack, since an SQL index by pack would
 /// double the size of the catalogue. `removals` are files that no row of `packs` names any more and that still have
-/// to be deleted.
+/// to be deleted. `doubts.number` is never used again, so that a doubt that came later is not settled with an older one.
 const TABLES: &str = "
     CREATE TABLE domains (
         number INTEGER PRIMARY KEY,
@@ -66,6 +66,9 @@ const TABLES: &str = "
         number INTEGER PRIMARY KEY,
         domain INTEGER NOT NULL,
         id     BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE doubts (
+        number INTEGER PRIMARY KEY AUTOINCREMENT
     ) STRICT;
 ";
 

@@ -103,6 +103,15 @@ fn a_lost_pack_and_all_that_was_in_it_are_named() {
     let lost = &report.lost[&Domain::public()];
     let affected = block_on(affected_contents(&place.store, &Domain::public(), lost, &names)).unwrap();
     assert_eq!(affected.len(), 2);
+    assert_eq!(place.store.catalogue().doubt().unwrap(), None, "a check changes nothing");
+
+    // Given up, it is missing, so that a publisher is asked for it again.
+    let file = place.store.catalogue().packs().unwrap().remove(0).file;
+    let repaired = block_on(replace_pack(&place.store, &file, Vec::new(), NOW)).unwrap();
+    assert_eq!((repaired.saved, repaired.given_up.is_empty()), (0, false));
+    assert!(place.check().is_clean());
+    assert!(place.store.catalogue().doubt().unwrap().is_some());
+    assert_eq!(block_on(place.store.missing_contents(&Domain::public(), &names, NOW)).unwrap(), names);
 }
 
 #[test]
@@ -137,6 +146,7 @@ fn a_damaged_pack_is_replaced_by_what_can_be_saved() {
     let repaired = block_on(replace_pack(&place.store, &file, Vec::new(), NOW)).unwrap();
     // The frame was stored as it is: all its objects but one can be read.
     assert_eq!(repaired.given_up.len(), 1);
+    assert!(place.store.catalogue().doubt().unwrap().is_some(), "something is lost");
     assert!(place.check().is_clean(), "{}", place.check());
     assert_eq!(block_on(place.store.missing_contents(&public, &names, NOW)).unwrap(), names[..1]);
     for (content, bytes) in names.iter().zip(&contents).skip(1) {

@@ -61,7 +61,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let store =
             Self { backend, catalogue: Catalogue::open(catalogue)?, frames: FrameCache::new(CACHE_LEN_MAX) };
-        if store.catalogue.packs()?.is_empty() {
+        // In doubt, a pack may have come back, or making the catalogue anew was interrupted.
+        if store.catalogue.packs()?.is_empty() || store.catalogue.doubt()?.is_some() {
             store.adopt_found_packs(now).await?;
         }
         Ok(store)
@@ -176,11 +177,14 @@ impl Store {
     }
 
     /// Makes the catalogue know every pack of the back end; returns how many it did not know. With an empty catalogue
-    /// this rebuilds it.
+    /// this rebuilds it, and whether something is lost is in doubt from then on.
     pub async fn adopt_found_packs(&self, now: Timestamp) -> Result<usize, StoreError> {
         let found: Vec<(PackFile, u64)> = self.backend.list().try_collect().await?;
         let mut known: HashSet<PackFile> =
             self.catalogue.packs()?.into_iter().map(|pack| pack.file).collect();
+        if known.is_empty() && !found.is_empty() {
+            self.catalogue.raise_doubt()?;
+        }
         known.extend(self.catalogue.removals()?);
         let mut adopted = 0;
         for (file, len) in found {

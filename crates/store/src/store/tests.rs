@@ -157,13 +157,55 @@ fn the_catalogue_is_rebuilt_from_the_packs() {
 }
 
 #[test]
+fn a_catalogue_that_was_made_anew_is_in_doubt_until_that_is_settled() {
+    let place = Place::new();
+    assert_eq!(place.open().catalogue().doubt().unwrap(), None, "nothing can be lost of nothing");
+    block_on(place.open().add_pack(&Domain::public(), pack_of(&sample()).0, NOW)).unwrap();
+    assert_eq!(place.open().catalogue().doubt().unwrap(), None);
+    for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
+        let _ = std::fs::remove_file(place.directory.path().join(name));
+    }
+    let doubt = place.open().catalogue().doubt().unwrap().expect("what no pack holds any more is not known");
+    let store = place.open();
+    assert_eq!(store.catalogue().doubt().unwrap(), Some(doubt));
+    // A loss that comes after a search has begun is not settled by it.
+    store.catalogue().raise_doubt().unwrap();
+    store.catalogue().settle(doubt).unwrap();
+    let later = store.catalogue().doubt().unwrap().expect("there is another doubt");
+    assert!(later > doubt);
+    store.catalogue().settle(later).unwrap();
+    assert_eq!(place.open().catalogue().doubt().unwrap(), None);
+    // The same number does not come again.
+    store.catalogue().raise_doubt().unwrap();
+    assert!(store.catalogue().doubt().unwrap() > Some(later));
+}
+
+#[test]
+fn a_pack_that_comes_back_while_there_is_doubt_is_found() {
+    let place = Place::new();
+    let (bytes, names) = pack_of(&sample());
+    block_on(place.open().add_pack(&Domain::public(), bytes.clone(), NOW)).unwrap();
+    let file = place.open().catalogue().packs().unwrap().remove(0).file;
+    let path = place.directory.path().join(file.to_string());
+    std::fs::remove_file(&path).unwrap();
+    block_on(place.open().add_pack(&Domain::public(), pack_of(&[noise(9, 1000)]).0, NOW)).unwrap();
+    for name in ["catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"] {
+        let _ = std::fs::remove_file(place.directory.path().join(name));
+    }
+    assert_eq!(place.open().catalogue().packs().unwrap().len(), 1);
+    std::fs::write(&path, bytes).unwrap();
+    let store = place.open();
+    assert_eq!(block_on(store.missing_contents(&Domain::public(), &names, NOW)).unwrap(), []);
+}
+
+#[test]
 fn a_catalogue_of_another_version_is_refused() {
     let place = Place::new();
     drop(place.open());
     let path = place.directory.path().join("catalogue.sqlite");
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = block_on(Store::open(place.directory.path(), NOW)).unwrap_err();
-    assert!(matches!(error, StoreError::CatalogueVersion { found: 2, known: 1 }), "{error:?}");
+    assert!(matches!(error, StoreError::CatalogueVersion { found: 99, known: 2 }), "{error:?}");
 }
 
 #[test]

@@ -67,6 +67,9 @@ fn a_flipped_byte_is_found_and_named() {
     let realm = realm(&environment);
     let clean = realm.run(&environment, &["check"]).success();
     assert!(clean.stdout.contains("all as they should be"), "{}", clean.stdout);
+    let clean = realm.run(&environment, &["check", "--json"]).success();
+    let events = clean.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    assert_eq!(events.last().unwrap()["whole"], true, "{}", clean.stdout);
     let pack = &packs(realm.data())[0];
     let mut bytes = fs::read(pack).unwrap();
     let middle = bytes.len() / 2;
@@ -76,7 +79,13 @@ fn a_flipped_byte_is_found_and_named() {
     let found = realm.run(&environment, &["check"]).expect_code(1);
     assert!(found.stdout.contains("affected: repos/x branch:main: d/large"), "{}", found.stdout);
     let json = realm.run(&environment, &["check", "--json"]).expect_code(1);
-    assert!(json.stdout.lines().filter(|line| line.starts_with('{')).count() >= 2, "{}", json.stdout);
+    let events: Vec<serde_json::Value> =
+        json.stdout.lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect();
+    let of_kind = |kind: &str| events.iter().filter(|event| event["event"] == kind).collect::<Vec<_>>();
+    assert_eq!(of_kind("log")[0]["leaves"], 4, "{}", json.stdout);
+    assert!(!of_kind("fault").is_empty(), "{}", json.stdout);
+    assert!(of_kind("affected").iter().any(|event| event["path"] == "d/large"), "{}", json.stdout);
+    assert_eq!(events.last().expect("there are events")["whole"], false);
     // What is damaged is not served as if it were whole.
     let url = realm.url("files/repos/x/main/d/large");
     assert!(

@@ -158,7 +158,7 @@ pub(crate) struct GcArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) data: Data,
-    /// Print one JSON object per finding
+    /// Print one JSON object on each line, and nothing else
     #[arg(long)]
     pub(crate) json: bool,
     /// Look for what is damaged or lost at this mirror

@@ -6,6 +6,7 @@ pub mod check;
 pub mod chunk;
 pub mod codec;
 pub mod content;
+pub mod count;
 pub mod domain;
 pub mod error;
 pub mod gc;

@@ -7,7 +7,6 @@ mod gc;
 mod init;
 mod log;
 mod publish_local;
-mod repair;
 mod serve;
 mod token;
 
@@ -52,7 +51,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Check(args) => check::run(&args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Token(command) => token::run(command),
-        Command::Log(LogCommand::Audit { data }) => log::audit(&data),
+        Command::Log(LogCommand::Audit { data }) => log::run(&data),
     }
 }
 

@@ -8,30 +8,24 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use reqwest::{Client, Url};
+use serde_json::json;
 use smart_sync_store::Store;
 use smart_sync_store::backend::PackFile;
-use smart_sync_store::check::{Finding, Report, check};
+use smart_sync_store::count::counted;
 use smart_sync_store::id::PackId;
 use smart_sync_store::pack::{PACK_LEN_MAX, VerifiedPack};
 
-use super::{Failure, print};
+use super::super::Failure;
+use super::output::Output;
 
-/// What came of a repair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repair {
-    /// Everything is as it should be now.
-    Whole,
-    /// Something is still damaged.
-    Damaged,
-}
-
-/// Fetches what the report found damaged from a mirror, and replaces it if that is allowed.
+/// Fetches these packs from a mirror, and replaces them if that is allowed.
 pub(super) async fn repair(
     store: &Store,
-    report: &Report,
+    damaged: &BTreeSet<PackFile>,
     mirror: &str,
     is_allowed: bool,
-) -> anyhow::Result<Repair> {
+    output: Output,
+) -> anyhow::Result<()> {
     let mut mirror: Url = mirror
         .parse()
         .map_err(|error| Failure::Arguments(format!("--mirror {mirror:?} is not a URL: {error}")))?;
@@ -44,37 +38,32 @@ pub(super) async fn repair(
         .read_timeout(Duration::from_secs(30))
         .build()
         .context("preparing for HTTP")?;
-    for file in damaged(report) {
+    for file in damaged {
+        let pack = file.to_string();
         match fetch(&client, &mirror, file.id).await {
-            Ok(pack) if !is_allowed => {
-                let bytes = pack.bytes().len();
-                print(format_args!("{file}: the mirror has it, {bytes} bytes; add --yes to replace it"))?;
+            Ok(found) if !is_allowed => {
+                let bytes = found.bytes().len();
+                let counted = counted(bytes as u64, "byte", "bytes");
+                let text = format_args!("{file}: the mirror has it, {counted}; add --yes to replace it");
+                output.say(&text, &json!({ "event": "available", "pack": pack, "bytes": bytes }))?;
             }
-            Ok(pack) if store.repair_pack(&file.domain, &pack).await? => {
-                print(format_args!("{file}: replaced"))?;
+            Ok(found) if store.repair_pack(&file.domain, &found).await? => {
+                let text = format_args!("{file}: replaced");
+                output.say(&text, &json!({ "event": "replaced", "pack": pack }))?;
             }
-            Ok(_) => print(format_args!("{file}: the catalogue does not know it; nothing was replaced"))?,
-            Err(error) => print(format_args!("{file}: {error:#}"))?,
+            Ok(_) => {
+                let reason = "the catalogue does not know it; nothing was replaced";
+                not_replaced(file, reason, output)?;
+            }
+            Err(error) => not_replaced(file, &format!("{error:#}"), output)?,
         }
     }
-    if !is_allowed {
-        return Ok(Repair::Damaged);
-    }
-    let report = check(store).await?;
-    if !report.is_clean() {
-        print(format_args!("{} faults are left", report.findings.len()))?;
-        return Ok(Repair::Damaged);
-    }
-    print(format_args!("{} packs, {} objects: all as they should be now", report.packs, report.objects))?;
-    Ok(Repair::Whole)
+    Ok(())
 }
 
-/// The packs that another copy would make whole.
-fn damaged(report: &Report) -> BTreeSet<&PackFile> {
-    let is_of_file = |finding: &&Finding| {
-        !matches!(finding, Finding::UnknownPack { .. } | Finding::CatalogueDiffers { .. })
-    };
-    report.findings.iter().filter(is_of_file).map(Finding::file).collect()
+fn not_replaced(file: &PackFile, reason: &str, output: Output) -> anyhow::Result<()> {
+    let event = json!({ "event": "not_replaced", "pack": file.to_string(), "reason": reason });
+    output.say(&format_args!("{file}: {reason}"), &event)
 }
 
 async fn fetch(client: &Client, mirror: &Url, id: PackId) -> anyhow::Result<VerifiedPack> {

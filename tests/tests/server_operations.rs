@@ -182,7 +182,7 @@ fn collecting_shows_its_plan_and_keeps_what_is_published() {
     };
     set_back();
     let condemned = gc(&["--yes"]);
-    assert!(condemned.contains("1 packs condemned, 1 rewritten"), "{condemned}");
+    assert!(condemned.contains("1 pack condemned, 1 rewritten"), "{condemned}");
     set_back();
     gc(&["--yes"]);
     assert!(size() + 500_000 < before, "{} of {before}", size());

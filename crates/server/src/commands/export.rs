@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
+use smart_sync_store::count::counted;
 use smart_sync_store::domain::Domain;
 use smart_sync_sync::log::tile::Tile;
 
@@ -46,7 +47,8 @@ pub(super) async fn run(args: &ExportArgs) -> anyhow::Result<()> {
         version += 1;
     }
     write(&args.directory.join("checkpoint"), &view.checkpoint)?;
-    print(format_args!("{written} files written, log of {} leaves", view.size))
+    let files = counted(written as u64, "file", "files");
+    print(format_args!("{files} written, log of {}", counted(view.size, "leaf", "leaves")))
 }
 
 fn is_there(path: &Path, length: u64) -> bool {

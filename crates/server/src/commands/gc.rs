@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use smart_sync_store::codec::DecodeError;
+use smart_sync_store::count::counted;
 use smart_sync_store::gc::{Reference, Root, apply, plan};
 use smart_sync_store::manifest::Page;
 use smart_sync_sync::name::RefName;
@@ -27,8 +28,11 @@ pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
     }
     let collected = apply(&realm.store, &plan, timestamp(now())).await.context("collecting")?;
     print(format_args!(
-        "{} packs condemned, {} rewritten, {} removed, {} bytes freed",
-        collected.condemned, collected.rewritten, collected.removed, collected.bytes_freed
+        "{} condemned, {} rewritten, {} removed, {} freed",
+        counted(collected.condemned as u64, "pack", "packs"),
+        collected.rewritten,
+        collected.removed,
+        counted(collected.bytes_freed, "byte", "bytes")
     ))
 }
 

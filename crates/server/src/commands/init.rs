@@ -5,6 +5,7 @@
 //! server needs, and the last lines say that they belong somewhere else.
 
 use anyhow::Context;
+use smart_sync_store::count::counted;
 use smart_sync_sync::key::{KeyName, KeyType, SecretKey, Signer as _};
 use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::heads::HeadsTable;
@@ -140,7 +141,7 @@ fn report(args: &InitArgs, data: &DataDir, origin: &Origin, root: &LogHash) -> a
         "The clock runs in this server: whoever takes over this machine can hide updates for as long as it lasts."
     ))?;
     print(format_args!(
-        "With `smart-sync-server clock` on another machine, hosts notice after {} hours.",
-        args.max_age_hours
+        "With `smart-sync-server clock` on another machine, hosts notice after {}.",
+        counted(args.max_age_hours, "hour", "hours")
     ))
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use smart_sync_store::count::counted;
 use smart_sync_store::id::CommitId;
 use smart_sync_store::manifest::{Fidelity, FileTime};
 use smart_sync_sync::exclude::Exclusions;
@@ -66,15 +67,14 @@ fn publish(
         AppendError::Behind(error) => Failure::Refused(error.to_string()).into(),
         AppendError::Moved(text) | AppendError::Refused(text) => Failure::Refused(text).into(),
     })?;
-    let statistics = read.tree.statistics;
     print(format_args!(
-        "{} {} number {}: {} entries, {} bytes; {} bytes of packs added; leaf {index} of the log",
+        "{} {} number {}: {}, {}; {} of packs added; leaf {index} of the log",
         target.channel,
         target.reference,
         publication.seq,
-        publication.content.entries,
-        publication.content.bytes,
-        statistics.bytes_sent
+        counted(publication.content.entries, "entry", "entries"),
+        counted(publication.content.bytes, "byte", "bytes"),
+        counted(read.tree.statistics.bytes_sent, "byte", "bytes")
     ))
 }
 

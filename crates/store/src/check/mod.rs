@@ -19,6 +19,7 @@ pub use repair::{Repaired, replace_pack};
 use crate::Store;
 use crate::backend::PackFile;
 use crate::catalogue::{PackRow, PackState};
+use crate::count::counted;
 use crate::domain::Domain;
 use crate::error::StoreError;
 use crate::id::PackId;
@@ -138,11 +139,11 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "{} faults in {} packs with {} objects and {} bytes",
-            self.findings.len(),
-            self.packs,
-            self.objects,
-            self.bytes
+            "{} in {} with {} and {}",
+            counted(self.findings.len() as u64, "fault", "faults"),
+            counted(self.packs as u64, "pack", "packs"),
+            counted(self.objects as u64, "object", "objects"),
+            counted(self.bytes, "byte", "bytes")
         )
     }
 }

@@ -8,6 +8,7 @@ use super::mark::Live;
 use crate::Store;
 use crate::backend::PackFile;
 use crate::catalogue::{PackRow, PackState, Timestamp};
+use crate::count::counted;
 use crate::domain::Domain;
 use crate::error::StoreError;
 use crate::object::ObjectKey;
@@ -123,20 +124,24 @@ impl fmt::Display for GcPlan {
                 Action::Remove(pack) => ("remove", std::slice::from_ref(pack)),
             };
             for PlannedPack { file, len, raw, raw_needed, .. } in packs {
-                writeln!(f, "{verb:8}{file}  {len} bytes, {raw_needed} of {raw} needed")?;
+                let bytes = counted(u64::from(*len), "byte", "bytes");
+                writeln!(f, "{verb:8}{file}  {bytes}, {raw_needed} of {raw} needed")?;
             }
         }
+        let stays = if self.kept + self.young == 1 { "stays as it is" } else { "stay as they are" };
         writeln!(
             f,
-            "{} packs stay as they are, {} of them because they were asked for in the last {} seconds",
-            self.kept + self.young,
+            "{} {stays}, {} of them asked for in the last {}",
+            counted((self.kept + self.young) as u64, "pack", "packs"),
             self.young,
-            self.grace_seconds
+            counted(u64::from(self.grace_seconds), "second", "seconds")
         )?;
+        let freed = self.bytes_freed();
         write!(
             f,
-            "{} bytes are freed now, about {} more after the grace period",
-            self.bytes_freed(),
+            "{} {} freed now, about {} more after the grace period",
+            counted(freed, "byte", "bytes"),
+            if freed == 1 { "is" } else { "are" },
             self.bytes_freed_later()
         )
     }

@@ -253,8 +253,11 @@ fn a_removal_that_was_interrupted_is_finished_by_the_next_run() {
 fn a_plan_says_what_it_will_do() {
     let place = Place::new();
     let store = place.open();
-    publish(&store, &Domain::public(), &[noise(1, 50_000)], NOW);
+    let root = publish(&store, &Domain::public(), &[noise(1, 50_000)], NOW);
+    let text = plan_at(&store, later(2 * GRACE), &[root]).to_string();
+    assert!(text.starts_with("1 pack stays as it is, 0 of them asked for in the last"), "{text}");
     let text = plan_at(&store, later(2 * GRACE), &[]).to_string();
+    assert!(text.contains("\n0 packs stay as they are, "), "{text}");
     assert!(text.starts_with("condemn packs/public/"), "{text}");
     assert!(text.contains("0 of 50"), "{text}");
     assert!(text.contains("0 bytes are freed now, about 50"), "{text}");

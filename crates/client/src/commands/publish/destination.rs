@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use indicatif::HumanBytes;
 use reqwest::{Method, StatusCode};
+use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::{Content, ManifestSummary};
 use smart_sync_store::object::ObjectKey;
 use smart_sync_store::pack::VerifiedPack;
@@ -58,6 +59,17 @@ impl<'a> NetworkDestination<'a> {
     /// Why the last request failed, with its exit status and hints.
     pub(super) fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
+    }
+
+    /// Whether the server has this manifest with all that it refers to.
+    pub(super) fn has_manifest(&mut self, manifest: ManifestId) -> Result<bool, DestinationError> {
+        let (remote, path) = (self.remote, format!("v1/has-manifest/{}/{manifest}", self.channel));
+        let request = async || match remote.get(&path, 16).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(false),
+            Err(error) => Err(error),
+        };
+        self.ask(request, |answer| Ok(answer?))
     }
 
     fn ask<T>(
@@ -121,13 +133,7 @@ impl Destination for NetworkDestination<'_> {
     }
 
     fn has_manifest(&mut self, manifest: &ManifestSummary) -> Result<bool, DestinationError> {
-        let (remote, path) = (self.remote, format!("v1/has-manifest/{}/{}", self.channel, manifest.id));
-        let request = async || match remote.get(&path, 16).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(false),
-            Err(error) => Err(error),
-        };
-        self.ask(request, |answer| Ok(answer?))
+        NetworkDestination::has_manifest(self, manifest.id)
     }
 
     fn put_pack(&mut self, pack: &VerifiedPack) -> Result<(), DestinationError> {

@@ -10,9 +10,11 @@ mod source;
 mod submit;
 
 use std::cell::OnceCell;
+use std::fmt::Write as _;
 
 use indicatif::HumanBytes;
-use smart_sync_sync::ingest::Ingested;
+use smart_sync_store::id::ManifestId;
+use smart_sync_sync::ingest::{Ingested, Statistics};
 use smart_sync_sync::name::{Channel, Kind, RefName};
 use smart_sync_sync::publish::{Standing, Target};
 use smart_sync_sync::record::{Publication, Root, Signed};
@@ -135,21 +137,26 @@ impl Publisher<'_> {
 
     fn publish(&self, origin: &Origin, job: &Job) -> Result<Outcome, Failure> {
         let before = self.standing(&job.reference)?;
-        if self.is_unchanged(&before, job)? {
-            return Ok(Outcome::Unchanged);
-        }
-        self.check_keys(&before)?;
         let packs = if self.args.dry_run { Packs::Count } else { Packs::Send };
         let mut destination =
             NetworkDestination::new(self.remote(), self.surroundings, self.channel(), packs);
+        let is_same_commit = self.is_same_commit(&before, job)?;
+        if let (RefStanding::Published(before), true) = (&before, is_same_commit)
+            && Self::is_kept(before.manifest.id, &mut destination)?
+        {
+            self.say_unchanged(&job.reference, before.head.seq, Statistics::default());
+            return Ok(Outcome::Unchanged);
+        }
+        self.check_keys(&before)?;
         let wants_sums = self.keys.has_sidecars() && !self.args.dry_run;
         let stored = origin.store(job, &mut destination, self.surroundings.state_dir, wants_sums);
         let stored = stored.map_err(|failure| destination.take_failure().unwrap_or(failure))?;
         self.show_warnings(&stored.tree.warnings);
-        if let (RefStanding::Published(before), None) = (&before, &job.commit)
+        if let RefStanding::Published(before) = &before
+            && (is_same_commit || job.commit.is_none())
             && before.manifest.id == stored.tree.manifest.id
         {
-            self.say_unchanged(&job.reference, before.head.seq);
+            self.say_unchanged(&job.reference, before.head.seq, stored.tree.statistics);
             return Ok(Outcome::Unchanged);
         }
         if self.args.dry_run {
@@ -195,8 +202,17 @@ impl Publisher<'_> {
         Err(Failure::message(Exit::General, format!("{} has no {reference} to withdraw", self.channel())))
     }
 
+    /// Whether the server still has all of a tree that is published; it knows when something was lost.
+    fn is_kept(manifest: ManifestId, destination: &mut NetworkDestination<'_>) -> Result<bool, Failure> {
+        let kept = destination.has_manifest(manifest);
+        kept.map_err(|error| {
+            let failure = destination.take_failure();
+            failure.unwrap_or_else(|| Failure::message(Exit::Network, error.to_string()))
+        })
+    }
+
     /// Whether nothing has to be read to know that nothing changed. Refuses what a tag cannot do.
-    fn is_unchanged(&self, before: &RefStanding, job: &Job) -> Result<bool, Failure> {
+    fn is_same_commit(&self, before: &RefStanding, job: &Job) -> Result<bool, Failure> {
         let (channel, reference) = (self.channel(), &job.reference);
         match before {
             RefStanding::Published(before) => {
@@ -204,9 +220,7 @@ impl Publisher<'_> {
                 let is_same = job
                     .commit
                     .is_some_and(|commit| publication.git.is_some_and(|git| git.commit == commit.id));
-                if is_same {
-                    self.say_unchanged(reference, before.head.seq);
-                } else if reference.is_tag() && job.commit.is_some() {
+                if !is_same && reference.is_tag() && job.commit.is_some() {
                     return Err(tag_is_written(channel, reference));
                 }
                 Ok(is_same)
@@ -297,11 +311,23 @@ impl Publisher<'_> {
         }
     }
 
-    fn say_unchanged(&self, reference: &RefName, seq: u64) {
+    fn say_unchanged(&self, reference: &RefName, seq: u64, statistics: Statistics) {
         let channel = self.channel();
-        self.output().info(&format!("{channel} {reference} is that tree already, as number {seq}"));
+        let mut text = format!("{channel} {reference} is that tree already, as number {seq}");
+        if statistics.objects_sent > 0 {
+            let objects = count(statistics.objects_sent, "object", "objects");
+            let what = if self.args.dry_run { "to upload" } else { "uploaded" };
+            // Writing to a string does not fail.
+            let _ = write!(text, "; {objects} {what} again, which the server had lost");
+        }
+        self.output().info(&text);
         self.output().event(&serde_json::json!({
-            "event": "unchanged", "channel": channel.as_str(), "ref": reference.to_string(), "seq": seq,
+            "event": "unchanged",
+            "channel": channel.as_str(),
+            "ref": reference.to_string(),
+            "seq": seq,
+            "objects": statistics.objects_sent,
+            "uploaded": if self.args.dry_run { 0 } else { statistics.bytes_sent },
         }));
     }
 

@@ -68,8 +68,9 @@ fn a_flipped_byte_is_found_and_named() {
     let clean = realm.run(&environment, &["check"]).success();
     assert!(clean.stdout.contains("all as they should be"), "{}", clean.stdout);
     let clean = realm.run(&environment, &["check", "--json"]).success();
-    let events = clean.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    assert_eq!(events.last().unwrap()["whole"], true, "{}", clean.stdout);
+    let mut events =
+        clean.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    assert_eq!(events.next_back().unwrap()["whole"], true, "{}", clean.stdout);
     let pack = &packs(realm.data())[0];
     let mut bytes = fs::read(pack).unwrap();
     let middle = bytes.len() / 2;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::tokens::Verb;
 
@@ -155,6 +155,7 @@ pub(crate) struct GcArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("means").args(["mirror", "discard"]).multiple(true))]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) data: Data,
@@ -164,8 +165,11 @@ pub(crate) struct CheckArgs {
     /// Look for what is damaged or lost at this mirror
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Option<String>,
-    /// Replace it; without this it is only shown what would be replaced
-    #[arg(long, requires = "mirror")]
+    /// Give up what cannot be read and no mirror has, so that publishing the same trees again brings it back
+    #[arg(long)]
+    pub(crate) discard: bool,
+    /// Do it; without this it is only shown what would be done
+    #[arg(long, requires = "means")]
     pub(crate) yes: bool,
 }
 

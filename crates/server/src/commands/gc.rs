@@ -20,8 +20,15 @@ pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
     let grace = u32::try_from(args.grace_hours.saturating_mul(3600)).unwrap_or(u32::MAX);
     // The time is taken first: what is published from now on rests on marks that are younger.
     let as_of = timestamp(now());
+    let doubt = realm.store.catalogue().doubt()?;
     let roots = roots(&realm, args.keep)?;
-    let plan = plan(&realm.store, as_of, grace, &roots, children).await.context("planning")?;
+    let plan = plan(&realm.store, as_of, grace, &roots, children).await.context(
+        "planning; nothing is collected before all that is published is there: `check` says what is not",
+    )?;
+    if let Some(doubt) = doubt {
+        // The plan went from every ref to everything that it needs, and found it.
+        realm.store.catalogue().settle(doubt)?;
+    }
     print(format_args!("{plan}"))?;
     if !args.yes {
         return print(format_args!("nothing was changed; add --yes to do this"));

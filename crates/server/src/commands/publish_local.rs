@@ -52,7 +52,12 @@ fn publish(
     let newest = realm.newest(&view, &target.channel, &target.reference)?;
     let previous = newest.as_ref().and_then(|newest| newest.publication.manifest);
     if previous.is_some_and(|previous| previous.id == read.tree.manifest.id) {
-        return print(format_args!("{} {} is that tree already", target.channel, target.reference));
+        let brought_back = match read.tree.statistics.objects_sent {
+            0 => String::new(),
+            sent => format!("; {} brought back, which had been lost", counted(sent, "object", "objects")),
+        };
+        let (channel, reference) = (&target.channel, &target.reference);
+        return print(format_args!("{channel} {reference} is that tree already{brought_back}"));
     }
     let standing = newest.map(|newest| Standing { seq: newest.publication.seq, leaf: newest.note_leaf() });
     let time = UnixTime::new(now()).context("the clock of this machine is beyond the year 9999")?;

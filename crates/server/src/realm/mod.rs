@@ -93,6 +93,10 @@ impl Realm {
         let mut index = Index::open(&data.index(), &LogHash::of_leaf(&first))?;
         let view = Arc::new(View::load(&files, &mut index, &secrets, None)?);
         let store = Store::open(&data.store(), timestamp(now)).await.context("opening the store")?;
+        if view.table.count() > 0 && store.catalogue().packs()?.is_empty() {
+            // Something was published, and not a single pack is left of it.
+            store.catalogue().raise_doubt()?;
+        }
         Ok(Self {
             origin: config.origin.parse().context("origin in server.toml")?,
             private: config.private_patterns()?,
@@ -218,8 +222,13 @@ impl Realm {
         self.head(view, channel, reference)?.map(|head| self.published(head.index, view.size)).transpose()
     }
 
-    /// Whether a ref of the channel's domain is this manifest now, which means that all of it is here and stays.
+    /// Whether a ref of the channel's domain is this manifest now, which means that all of it is here and stays:
+    /// nothing is published that is not. Where something may have been lost since, the answer is no, and the
+    /// publisher asks for each object instead and sends what is missing.
     pub(crate) fn has_published(&self, channel: &Channel, manifest: ManifestId) -> anyhow::Result<bool> {
+        if self.store.catalogue().doubt()?.is_some() {
+            return Ok(false);
+        }
         let view = self.newest_view()?;
         let domain = self.domain(channel)?;
         for (other, mut refs) in self.refs(&view)?.channels() {

@@ -1,8 +1,10 @@
 //! `check`: every byte of the store is read and hashed again, and what a fault affects is named.
 //!
-//! Repairing is asked for: a mirror brings packs back whole.
+//! Repairing is asked for: a mirror brings packs back whole, and what nobody has any more is given up, so that the
+//! store says that it is missing, and whoever publishes the same tree again is asked for it.
 
 mod affected;
+mod discard;
 mod mirror;
 mod output;
 
@@ -33,6 +35,10 @@ pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
         mirror::repair(&realm.store, &state.damaged(), mirror, args.yes, output).await?;
         state = state.after(&realm, args.yes).await?;
     }
+    if args.discard && state.is_damaged() {
+        discard::discard(&realm.store, &state.damaged(), args.yes, output).await?;
+        state = state.after(&realm, args.yes).await?;
+    }
     state.conclude(output)
 }
 
@@ -43,12 +49,18 @@ struct State {
 }
 
 impl State {
-    /// Reads everything.
+    /// Reads everything. Where all is there, whatever was in doubt before is settled.
     async fn examine(realm: &Arc<Realm>) -> anyhow::Result<Self> {
+        let catalogue = realm.store.catalogue();
+        let doubt = catalogue.doubt()?;
         let report = check(&realm.store).await?;
         let (of_realm, lost) = (Arc::clone(realm), report.lost.clone());
         let affected = tokio::task::spawn_blocking(move || affected(&of_realm, &lost)).await??;
-        Ok(Self { report, affected })
+        let state = Self { report, affected };
+        if let Some(doubt) = doubt.filter(|_| state.is_whole()) {
+            catalogue.settle(doubt)?;
+        }
+        Ok(state)
     }
 
     /// The state after a repair, which is another one only if something was done.
@@ -113,9 +125,10 @@ impl State {
     fn hint(&self) -> &'static str {
         if self.is_damaged() {
             "`check --mirror URL --yes` fetches what is damaged from a mirror; else copy the packs that are named back \
-             from a backup"
+             from a backup; else `check --discard --yes` gives up what cannot be read, and publishing the same trees \
+             again brings it back"
         } else if self.report.is_clean() {
-            "copy the packs that are missing back from a backup and delete store/catalogue.sqlite"
+            "publish the trees that are named again: what they lack is uploaded, also where nothing has changed"
         } else {
             "stop the server and delete store/catalogue.sqlite: it is made anew from the packs"
         }

@@ -43,7 +43,8 @@ pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
     ))
 }
 
-/// The manifests that are kept: the newest ones of each branch, and every tag and commit that was not withdrawn.
+/// What is kept: the manifests of the newest versions of each branch, and of every tag and commit that was not withdrawn,
+/// with the contents that say where those came from.
 fn roots(realm: &Realm, keep: u64) -> anyhow::Result<Vec<Root>> {
     let view = realm.newest_view()?;
     let mut roots = Vec::new();
@@ -53,10 +54,12 @@ fn roots(realm: &Realm, keep: u64) -> anyhow::Result<Vec<Root>> {
         let leaves = realm.index().history(&state.head.key, None, keep, view.size)?;
         for (_, leaf) in leaves {
             let publication = realm.published(leaf, view.size)?.publication;
-            if let Some(manifest) = publication.manifest {
-                let reference = Reference::Page(manifest.id.root_page());
-                roots.push(Root { domain: domain.clone(), reference });
-            }
+            // Without its manifest, a publication says of nothing where it came from.
+            let Some(manifest) = publication.manifest else { continue };
+            let tree = Reference::Page(manifest.id.root_page());
+            let references = [Some(tree), publication.meta.map(Reference::Named)];
+            let of_domain = |reference| Root { domain: domain.clone(), reference };
+            roots.extend(references.into_iter().flatten().map(of_domain));
         }
     }
     Ok(roots)

@@ -17,6 +17,9 @@ pub enum Reference {
     Page(ObjectId),
     /// A content.
     Content(Content),
+    /// A content of which the name is all that is known. It is kept if it is there, and not missed if it is not: nobody
+    /// could have looked whether it is when the name was accepted.
+    Named(ContentId),
 }
 
 /// Something that is to be kept with all that it refers to.
@@ -66,6 +69,7 @@ pub(super) async fn mark(
         while let Some(reference) = references.pop() {
             match reference {
                 Reference::Content(content) => walk.content(&content).await?,
+                Reference::Named(content) => walk.named(content).await?,
                 Reference::Page(page) => {
                     if walk.pages.insert(page) {
                         walk.live.insert(short(&ObjectKey::page(page)));
@@ -102,10 +106,29 @@ impl Walk<'_> {
             self.live.insert(short(&key));
             return Ok(());
         }
+        if self.recipes(content.id).await? {
+            Ok(())
+        } else {
+            Err(StoreError::AbsentContent { content: content.id, domain: self.domain.clone() })
+        }
+    }
+
+    /// Of a content whose size is not known, both ways in which it may be stored are kept.
+    async fn named(&mut self, content: ContentId) -> Result<(), StoreError> {
+        let key = ObjectKey::chunk(content.as_chunk());
+        if self.store.locate(self.domain, &[key])?.pop().flatten().is_some() {
+            self.live.insert(short(&key));
+        }
+        self.recipes(content).await?;
+        Ok(())
+    }
+
+    /// Keeps the recipes of a content and all that they lead to; false if none of them is whole.
+    async fn recipes(&mut self, content: ContentId) -> Result<bool, StoreError> {
         // Until a recipe has been proven, any of them may be the one that is right.
         let mut is_found = false;
-        for recipe in self.store.catalogue().recipes_of(self.domain, content.id)? {
-            let keys = match self.store.keys_of_recipe(self.domain, content.id, recipe).await {
+        for recipe in self.store.catalogue().recipes_of(self.domain, content)? {
+            let keys = match self.store.keys_of_recipe(self.domain, content, recipe).await {
                 Ok(keys) => keys,
                 Err(error) if matches!(error.fault(), Fault::Absent | Fault::Corrupt) => continue,
                 Err(error) => return Err(error),
@@ -118,10 +141,6 @@ impl Walk<'_> {
                 }
             }
         }
-        if is_found {
-            Ok(())
-        } else {
-            Err(StoreError::AbsentContent { content: content.id, domain: self.domain.clone() })
-        }
+        Ok(is_found)
     }
 }

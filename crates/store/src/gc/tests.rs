@@ -15,7 +15,7 @@ use crate::id::{BlobId, ContentId, ObjectId};
 use crate::manifest::entry::Content;
 use crate::pack::PackWriter;
 use crate::recipe;
-use crate::store::tests::{NOW, domain, read};
+use crate::store::tests::{NOW, domain, pack_of, read};
 use crate::test_data::noise;
 
 pub(super) const GRACE: u32 = 24 * 3600;
@@ -203,6 +203,31 @@ fn a_planned_removal_of_a_pack_that_was_taken_back_is_not_done() {
     assert_eq!(block_on(store.missing_contents(&Domain::public(), &names, later(4 * GRACE))).unwrap(), []);
     assert_eq!(block_on(apply(&store, &planned, later(4 * GRACE))).unwrap(), Collected::default());
     assert_readable(&store, &root);
+}
+
+#[test]
+fn a_content_that_is_named_without_its_size_is_kept_if_it_is_there() {
+    let place = Place::new();
+    let store = place.open();
+    let contents = [noise(1, 1000), noise(2, 1_000_000), noise(3, 50_000)];
+    let names = contents.clone().map(|bytes| {
+        let (pack, names) = pack_of(&[bytes]);
+        block_on(store.add_pack(&Domain::public(), pack, NOW)).unwrap();
+        names[0]
+    });
+    let root = |domain: Domain, id| Root { domain, reference: Reference::Named(id) };
+    let roots = [
+        root(Domain::public(), names[0].id),
+        root(Domain::public(), names[1].id),
+        root(Domain::public(), name_content(b"never uploaded").id),
+        root(domain("private"), names[2].id),
+    ];
+    collect_at(&store, later(2 * GRACE), &roots);
+    collect_at(&store, later(4 * GRACE), &roots);
+    for (content, bytes) in names.iter().zip(&contents).take(2) {
+        assert_eq!(read(&store, &Domain::public(), *content).unwrap(), *bytes);
+    }
+    assert!(read(&store, &Domain::public(), names[2]).is_err(), "nobody names it in its domain");
 }
 
 #[test]

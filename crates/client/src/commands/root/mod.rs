@@ -110,7 +110,11 @@ fn assemble(args: &RootAssembleArgs, output: &Output) -> Result<Exit, Failure> {
     write(&args.output, &bytes)?;
     output.info(&format!("{} is version {} of {}", args.output.display(), root.version, root.origin));
     output.info(&format!("its fingerprint is {}", pin_of(&bytes)));
-    output.info(&format!("next: smart-sync root publish {}", args.output.display()));
+    let file = args.output.display();
+    output.info(&match root.version {
+        1 => format!("next, where the server will be: smart-sync-server init --root {file} --log-key FILE"),
+        _ => format!("next: smart-sync root publish {file}"),
+    });
     output.event(&serde_json::json!({
         "event": "root", "origin": root.origin.as_str(), "version": root.version,
         "hash": pin_of(&bytes).to_string(), "file": args.output.display().to_string(),

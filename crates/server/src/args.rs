@@ -69,8 +69,17 @@ pub(crate) struct InitArgs {
     #[command(flatten)]
     pub(crate) data: Data,
     /// The name of the realm, like a host name; it can never change
-    #[arg(long, value_name = "NAME")]
-    pub(crate) origin: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "root")]
+    pub(crate) origin: Option<String>,
+    /// Begin with this root document, as `smart-sync root assemble` writes it, and make no keys
+    #[arg(long, value_name = "FILE", requires = "log_key", conflicts_with_all = ["publish", "expires_days", "max_age_hours"])]
+    pub(crate) root: Option<PathBuf>,
+    /// The log key that the root document names; it is copied
+    #[arg(long, value_name = "FILE", requires = "root")]
+    pub(crate) log_key: Option<PathBuf>,
+    /// The clock key that it names, which is copied; without it the clock runs on another machine
+    #[arg(long, value_name = "FILE", requires = "root")]
+    pub(crate) clock_key: Option<PathBuf>,
     /// Channels that the new publish key may publish: a name, or everything below one as `repos/*` (repeatable)
     #[arg(long, value_name = "PATTERN", default_values_t = ["repos/*".to_owned()])]
     pub(crate) publish: Vec<String>,

@@ -1,36 +1,27 @@
 //! Directories as sources.
 //!
-//! The walk keeps the names of the directories of one path from the top down, opens everything from the top's
-//! handle without following links, and reads no content: a file whose numbers are those of the cache is never
-//! opened. A file is checked before and after it is read, and looked at again when it changed.
+//! The walk keeps the names of the directories of one path from the top down, and reads no content: a file whose
+//! numbers are those of the cache is never opened. One that is read is looked at again when it changed meanwhile.
 
+mod access;
 mod beneath;
 mod metadata;
 
 use std::collections::HashMap;
-use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{FileType, Statx};
-use rustix::io::Errno;
 use smart_sync_store::id::TreeId;
 use smart_sync_store::manifest::{
-    Attributes, DeviceKind, Fidelity, FileTime, GitMode, ManifestSummary, Node, TreePath, Xattr,
+    Attributes, DeviceKind, Fidelity, FileTime, GitMode, ManifestSummary, Node, TreePath,
 };
 
 use super::cache::ContentCache;
-use super::{
-    ContentReader, Contents, FileStat, Handle, Known, SourceEntry, SourceError, SourceNode, TakeBytes,
-    TreeSource, Warning, tree_path,
-};
+use super::{Contents, Handle, Known, SourceEntry, SourceError, SourceNode, TreeSource, Warning, tree_path};
 use crate::exclude::Exclusions;
-use beneath::{Beneath, bytes_of, file_stat, stat_of, stat_of_handle};
-use metadata::{Owners, xattrs_of};
-
-/// The number of bytes that are read at once.
-const READ_LEN: usize = 256 << 10;
+use access::{Access, Listed};
+use beneath::file_stat;
 
 /// How a directory is published.
 #[derive(Debug, Clone)]
@@ -57,20 +48,6 @@ pub struct DirectorySource {
     warnings: Vec<Warning>,
 }
 
-/// What is shared between the walk and the readers of contents.
-struct Access {
-    beneath: Beneath,
-    fidelity: Fidelity,
-    owners: Owners,
-}
-
-/// Something in a directory that has been read.
-struct Listed {
-    name: Vec<u8>,
-    stat: Statx,
-    xattrs: Vec<Xattr>,
-}
-
 struct Frame {
     path: Option<TreePath>,
     steps: std::vec::IntoIter<(Step, Listed)>,
@@ -85,14 +62,8 @@ enum Step {
 impl DirectorySource {
     /// Opens a directory and reads the names in it.
     pub fn open(path: &Path, options: DirectoryOptions, cache: ContentCache) -> Result<Self, SourceError> {
-        let beneath = Beneath::open(path).map_err(SourceError::errno("opening", bytes_of(path)))?;
-        let owners = match options.fidelity {
-            Fidelity::Git => Owners::default(),
-            Fidelity::System => Owners::of_host(),
-        };
-        let access = Arc::new(Access { beneath, fidelity: options.fidelity, owners });
         let mut source = Self {
-            access,
+            access: Arc::new(Access::open(path, options.fidelity)?),
             exclusions: options.exclusions,
             now: options.now,
             frames: Vec::new(),
@@ -304,130 +275,6 @@ impl TreeSource for DirectorySource {
 
     fn take_warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)
-    }
-}
-
-impl Access {
-    fn top(&self) -> rustix::io::Result<Listed> {
-        let handle = self.beneath.directory(b"")?;
-        let xattrs = xattrs_of(handle.as_fd(), c".")?;
-        Ok(Listed { name: Vec::new(), stat: stat_of_handle(&handle)?, xattrs })
-    }
-
-    fn list(&self, path: &[u8]) -> rustix::io::Result<Vec<Listed>> {
-        let handle = self.beneath.directory(path)?;
-        let mut listing = Vec::new();
-        for found in rustix::fs::Dir::read_from(&handle)? {
-            let found = found?;
-            let name = found.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            match self.look(&handle, name) {
-                Ok(listed) => listing.push(listed),
-                // Removed since the name was read.
-                Err(Errno::NOENT) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(listing)
-    }
-
-    fn look(&self, directory: &OwnedFd, name: &std::ffi::CStr) -> rustix::io::Result<Listed> {
-        let stat = stat_of(directory, name)?;
-        let xattrs = match self.fidelity {
-            Fidelity::Git => Vec::new(),
-            Fidelity::System => xattrs_of(directory.as_fd(), name)?,
-        };
-        Ok(Listed { name: name.to_bytes().to_vec(), stat, xattrs })
-    }
-
-    fn link_target(&self, path: &TreePath) -> rustix::io::Result<Vec<u8>> {
-        let (parent, name) = self.beneath.parent(path.as_bytes())?;
-        Ok(rustix::fs::readlinkat(&parent, name, Vec::new())?.into_bytes())
-    }
-
-    fn attributes(&self, stat: &Statx, xattrs: Vec<Xattr>) -> Attributes {
-        let kind = FileType::from_raw_mode(stat.stx_mode.into());
-        match self.fidelity {
-            Fidelity::System => {
-                let metadata = self.owners.metadata(stat, xattrs, kind == FileType::RegularFile);
-                Attributes::System(Some(Box::new(metadata)))
-            }
-            Fidelity::Git if kind == FileType::Symlink => Attributes::Git(GitMode::SYMLINK),
-            Fidelity::Git if stat.stx_mode & 0o100 != 0 => Attributes::Git(GitMode::EXECUTABLE),
-            Fidelity::Git => Attributes::Git(GitMode::FILE),
-        }
-    }
-
-    fn read_file(
-        &self,
-        path: &TreePath,
-        expected: &FileStat,
-        take: TakeBytes<'_>,
-    ) -> Result<(), SourceError> {
-        let bytes = path.as_bytes();
-        let changed = || SourceError::Changed(path.clone());
-        let handle = match self.beneath.file(bytes) {
-            Ok(handle) => handle,
-            // It was there when the directory was read.
-            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO) => return Err(changed()),
-            Err(error) => return Err(SourceError::errno("opening", bytes)(error)),
-        };
-        let is_as_expected = || -> Result<bool, SourceError> {
-            let stat = stat_of_handle(&handle).map_err(SourceError::errno("reading", bytes))?;
-            Ok(file_stat(&stat) == *expected)
-        };
-        if !is_as_expected()? {
-            return Err(changed());
-        }
-        let mut buffer = vec![0; READ_LEN.min(usize::try_from(expected.size).unwrap_or(READ_LEN).max(1))];
-        let mut left = expected.size;
-        while left > 0 {
-            let read = match rustix::io::read(&handle, &mut buffer[..]) {
-                Ok(0) => return Err(changed()),
-                Ok(read) => read,
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(SourceError::errno("reading", bytes)(error)),
-            };
-            left = left.checked_sub(read as u64).ok_or_else(changed)?;
-            take(&buffer[..read])?;
-        }
-        if is_as_expected()? { Ok(()) } else { Err(changed()) }
-    }
-}
-
-impl Contents for Access {
-    fn reader(&self) -> Box<dyn ContentReader + '_> {
-        Box::new(self)
-    }
-
-    fn look_again(&self, path: &TreePath) -> Result<Option<(Attributes, u64, Handle)>, SourceError> {
-        let look = || -> rustix::io::Result<Listed> {
-            let (parent, name) = self.beneath.parent(path.as_bytes())?;
-            let name = CString::new(name).map_err(|_| Errno::INVAL)?;
-            self.look(&parent, &name)
-        };
-        let listed = match look() {
-            Ok(listed) => listed,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(SourceError::errno("reading", path.as_bytes())(error)),
-        };
-        if FileType::from_raw_mode(listed.stat.stx_mode.into()) != FileType::RegularFile {
-            return Ok(None);
-        }
-        let numbers = file_stat(&listed.stat);
-        Ok(Some((self.attributes(&listed.stat, listed.xattrs), numbers.size, Handle::File(numbers))))
-    }
-}
-
-impl ContentReader for &Access {
-    fn read(&mut self, path: &TreePath, handle: &Handle, take: TakeBytes<'_>) -> Result<(), SourceError> {
-        match handle {
-            Handle::File(stat) => self.read_file(path, stat, take),
-            Handle::Bytes(bytes) => take(bytes),
-            Handle::Blob(_) | Handle::Spooled { .. } => Ok(()),
-        }
     }
 }
 

@@ -6,11 +6,13 @@
 mod caller;
 mod conditional;
 mod deltas;
+mod evidence;
 mod files;
 mod index;
 pub(crate) mod listen;
 mod problem;
 mod read;
+mod refs;
 mod static_files;
 mod tree;
 mod write;
@@ -150,12 +152,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/tile/{*path}", get(static_files::tile))
         .route("/pack/{pack}", get(static_files::pack))
         .route("/page/{page}", get(static_files::page))
-        .route("/v1/update/{channel}/{reference}", get(read::update))
+        .route("/v1/update/{channel}/{reference}", get(evidence::update))
         .route("/v1/delta/{from}/{to}", get(read::delta))
         .route("/v1/locate", post(read::locate).layer(DefaultBodyLimit::max(LOCATE_BYTES_MAX)))
         .route("/v1/history/{channel}/{reference}", get(read::history))
-        .route("/v1/refs", get(read::all_refs))
-        .route("/v1/refs/{channel}", get(read::refs))
+        .route("/v1/refs", get(refs::all))
+        .route("/v1/refs/{channel}", get(refs::of_channel))
         .route("/v1/root/{version}", get(read::root))
         .route("/v1/signed/{channel}/{reference}/{file}", get(read::signed))
         .route(

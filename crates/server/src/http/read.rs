@@ -1,4 +1,4 @@
-//! What clients of ours ask: evidence, deltas, where contents lie, and what there is.
+//! What clients of ours ask besides evidence: deltas, where contents lie, histories, and documents.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -7,17 +7,13 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use smart_sync_store::codec::put_prefixed;
 use smart_sync_store::domain::Domain;
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::{Manifest, Node as TreeNode};
-use smart_sync_sync::evidence::{BuildError, DatedIndexes, Evidence, Inquiry, LogReader, Private, build};
 use smart_sync_sync::log::heads::HeadKey;
-use smart_sync_sync::log::merkle::{LogHash, Node, NodeReader};
 use smart_sync_sync::name::{Channel, RefName, TypedRef};
-use smart_sync_sync::record::Publication;
-use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::wire::locate::{Wanted, decode as decode_locate};
 use smart_sync_sync::wire::submission::Sidecar;
 
@@ -25,9 +21,7 @@ use super::deltas::DeltaKey;
 use super::problem::Problem;
 use super::static_files::TEXT;
 use super::{App, blocking, now};
-use crate::realm::log_files::LogFiles;
 use crate::realm::pages::StorePages;
-use crate::realm::refs::RefState;
 use crate::realm::view::View;
 use crate::realm::{Published, fetch};
 
@@ -36,73 +30,8 @@ const DELTA_LEVEL: i32 = 3;
 /// Publications in one answer.
 const HISTORY_MAX: u64 = 100;
 
-/// What a client says of itself when it asks for an update.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct UpdateQuery {
-    /// The manifest that its target has.
-    have: Option<String>,
-    /// The log size that it last verified.
-    size: Option<u64>,
-    /// The time as of which the ref is asked for.
-    at: Option<u64>,
-}
-
-/// `GET /v1/update/<channel>/<ref>`
-pub(super) async fn update(
-    State(app): State<Arc<App>>,
-    Path((channel, reference)): Path<(String, String)>,
-    Query(query): Query<UpdateQuery>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let asked = asked_channel(&app, &headers, &channel).await?;
-    let query_time =
-        query.at.map(|at| UnixTime::new(at).ok_or_else(|| malformed("at is beyond the year 9999")));
-    let at = query_time.transpose()?;
-    blocking(move || {
-        let view = app.realm.view();
-        let reference = choose_ref(&app, &view, &asked, &reference)?;
-        let known = known(&app, &view, &asked, &reference, &query)?;
-        match (at, known) {
-            (Some(at), _) => answer(&app, &view, &asked, &reference, None, Some(at)),
-            (None, Known::Everything) => Ok(evidence_response(&short_evidence(&view))),
-            (None, Known::Size(size)) => answer(&app, &view, &asked, &reference, Some(size), None),
-            (None, Known::Nothing) => answer(&app, &view, &asked, &reference, None, None),
-        }
-    })
-    .await
-}
-
-/// What the client has verified before.
-enum Known {
-    /// This very log and this very manifest.
-    Everything,
-    /// A smaller log.
-    Size(u64),
-    /// Nothing that helps.
-    Nothing,
-}
-
-fn known(
-    app: &App,
-    view: &View,
-    asked: &Asked,
-    reference: &RefName,
-    query: &UpdateQuery,
-) -> Result<Known, Problem> {
-    let Some(size) = query.size else { return Ok(Known::Nothing) };
-    if size == view.size && query.have.is_some() && asked.is_visible {
-        let newest = app.realm.newest(view, &asked.channel, reference)?;
-        let manifest = newest.and_then(|newest| newest.publication.manifest);
-        if manifest.map(|manifest| manifest.id.to_string()) == query.have {
-            return Ok(Known::Everything);
-        }
-    }
-    // A client that has seen a larger log learns from the evidence that this one is behind.
-    Ok(if (1..=view.size).contains(&size) { Known::Size(size) } else { Known::Nothing })
-}
-
 /// A ref as it was typed, without a kind: a branch if there is one, else a tag.
-fn choose_ref(app: &App, view: &View, asked: &Asked, typed: &str) -> Result<RefName, Problem> {
+pub(super) fn choose_ref(app: &App, view: &View, asked: &Asked, typed: &str) -> Result<RefName, Problem> {
     let typed: TypedRef = typed.parse().map_err(|error| malformed(&format!("{error}")))?;
     let candidates = typed.candidates();
     for candidate in &candidates {
@@ -192,68 +121,6 @@ pub(super) async fn history(
     .await
 }
 
-/// A ref, for people and scripts. It is what the server says, not what was proven.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct RefInfo {
-    channel: String,
-    r#ref: String,
-    kind: String,
-    seq: u64,
-    time: u64,
-    manifest: Option<String>,
-    entries: u64,
-    bytes: u64,
-    commit: Option<String>,
-}
-
-/// `GET /v1/refs`
-pub(super) async fn all_refs(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let caller = app.caller(&headers).await?;
-    blocking(move || {
-        let refs = app.realm.refs(&app.realm.view())?;
-        let visible = refs.channels().filter(|(channel, _)| app.may_read(&caller, channel));
-        refs_answer(visible.flat_map(|(_, refs)| refs))
-    })
-    .await
-}
-
-/// `GET /v1/refs/<channel>`: a channel that is not there, or not for this caller, has none.
-pub(super) async fn refs(
-    State(app): State<Arc<App>>,
-    Path(channel): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let caller = app.caller(&headers).await?;
-    let channel: Channel = channel.parse().map_err(|_| Problem::NotFound)?;
-    blocking(move || {
-        let refs = app.realm.refs(&app.realm.view())?;
-        refs_answer(refs.of_channel(&channel).filter(|_| app.may_read(&caller, &channel)))
-    })
-    .await
-}
-
-fn refs_answer<'a>(refs: impl Iterator<Item = &'a Arc<RefState>>) -> Result<Response, Problem> {
-    let infos: Vec<_> = refs.map(|state| info(&state.publication)).collect();
-    let json = serde_json::to_vec(&infos).map_err(|error| Problem::Fault(error.into()))?;
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
-    Ok((headers, json).into_response())
-}
-
-fn info(publication: &Publication) -> RefInfo {
-    RefInfo {
-        channel: publication.channel.to_string(),
-        r#ref: publication.reference.to_string(),
-        kind: publication.kind.to_string(),
-        seq: publication.seq,
-        time: publication.time.seconds(),
-        manifest: publication.manifest.map(|manifest| format!("blake3:{}", manifest.id)),
-        entries: publication.content.entries,
-        bytes: publication.content.bytes,
-        commit: publication.git.map(|git| git.commit.to_string()),
-    }
-}
-
 /// `GET /v1/root/<version>`
 pub(super) async fn root(
     State(app): State<Arc<App>>,
@@ -319,126 +186,36 @@ fn sums(app: &App, published: &Published) -> Result<String, Problem> {
 }
 
 /// The channel of a request.
-struct Asked {
-    channel: Channel,
+pub(super) struct Asked {
+    pub(super) channel: Channel,
     /// Whether the caller may know of it. What is not visible is answered as what does not exist: a name that is
     /// tried out must not show by its answer that it is the name of something.
-    is_visible: bool,
+    pub(super) is_visible: bool,
 }
 
 impl Asked {
     /// The key of a ref of the channel; none where the caller can learn of no such ref.
-    fn head_key(&self, app: &App, reference: &RefName) -> anyhow::Result<Option<HeadKey>> {
+    pub(super) fn head_key(&self, app: &App, reference: &RefName) -> anyhow::Result<Option<HeadKey>> {
         if self.is_visible { app.realm.head_key(&self.channel, reference) } else { Ok(None) }
     }
 }
 
-async fn asked_channel(app: &Arc<App>, headers: &HeaderMap, segment: &str) -> Result<Asked, Problem> {
+pub(super) async fn asked_channel(
+    app: &Arc<App>,
+    headers: &HeaderMap,
+    segment: &str,
+) -> Result<Asked, Problem> {
     let caller = app.caller(headers).await?;
     let channel: Channel = segment.parse().map_err(|_| Problem::NotFound)?;
     let is_visible = app.may_read(&caller, &channel);
     Ok(Asked { channel, is_visible })
 }
 
-fn octets(bytes: impl Into<Bytes>, cache: &'static str) -> Response {
+pub(super) fn octets(bytes: impl Into<Bytes>, cache: &'static str) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, cache)];
     (headers, bytes.into()).into_response()
 }
 
-fn malformed(text: &str) -> Problem {
+pub(super) fn malformed(text: &str) -> Problem {
     Problem::Malformed(text.to_owned())
-}
-
-/// The answer to a client that has seen this very log: the checkpoint with the clock's newest signature.
-fn short_evidence(view: &View) -> Evidence {
-    Evidence::Unchanged { checkpoint: view.checkpoint.to_vec() }
-}
-
-/// Evidence for where a ref stands now, for a publisher who has just moved it.
-pub(super) fn evidence_answer(
-    app: &App,
-    view: &View,
-    channel: &Channel,
-    reference: &RefName,
-) -> Result<Response, Problem> {
-    let asked = Asked { channel: channel.clone(), is_visible: true };
-    answer(app, view, &asked, reference, None, None)
-}
-
-/// Evidence for where a ref stands, or stood at a time. `base` is the log size that the client knows.
-fn answer(
-    app: &App,
-    view: &View,
-    asked: &Asked,
-    reference: &RefName,
-    base: Option<u64>,
-    at: Option<UnixTime>,
-) -> Result<Response, Problem> {
-    let realm = &app.realm;
-    let channel = &asked.channel;
-    // A private channel that was never published to is answered as any channel that is not there.
-    let key = asked.head_key(app, reference)?.unwrap_or_else(|| HeadKey::open(channel, reference));
-    let (dated, dated_table) = match at {
-        Some(at) => {
-            let index = realm.index();
-            let found = index.heads_at(at.seconds(), view.size)?;
-            let (found, next) = match found {
-                Some((found, next)) => (Some(found), next),
-                // The log is younger than that: its first heads leaf shows it.
-                None => (None, index.heads_at(u64::MAX, 2)?.map(|(first, _)| first)),
-            };
-            let table = index.table(found.map_or(0, |found| found + 1))?;
-            (Some(DatedIndexes { found, next }), Some(table))
-        }
-        None => (None, None),
-    };
-    let table = dated_table.as_ref().unwrap_or(&view.table);
-    let private = match realm.secrets.slot_secret(channel)? {
-        Some(secret) if asked.is_visible && realm.is_private(channel) => {
-            let head = table.get(&key);
-            let opening = head.map(|head| realm.secrets.opening(&head.leaf)).transpose()?;
-            Some(Private { secret, opening })
-        }
-        _ => None,
-    };
-    let inquiry = Inquiry {
-        checkpoint: view.checkpoint.to_vec(),
-        size: view.size,
-        base: base.unwrap_or(0),
-        roots: realm.roots_after(view, base)?,
-        key,
-        table,
-        dated,
-        private,
-    };
-    let log = LogAt { files: &realm.files, size: view.size };
-    let evidence = build(&log, inquiry).map_err(|error| match error {
-        BuildError::Log(error) => error,
-        BuildError::Inquiry(error) => error.into(),
-    })?;
-    Ok(evidence_response(&Evidence::Full(Box::new(evidence))))
-}
-
-fn evidence_response(evidence: &Evidence) -> Response {
-    octets(evidence.encode(), "no-store")
-}
-
-/// The log at a size, for what puts evidence together.
-struct LogAt<'a> {
-    files: &'a LogFiles,
-    size: u64,
-}
-
-impl NodeReader for LogAt<'_> {
-    type Error = anyhow::Error;
-
-    fn node(&self, node: Node) -> anyhow::Result<LogHash> {
-        Ok(self.files.nodes(self.size).node(node)?)
-    }
-}
-
-impl LogReader for LogAt<'_> {
-    fn leaf(&self, index: u64) -> anyhow::Result<Vec<u8>> {
-        self.files.leaf(index, self.size)
-    }
 }

@@ -19,8 +19,8 @@ use smart_sync_sync::wire::locate;
 use smart_sync_sync::wire::submission::Submission;
 use tokio::runtime::Handle;
 
+use super::evidence::evidence_answer;
 use super::problem::Problem;
-use super::read::evidence_answer;
 use super::{App, KEY_BYTES, blocking, now};
 use crate::realm::append::AppendError;
 use crate::realm::complete::Completeness;

@@ -124,6 +124,28 @@ fn what_is_not_there_is_404_and_a_directory_ends_in_a_slash() {
 }
 
 #[test]
+fn a_branch_whose_name_has_a_slash_is_one_segment() {
+    let environment = TestEnvironment::new();
+    let realm = published(&environment, |tree| fs::write(tree.join("file"), "x").unwrap());
+    let tree = environment.path("tree");
+    realm.publish_local(&environment, "repos/tree", "fix/a/b", &tree, &[]).success();
+    let status = |path: &str| get(&environment, &realm.url(path), None).status;
+    for (path, expected) in [
+        ("files/repos/tree/fix%2Fa%2Fb/", 200),
+        ("files/repos/tree/fix%2Fa%2Fb/file", 200),
+        ("files/repos/tree/branch:fix%2Fa%2Fb/file", 200),
+        ("files/repos/tree/fix/a/b/file", 404),
+        ("files/repos%2Ftree/fix%2Fa%2Fb/file", 404),
+        ("files/repos/tree/fix%2Fa%2Fb%2Ffile", 404),
+        ("files/repos/tree/fix%2Fa%2Fb%2F", 404),
+    ] {
+        assert_eq!(status(path), expected, "{path}");
+    }
+    let index = get(&environment, &realm.url("files/repos/tree/"), None).expect(200).text();
+    assert!(index.contains("\"./fix%2Fa%2Fb/\""), "{index}");
+}
+
+#[test]
 fn dots_and_slashes_that_are_encoded_lead_nowhere() {
     let environment = TestEnvironment::new();
     let realm = published(&environment, |tree| fs::write(tree.join("file"), "x").unwrap());

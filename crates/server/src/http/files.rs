@@ -55,9 +55,8 @@ fn below_files(uri: &Uri) -> &str {
 async fn serve(State(app): State<Arc<App>>, headers: HeaderMap, path: String) -> Result<Response, Problem> {
     let segments: Vec<Vec<u8>> =
         path.split('/').map(|segment| percent_decode_str(segment).collect()).collect();
-    // A slash or a dot segment that was encoded is not a way to write one that is not.
-    let is_sound = |segment: &Vec<u8>| !segment.contains(&b'/') && segment != b"." && segment != b"..";
-    if !segments.iter().all(is_sound) {
+    // A dot segment that was encoded is not a way to write one that is not.
+    if segments.iter().any(|segment| segment == b"." || segment == b"..") {
         return Err(Problem::NotFound);
     }
     let caller = app.caller(&headers).await?;
@@ -128,8 +127,18 @@ enum Lookup {
 impl Lookup {
     fn new(segments: &[Vec<u8>], refs: &Refs, may_read: impl Fn(&Channel) -> bool) -> Self {
         let texts: Vec<&str> = segments.iter().map_while(|segment| str::from_utf8(segment).ok()).collect();
+        // The name of a ref is one segment, slashes included. Everywhere else, a slash that was encoded is not a way
+        // to write one that is not.
+        let mut encoded = segments.iter().enumerate().filter(|(_, segment)| segment.contains(&b'/'));
+        let (encoded, is_one) = (encoded.next().map(|(at, _)| at), encoded.next().is_none());
+        if !is_one {
+            return Self::Nothing;
+        }
         // The shortest channel that has this ref: a longer one could only be reached through a ref of that name.
         for at in 1..texts.len().min(CHANNEL_SEGMENTS_MAX + 1) {
+            if encoded.is_some_and(|encoded| encoded != at) {
+                continue;
+            }
             let Ok(channel) = texts[..at].join("/").parse::<Channel>() else { continue };
             let Ok(typed) = texts[at].parse::<TypedRef>() else { continue };
             let states = typed.candidates().into_iter().filter_map(|name| refs.get(&channel, &name));
@@ -138,7 +147,7 @@ impl Lookup {
                 return Self::Tree { state: Arc::clone(state), rest: at + 1 };
             }
         }
-        Self::names(segments, &texts, refs, may_read)
+        if encoded.is_some() { Self::Nothing } else { Self::names(segments, &texts, refs, may_read) }
     }
 
     fn names(segments: &[Vec<u8>], texts: &[&str], refs: &Refs, may_read: impl Fn(&Channel) -> bool) -> Self {

@@ -124,6 +124,47 @@ fn what_is_not_there_is_404_and_a_directory_ends_in_a_slash() {
 }
 
 #[test]
+fn a_browser_gets_a_page_where_there_is_nothing() {
+    let environment = TestEnvironment::new();
+    let realm = published(&environment, |tree| fs::write(tree.join("file"), "x").unwrap());
+    for path in ["files/none", "files/repos/tree/main/none", "files/repos/tree/main/%3Cb%3E/"] {
+        let url = realm.url(path);
+        let line = get(&environment, &url, None).expect(404);
+        assert_eq!(
+            (line.header("content-type"), line.text()),
+            ("text/plain; charset=utf-8", "not found\n".into())
+        );
+        let page = curl(&environment, &url, ["--header", "Accept: text/html,*/*;q=0.8"]).expect(404);
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{path}");
+        assert_eq!(page.header("cache-control"), "no-store");
+        assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
+        assert!(page.text().contains("not found") && !page.text().contains("<b>"), "{}", page.text());
+    }
+}
+
+#[test]
+fn a_page_says_what_is_shown_and_when_it_was_published() {
+    let environment = TestEnvironment::new();
+    let realm = published(&environment, |tree| {
+        fs::create_dir(tree.join("sub")).unwrap();
+        fs::write(tree.join("sub/file"), noise(5000)).unwrap();
+    });
+    let page = |path: &str| get(&environment, &realm.url(path), None).expect(200).text();
+    let tree = page("files/repos/tree/main/sub/");
+    for part in [
+        "branch main",
+        "number 1, published ",
+        "1 entry, 4.8 KiB",
+        "title=\"5000 bytes\"",
+        "manifest blake3:",
+    ] {
+        assert!(tree.contains(part), "{part}: {tree}");
+    }
+    let refs = page("files/repos/tree/");
+    assert!(refs.contains(">main/</a> <small>branch</small>") && refs.contains("<time datetime="), "{refs}");
+}
+
+#[test]
 fn a_branch_whose_name_has_a_slash_is_one_segment() {
     let environment = TestEnvironment::new();
     let realm = published(&environment, |tree| fs::write(tree.join("file"), "x").unwrap());

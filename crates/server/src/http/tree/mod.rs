@@ -18,26 +18,31 @@ use smart_sync_store::Store;
 use smart_sync_store::content::name_content;
 use smart_sync_store::domain::Domain;
 use smart_sync_store::error::StoreError;
-use smart_sync_store::id::to_hex;
-use smart_sync_store::manifest::{Content, Manifest, TreePath};
+use smart_sync_store::id::{CommitId, ManifestId, to_hex};
+use smart_sync_store::manifest::{Content, Manifest};
 use tokio::runtime::Handle;
 
 use super::conditional::{Answer, Validators, evaluate};
-use super::index::{Index, Row};
+use super::index::{Index, Place, Row};
 use super::problem::Problem;
 use crate::realm::pages::StorePages;
 use resolve::{Resolved, read_problem};
 
 /// The number of bytes of a file that are read before they are sent.
 const BATCH_BYTES: usize = 512 << 10;
+
 /// One version of a tree, as it is shown.
 #[derive(Clone)]
 pub(crate) struct TreeView {
     pub(crate) store: Arc<Store>,
     pub(crate) domain: Domain,
-    pub(crate) manifest: smart_sync_store::id::ManifestId,
-    /// What a browser shows as the name of the tree.
-    pub(crate) title: String,
+    pub(crate) manifest: ManifestId,
+    /// Where the page is that shows a directory of it.
+    pub(crate) place: Place,
+    /// What that page says of the tree.
+    pub(crate) facts: Vec<String>,
+    /// The commit that it is the tree of.
+    pub(crate) commit: Option<CommitId>,
     /// When the content was made, for files that have no time of their own.
     pub(crate) modified: u64,
     /// Whether an answer may be kept by shared caches.
@@ -66,7 +71,7 @@ impl TreeView {
             Resolved::File { content, modified, name } => {
                 Ok(Some(self.file(content, modified, &name, headers)))
             }
-            Resolved::Directory { rows, path } => self.directory(rows, &path, headers).map(Some),
+            Resolved::Directory { rows, is_whole } => self.directory(rows, is_whole, headers).map(Some),
             Resolved::DirectoryWithoutSlash => Ok(None),
         }
     }
@@ -115,13 +120,16 @@ impl TreeView {
         response
     }
 
-    fn directory(self, rows: Vec<Row>, path: &TreePath, headers: &HeaderMap) -> Result<Response, Problem> {
-        let title =
-            if path.is_root() { format!("{}/", self.title) } else { format!("{}/{path}/", self.title) };
-        let page = Index::new(&format!("Index of {title}"), true, rows)
-            .with_note(format_args!("manifest blake3:{}", self.manifest))
-            .render()
-            .map_err(|error| Problem::Fault(error.into()))?;
+    fn directory(self, rows: Vec<Row>, is_whole: bool, headers: &HeaderMap) -> Result<Response, Problem> {
+        let mut notes =
+            vec!["What a browser shows is not verified; what smart-sync brings to a host is.".to_owned()];
+        notes.extend(self.commit.map(|commit| format!("commit {commit}")));
+        notes.push(format!("manifest blake3:{}", self.manifest));
+        let mut page = Index::new(&self.place, rows).with_facts(self.facts.clone()).with_notes(notes);
+        if !is_whole {
+            page = page.with_message("There are more names than a page can show: these are the first ones.");
+        }
+        let page = page.render().map_err(|error| Problem::Fault(error.into()))?;
         Ok(self.page(page, headers))
     }
 

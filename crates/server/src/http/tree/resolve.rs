@@ -28,7 +28,8 @@ pub(super) enum Resolved {
     },
     Directory {
         rows: Vec<Row>,
-        path: TreePath,
+        /// Whether all that is there is in the list.
+        is_whole: bool,
     },
     /// A directory that was asked for without the slash at its end.
     DirectoryWithoutSlash,
@@ -55,7 +56,7 @@ impl TreeView {
                 if !is_slashed {
                     return Ok(Resolved::DirectoryWithoutSlash);
                 }
-                Ok(Resolved::Directory { rows: rows(manifest, &path)?, path })
+                directory_of(manifest, &path)
             }
             _ => Err(Problem::NotFound),
         }
@@ -125,25 +126,29 @@ fn is_directory(found: &Found) -> bool {
     }
 }
 
-fn rows(manifest: &Manifest<StorePages>, path: &TreePath) -> Result<Vec<Row>, Problem> {
-    let children = manifest.children(path, None).map_err(read_problem)?.ok_or(Problem::NotFound)?;
+fn directory_of(manifest: &Manifest<StorePages>, path: &TreePath) -> Result<Resolved, Problem> {
+    let mut children = manifest.children(path, None).map_err(read_problem)?.ok_or(Problem::NotFound)?;
     let mut rows = Vec::new();
-    for child in children.take(ROWS_MAX) {
+    for child in children.by_ref().take(ROWS_MAX) {
         rows.push(row(&child.map_err(read_problem)?));
     }
-    Ok(rows)
+    Ok(Resolved::Directory { rows, is_whole: children.next().is_none() })
 }
 
 fn row(child: &Child) -> Row {
     let name = child.name();
-    match child.entry.as_ref().map(|entry| &entry.node) {
+    let row = match child.entry.as_ref().map(|entry| &entry.node) {
         None | Some(Node::Directory) => Row::directory(name),
         Some(Node::File(content)) => Row::file(name, content.size),
         Some(Node::Symlink(_)) => Row::other(name, "link"),
         Some(Node::Hardlink(_)) => Row::other(name, "hard link"),
         Some(Node::Submodule(commit)) => Row::other(name, &format!("submodule {commit}")),
         Some(Node::Device { .. } | Node::Fifo | Node::Socket) => Row::other(name, "special file"),
-    }
+    };
+    row.at(match child.entry.as_ref().map(|entry| &entry.attributes) {
+        Some(Attributes::System(Some(metadata))) => Some(metadata.modified.seconds),
+        _ => None,
+    })
 }
 
 /// Where a symbolic link leads, if that is inside of the tree.

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::args::sync::{SyncArgs, TreeArgs};
+use crate::args::sync::{ChannelArgs, SyncArgs, TreeArgs};
 use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
 use crate::args::{Arguments, GlobalArgs};
@@ -193,19 +193,19 @@ pub fn tree(
     config: &Config,
     tokens: &Tokens,
 ) -> Result<TreeSettings, Failure> {
-    let reference = args
+    let TreeArgs { of_realm, source } = args;
+    let reference = of_realm
         .reference
         .clone()
         .or_else(|| section.and_then(|section| section.reference.clone()))
         .unwrap_or_else(reference::main);
-    let asks_for_channel = args.channel.is_some() || !args.servers.is_empty();
-    if args.source.is_some() && asks_for_channel {
+    let asks_for_channel = of_realm.channel.is_some() || !of_realm.servers.is_empty();
+    if source.is_some() && asks_for_channel {
         return Err(contradiction(
             "--source names a repository, --channel and --server a realm: use one of them",
         ));
     }
-    let repository = args
-        .source
+    let repository = source
         .as_ref()
         .or_else(|| section.filter(|_| !asks_for_channel).and_then(|section| section.source.as_ref()));
     let source = match repository {
@@ -217,16 +217,17 @@ pub fn tree(
             .hint("name a tag or a commit, or follow a smart-sync server, which can go back in time"));
         }
         Some(address) => TreeSource::Repository(address.clone()),
-        None => channel(args, section, config, tokens)?,
+        None => channel(of_realm, section, config, tokens)?,
     };
     Ok(TreeSettings { reference, source })
 }
 
 /// Decides which channel of a realm is meant by a command that has no target; the default target's, if nothing is said.
-pub fn channel_of(args: &TreeArgs, config: &Config, tokens: &Tokens) -> Result<ChannelSettings, Failure> {
+pub fn channel_of(args: &ChannelArgs, config: &Config, tokens: &Tokens) -> Result<ChannelSettings, Failure> {
     let target = target_directory(None, config).ok();
     let section = target.as_deref().and_then(|target| target_section(target, config));
-    let TreeSettings { reference, source } = tree(args, section, config, tokens)?;
+    let args = TreeArgs { of_realm: args.clone(), source: None };
+    let TreeSettings { reference, source } = tree(&args, section, config, tokens)?;
     match source {
         TreeSource::Channel { realm, servers, channel, token, max_age } => {
             Ok(ChannelSettings { reference, channel, realm, servers, token, max_age })
@@ -284,7 +285,7 @@ fn target_section<'a>(target: &Path, config: &'a Config) -> Option<&'a TargetCon
 }
 
 fn channel(
-    args: &TreeArgs,
+    args: &ChannelArgs,
     section: Option<&TargetConfig>,
     config: &Config,
     tokens: &Tokens,

@@ -10,7 +10,7 @@ use crate::args::sync::{ChannelArgs, SyncArgs, TreeArgs};
 use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
 use crate::args::{Arguments, GlobalArgs};
-use crate::config::{Allowed, Config, Fidelity, RealmConfig, RealmName, TargetConfig};
+use crate::config::{Allowed, AllowedOnNetwork, Config, Fidelity, RealmConfig, RealmName, TargetConfig};
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
 use crate::output::{Format, Verbosity};
@@ -125,6 +125,17 @@ pub struct NetworkSettings {
     pub stall: Duration,
     /// How long a rate limit is waited for.
     pub rate_limit_wait: Duration,
+    /// Where tokens are sent.
+    pub token_way: TokenWay,
+}
+
+/// The ways on which a token is sent to a smart-sync server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenWay {
+    /// Encrypted, or within this machine.
+    Confidential,
+    /// Over `http:` as well.
+    Any,
 }
 
 /// Decides how the network is used.
@@ -134,6 +145,11 @@ pub fn network(config: &Config) -> NetworkSettings {
         connections: network.connections.map_or(8, |connections| connections.0),
         stall: network.stall.map_or(Duration::from_secs(30), |span| span.0),
         rate_limit_wait: network.rate_limit_wait.map_or(Duration::from_secs(60), |span| span.0),
+        token_way: if network.allow.contains(&AllowedOnNetwork::TokenOverHttp) {
+            TokenWay::Any
+        } else {
+            TokenWay::Confidential
+        },
     }
 }
 
@@ -440,6 +456,13 @@ exclude = ["data/"]
         check(several, "", Exit::Arguments, "there are several targets, and none of them is the default");
         let dated = "github:o/r cannot say what `main@2026-11-01T23:59:59Z` was: git does not record where a branch stood when";
         check("", "--target /t --source github:o/r --ref main@2026-11-01", Exit::Arguments, dated);
+    }
+
+    #[test]
+    fn tokens_are_sent_over_http_only_where_the_configuration_says_so() {
+        let way = |text: &str| network(&Config::parse(Path::new("config.toml"), text).unwrap()).token_way;
+        assert_eq!(way(CONFIG), TokenWay::Confidential);
+        assert_eq!(way("[network]\nallow = [\"token-over-http\"]"), TokenWay::Any);
     }
 
     #[test]

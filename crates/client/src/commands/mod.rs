@@ -60,7 +60,7 @@ fn open_realm(
         servers: settings.servers.clone(),
         token: settings.token.clone(),
         max_age: settings.max_age,
-        stall: surroundings.network.stall,
+        network: surroundings.network,
     };
     Ok((Realm::open(&TrustStore::new(surroundings.state_dir), &options)?, settings))
 }

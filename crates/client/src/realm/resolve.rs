@@ -17,6 +17,7 @@ use super::trust_store::{HeldRealm, TrustStore};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::server_url::ServerUrl;
+use crate::settings::NetworkSettings;
 use crate::token::Token;
 
 /// A channel, and who is asked about it.
@@ -86,8 +87,8 @@ pub struct RealmOptions {
     pub token: Option<Token>,
     /// How old the proof of freshness may be.
     pub max_age: Option<Duration>,
-    /// How long a connection may bring next to nothing.
-    pub stall: Duration,
+    /// How the network is used.
+    pub network: NetworkSettings,
 }
 
 impl Realm {
@@ -103,7 +104,7 @@ impl Realm {
         let traffic = Arc::new(Traffic::default());
         let remotes = servers
             .into_iter()
-            .map(|server| Remote::new(server, options.token.clone(), options.stall, Arc::clone(&traffic)))
+            .map(|server| Remote::new(server, options.token.clone(), options.network, Arc::clone(&traffic)))
             .collect::<Result<_, _>>()?;
         let policy =
             Policy { max_age_seconds: options.max_age.map(|age| age.as_secs()), ..Policy::default() };

@@ -39,7 +39,7 @@ pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> R
         servers: servers.clone(),
         token: token.clone(),
         max_age: *max_age,
-        stall: surroundings.network.stall,
+        network: surroundings.network,
     };
     let realm = Realm::open(&store, &options)?;
     let place = match settings.mode {

@@ -127,12 +127,10 @@ fn a_fork_is_proven_kept_and_believed_by_nobody() {
 fn a_new_machine_refuses_the_same() {
     let scene = Scene::new();
     let host = Host::new(&scene.server);
-    std::fs::create_dir(host.target()).expect("making the target");
     let other_pin = Host::trusting(
         &TrustState::pinned(scene.realm.pinned().origin().clone(), LogHash::empty_root()),
         &scene.server,
     );
-    std::fs::create_dir(other_pin.target()).expect("making the target");
     scene.serve(evidence(&scene.updated(), 0, at(200)));
     let mut said = other_pin.refuses("another root than the one that is pinned", 7);
     let mut realm = TestRealm::with_root(lasting);
@@ -175,7 +173,6 @@ fn a_checkpoint_alone_says_nothing_new() {
 ");
     scene.serve(alone(&scene.realm, 300));
     let host = Host::new(&scene.server);
-    std::fs::create_dir(host.target()).expect("making the target");
     insta::assert_snapshot!(host.refuses("to a machine that has kept nothing", 5), @r"
     to a machine that has kept nothing: exit 5
         SERVER1 says that nothing changed, without having been told what is known

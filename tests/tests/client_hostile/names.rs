@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use smart_sync_store::content::name_content;
-use smart_sync_tests::hostile::{RawEntry, Tree, TreeBuilder};
+use smart_sync_tests::hostile::{Host, RawEntry, Tree, TreeBuilder};
 
 use crate::scene::Publisher;
 
@@ -115,6 +115,9 @@ fn a_name_that_the_target_cannot_hold_changes_nothing() {
     a name of 256 bytes: exit 1
         this tree cannot be applied here, and nothing was changed: NAME: a name is longer than the 255 bytes that the file system allows
 ");
+    let host = Host::new(&publisher.server);
+    host.keeps_target("the same on a new host", 1);
+    assert!(!host.target().exists(), "the target was made for nothing");
     publisher.recovers(&TreeBuilder::of(&[("a", "new\n")]).build());
 }
 

@@ -113,6 +113,11 @@ fn an_update_downloads_only_what_changed() {
     // Two contents, and where a link points is a content too.
     assert_eq!(downloads.len(), 3, "{downloads:?}");
     scene.run(&["--check-only"]).success();
+    let told = scene.run(&["--json"]).success().stdout;
+    let told: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    let seen = [&told["event"], &told["channel"], &told["ref"], &told["commit"]];
+    assert_eq!(seen, ["applied", "", "main", &commit]);
+    assert_eq!(told["changes"], 0);
 }
 
 #[test]

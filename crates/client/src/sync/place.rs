@@ -45,6 +45,25 @@ impl Label {
     }
 }
 
+/// The end of a sync, for programs: what a target holds, and what it took.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename = "applied")]
+pub(super) struct AppliedEvent<'a> {
+    /// The directory.
+    pub target: &'a str,
+    /// What it holds.
+    #[serde(flatten)]
+    pub label: &'a Label,
+    /// The tree, with the name of its hash in front.
+    pub manifest: &'a str,
+    /// Paths that were made, replaced, changed or deleted.
+    pub changes: usize,
+    /// Bytes.
+    pub received: u64,
+    /// Of any kind.
+    pub requests: u64,
+}
+
 /// A directory that follows a channel, and its state.
 #[derive(Debug, Clone)]
 pub struct Place {

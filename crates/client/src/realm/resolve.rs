@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smart_sync_sync::evidence::{EVIDENCE_BYTES_MAX, Evidence};
+use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::merkle::LogHash;
 use smart_sync_sync::name::{Channel, Kind, Origin, RefName, RefQuery};
 use smart_sync_sync::time::UnixTime;
@@ -72,6 +73,8 @@ pub struct RefHead {
     pub seq: u64,
     /// The hash of that publication's note.
     pub leaf: LogHash,
+    /// The log that shows it.
+    pub log: Checkpoint,
     /// Servers in the order in which they are to be asked.
     pub remotes: Vec<Remote>,
 }
@@ -146,10 +149,12 @@ impl Realm {
     ) -> Result<RefHead, Failure> {
         match self.resolve_or_say(channel, query, None, output).await {
             Ok(Resolved { verified, reference, remotes }) => {
-                Ok(RefHead { reference, seq: verified.head.seq, leaf: verified.publication.leaf(), remotes })
+                let log = verified.state.checkpoint().expect("a log that was verified is known").clone();
+                let (seq, leaf) = (verified.head.seq, verified.publication.leaf());
+                Ok(RefHead { reference, seq, leaf, log, remotes })
             }
-            Err(Asked { refusal: Some(Refusal::Withdrawn { reference, seq, leaf, .. }), .. }) => {
-                Ok(RefHead { reference, seq, leaf, remotes: self.remotes.clone() })
+            Err(Asked { refusal: Some(Refusal::Withdrawn { reference, seq, leaf, log, .. }), .. }) => {
+                Ok(RefHead { reference, seq, leaf, log: *log, remotes: self.remotes.clone() })
             }
             Err(asked) => Err(asked.failure),
         }

@@ -2,8 +2,10 @@
 
 use crate::scene::{Scene, TWO, encode, publish_as};
 use smart_sync_sync::evidence::{Evidence, FullEvidence};
+use smart_sync_sync::key::SecretKey;
 use smart_sync_sync::log::merkle::LogHash;
-use smart_sync_sync::testing::{TestRealm, cosigner, main_branch, role};
+use smart_sync_sync::note::Note;
+use smart_sync_sync::testing::{TestRealm, alias, cosigner, main_branch, role, secret};
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::trust::TrustState;
 use smart_sync_tests::hostile::{Host, at, evidence, lasting, publish, question};
@@ -28,7 +30,17 @@ fn checkpoints_without_a_quorum_or_out_of_time_are_refused() {
     };
     let plain = scene.updated();
     let [clock, clock_b] = ["clock", "clock-b"].map(|name| (name, at(200)));
-    let [one, other, alias] = ["witness-a", "witness-b", "witness-alias"].map(|name| (name, at(200)));
+    let [one, other] = ["witness-a", "witness-b"].map(|name| (name, at(200)));
+    // A witness that cosigns once more, as itself or under another name.
+    let cosigned_again = |again: &SecretKey| {
+        let cosigners = [clock, clock_b, one];
+        let mut checkpoint = TestRealm::sign_checkpoint(&guarded.tree(), &["log"], &cosigners);
+        let mut note = Note::new(guarded.tree().to_text()).expect("a checkpoint is plain text");
+        note.cosign(again, at(201)).expect("a key in memory always signs");
+        let line = note.to_bytes();
+        checkpoint.extend_from_slice(&line[note.text().len() + 1..]);
+        encode(FullEvidence { checkpoint, ..guarded.evidence(&question(), scene.base(), at(200)) })
+    };
     let garbled = scene.change(|_, full| full.checkpoint[0] ^= 1);
     let said = scene.play(vec![
         ("no signature of the log", signed(&plain, &["stranger"], &[clock])),
@@ -37,7 +49,9 @@ fn checkpoints_without_a_quorum_or_out_of_time_are_refused() {
         ("the log's cosignature as the clock's", signed(&plain, &["log"], &[("log", at(200))])),
         ("a clock short", signed(&guarded, &["log"], &[clock, one, other])),
         ("a witness short", signed(&guarded, &["log"], &[clock, clock_b, one])),
-        ("one witness under two names", signed(&guarded, &["log"], &[clock, clock_b, one, alias])),
+        ("one witness under two names", cosigned_again(&alias("witness-b", "witness-a"))),
+        ("one witness under a name that is not listed", cosigned_again(&alias("witness-c", "witness-a"))),
+        ("one witness twice", cosigned_again(&secret("witness-a"))),
         ("one bit changed", garbled),
         ("a cosignature from the future", signed(&plain, &["log"], &[("clock", at(30_000_000_000))])),
         ("a cosignature before the last one", signed(&plain, &["log"], &[("clock", at(99))])),
@@ -63,6 +77,12 @@ fn checkpoints_without_a_quorum_or_out_of_time_are_refused() {
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     one witness under two names: exit 7
         the checkpoint has too few signatures of the witness keys: 1 of 2
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    one witness under a name that is not listed: exit 7
+        the checkpoint has too few signatures of the witness keys: 1 of 2
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    one witness twice: exit 7
+        the checkpoint: the note has two signatures of the key witness-a
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     one bit changed: exit 7
         the checkpoint: the signature of log is wrong: the note was changed, or another key signed it

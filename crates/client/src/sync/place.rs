@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use smart_sync_sync::apply::step::Steps;
 use smart_sync_sync::apply::tree_dir::RootLink;
 
 use crate::failure::{DAMAGED_HINT, Exit, Failure};
+use crate::state_dir::make_private;
 
 /// What is noted of a version of a target, beside its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -112,10 +112,7 @@ impl Place {
         if place.target.starts_with(&place.state) || place.state == place.target {
             return Err(Failure::message(Exit::Arguments, "the state directory cannot be a target"));
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&place.state)
+        make_private(&place.state)
             .map_err(|error| Failure::from(error).context(format!("making {}", place.state.display())))?;
         Ok(place)
     }

@@ -8,6 +8,7 @@
 //! smart-sync-tests` alone does not build them: run `cargo build --bins` first, or `make test`, which does. A program
 //! that is absent, or older than its sources, fails the test with that advice.
 
+pub mod durability;
 pub mod environment;
 pub mod git;
 pub mod github;

@@ -113,6 +113,35 @@ fn a_stale_clock_is_refused_however_right_the_rest_is() {
     scene.host.sync().success();
 }
 
+/// A battery is empty, and the clock begins anew: what was verified before is the least that the time can be.
+#[test]
+fn a_machine_that_takes_it_to_be_1970_believes_nothing_from_later() {
+    let mut scene = Scene::new();
+    let mut new = Host::new(&scene.server);
+    if !new.set_clock("1970-01-01 00:10:00") || !scene.host.set_clock("1970-01-01 00:10:00") {
+        return;
+    }
+    scene.serve(evidence(&scene.updated(), 0, at(200)));
+    let mut said = new.refuses("a first sync", 7);
+    let month = 30 * 86_400;
+    let late = |time: u64| evidence(&scene.updated(), scene.base(), at(time));
+    scene.serve(late(month));
+    said.push_str(&scene.host.refuses("an update from a month after what was seen", 7));
+    insta::assert_snapshot!(said, @r"
+    a first sync: exit 7
+        the checkpoint is from 2020-09-13T12:30:00Z, and this machine's time is NOW
+        hint: check this machine's time with `date`, set it, and try again
+    an update from a month after what was seen: exit 7
+        the checkpoint is from 2020-10-13T12:26:40Z, and this machine's time is NOW
+        hint: check this machine's time with `date`, set it, and try again
+");
+    // The clock of the realm may be a little ahead of the newest time that is known.
+    scene.serve(late(200));
+    scene.host.sync().success();
+    let text = std::fs::read_to_string(scene.host.target().join("a")).expect("the target has its file");
+    assert_eq!(text, "new\n");
+}
+
 #[test]
 fn a_fork_is_proven_kept_and_believed_by_nobody() {
     let scene = Scene::new();

@@ -10,6 +10,7 @@
 
 pub mod durability;
 pub mod environment;
+pub mod folding_disk;
 pub mod git;
 pub mod github;
 pub mod host;

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use host::{Host, Servers};
-pub use log::{at, evidence, honest_realm, lasting, name_tree, publish, question};
+pub use log::{at, evidence, honest_realm, lasting, name_tree, publish, question, tiles};
 pub use tree::{RawEntry, Tree, TreeBuilder, World, page};
 
 /// Nobody asks for more.

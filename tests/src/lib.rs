@@ -8,7 +8,9 @@
 //! smart-sync-tests` alone does not build them: run `cargo build --bins` first, or `make test`, which does. A program
 //! that is absent, or older than its sources, fails the test with that advice.
 
+pub mod durability;
 pub mod environment;
+pub mod folding_disk;
 pub mod git;
 pub mod github;
 pub mod host;

@@ -22,10 +22,15 @@ pub const PAGE_BYTES: u64 = 4096;
 /// be had, the test is skipped.
 #[track_caller]
 pub fn in_namespace() -> bool {
+    run_again(&["--user", "--map-root-user", "--mount"])
+}
+
+/// The same with a namespace of these kinds.
+#[track_caller]
+pub(crate) fn run_again(unshare: &[&str]) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
-    let unshare = ["--user", "--map-root-user", "--mount"];
     let mount = "mount -t tmpfs none \"$0\" && umount \"$0\"";
     let place = tempfile::tempdir().expect("a temporary directory can be made");
     let mut can_mount = Command::new("unshare");

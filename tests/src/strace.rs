@@ -54,6 +54,28 @@ impl<'environment> Strace<'environment> {
         count_on_paths(&String::from_utf8_lossy(&text), root)
     }
 
+    /// Runs a command to its end, and returns its calls of these kinds, as lines with the paths of descriptors.
+    #[track_caller]
+    pub fn trace(&self, command: &Command, calls: &[&str]) -> String {
+        let trace = format!("trace={}", calls.join(","));
+        program::run(&mut self.command(&["--seccomp-bpf", "-y", "-s", "200", "-e", &trace], command))
+            .success();
+        self.traced()
+    }
+
+    /// Writes the calls of a process that runs already to the file that [`traced`](Self::traced) reads, until the
+    /// returned value is dropped.
+    pub fn watch(&self, process: u32, calls: &[&str]) -> Attached {
+        let trace = format!("trace={}", calls.join(","));
+        self.attach_with(process, &["-y", "-s", "200", "-o", "tmp/strace", "-e", &trace])
+    }
+
+    /// What [`watch`](Self::watch) has written.
+    pub fn traced(&self) -> String {
+        let text = fs::read(self.environment.path("tmp/strace")).expect("strace writes what it saw");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// Runs a command, and lets its `when`-th call of a kind on a path fail with an error such as `ENOSPC`.
     #[track_caller]
     pub fn fail_on_path(
@@ -84,9 +106,13 @@ impl<'environment> Strace<'environment> {
     /// The same for a process that runs already; calls are counted from now on, and the faults end with the returned
     /// value.
     pub fn attach(&self, process: u32, call: &str, when: &str, fault: &str) -> Attached {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}:when={when}"));
+        self.attach_with(process, &["-o", "/dev/null", "-e", &trace, "-e", &inject])
+    }
+
+    fn attach_with(&self, process: u32, options: &[&str]) -> Attached {
         let mut command = self.environment.command("strace");
-        command.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
-        command.arg(format!("inject={call}:{fault}:when={when}")).args(["-p", &process.to_string()]);
+        command.arg("-f").args(options).args(["-p", &process.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("strace was found");
         let mut stderr = BufReader::new(child.stderr.take().expect("standard error is piped"));

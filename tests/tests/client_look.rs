@@ -53,12 +53,13 @@ fn the_history_of_a_ref_is_listed_newest_first() {
     let environment = TestEnvironment::new();
     let _realm = scene(&environment);
     insta::assert_snapshot!(redacted(&look(&environment, &["log"]).success().stdout), @r"
-        2  TIME  blake3:7057159214fe39b7b6d19a70afdd654ab0d132dc48a79ee15894b790fbd633dc  6 entries, 9.73 MiB  commit 7946a3f4a526f63a47f5a8a6b334ec0ab557b9bf
-        1  TIME  blake3:f729e8e631c137e97825c5310b9344dbc8934d0f16594e32aa8319421a0abb67  6 entries, 9.73 MiB  commit ecdf3007db55b22718ddc64715dc3538ba334e3c
+        2  TIME  leaf 6  blake3:7057159214fe39b7b6d19a70afdd654ab0d132dc48a79ee15894b790fbd633dc  6 entries, 9.73 MiB  commit 7946a3f4a526f63a47f5a8a6b334ec0ab557b9bf
+        1  TIME  leaf 4  blake3:f729e8e631c137e97825c5310b9344dbc8934d0f16594e32aa8319421a0abb67  6 entries, 9.73 MiB  commit ecdf3007db55b22718ddc64715dc3538ba334e3c
     ");
     let one = look(&environment, &["log", "-n", "1", "--json"]).success().stdout;
     let event: serde_json::Value = serde_json::from_str(one.trim()).expect("one event");
     assert_eq!((&event["event"], &event["seq"]), (&"publication".into(), &2.into()));
+    assert_eq!(event["leaf"], 6, "the root document is leaf 0, and heads follow each publication");
     look(&environment, &["log", "--ref", "nothing"]).expect_code(1).stderr_contains("has no branch:nothing");
 }
 

@@ -344,6 +344,13 @@ fn sidecars_are_accepted_by_programs_that_are_not_ours() {
         ssh.arg(format!("{file}.sshsig")).stdin(fs::File::open(environment.path(file)).unwrap());
         let verified = ssh.output().expect("starting ssh-keygen");
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+        // What is signed for one purpose says nothing for another.
+        for namespace in ["file", "git", "smart-sync2"] {
+            let mut ssh = environment.command("ssh-keygen");
+            ssh.args(["-Y", "verify", "-f", "signers", "-I", "releases", "-n", namespace, "-s"]);
+            ssh.arg(format!("{file}.sshsig")).stdin(fs::File::open(environment.path(file)).unwrap());
+            assert!(!ssh.output().expect("starting ssh-keygen").status.success(), "{namespace}");
+        }
     }
     let sums = fs::read_to_string(environment.path("SUMS")).unwrap();
     let line = format!("{}  a b\n", blake3::hash(b"content of a"));

@@ -135,6 +135,26 @@ fn a_path_that_is_no_directory_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_first_sync_that_fails_leaves_no_directory_behind() {
+    let environment = TestEnvironment::new();
+    let host = host(&environment);
+    let fail = |arguments: &[&str], code: i32| {
+        program::run(host.sync_command().args(arguments)).expect_code(code);
+    };
+    fail(&["--ref", "absent"], 1);
+    assert!(!host.target().exists());
+    let dead = host.sync_command_from("http://127.0.0.1:1");
+    program::run(&mut { dead }).expect_code(5);
+    assert!(!host.target().exists());
+    // One that somebody else has made is not ours to remove.
+    fs::create_dir(host.target()).expect("the files of the test can be changed");
+    fail(&["--ref", "absent"], 1);
+    assert!(host.target().exists());
+    host.sync().success();
+    host.assert_synced();
+}
+
+#[test]
 fn a_link_to_the_target_is_the_target() {
     let environment = TestEnvironment::new();
     let host = host(&environment);

@@ -265,3 +265,24 @@ fn a_token_is_in_no_line_of_the_log() {
         assert!(!log.contains(token.as_str()), "the log has a token:\n{log}");
     }
 }
+
+#[test]
+fn the_history_of_a_private_channel_is_shown_to_its_readers_with_its_places_in_the_log() {
+    let private = Private::new();
+    let environment = &private.environment;
+    fs::write(environment.path("secret/file"), "another secret\n").unwrap();
+    let directory = environment.path("secret");
+    private.realm.publish_local(environment, "repos/secret/a", "main", &directory, &[]).success();
+    let (url, pin) = (private.realm.server().url(), private.realm.fingerprint());
+    environment.run_client(["trust", "add", url, "--root", pin]).success();
+    let mut command = environment.client();
+    command.args(["log", "--json", "--channel", "repos/secret/a"]).env("SMART_SYNC_TOKEN", &private.reader);
+    let listed = program::run(&mut command).success().stdout;
+    let places: Vec<_> = listed
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|event| (event["seq"].as_u64().unwrap(), event["leaf"].as_u64().unwrap()))
+        .collect();
+    // The root document and its heads, then a publication and its heads four times.
+    assert_eq!(places, [(2, 8), (1, 4)]);
+}

@@ -362,3 +362,42 @@ fn wait_for_work(process: u32, calls: u32) {
         }
     }
 }
+
+#[test]
+fn a_program_is_told_what_a_target_holds_after_a_sync() {
+    let environment = TestEnvironment::new();
+    let scene = Scene::new(&environment);
+    let applied = |finished: Finished| {
+        let finished = finished.success();
+        let events = finished
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("every line is an event"));
+        let mut events: Vec<_> = events.filter(|event| event["event"] == "applied").collect();
+        assert!(events.len() <= 1, "{events:?}");
+        events.pop()
+    };
+    scene.repository.write("a", "content of a\n");
+    scene.repository.write("b", "content of b\n");
+    scene.publish("first");
+    let first = applied(scene.sync_with(&["--json"])).expect("a first sync applies something");
+    let commit = scene.repository.git(["rev-parse", "HEAD"]);
+    let seen = [&first["origin"], &first["channel"], &first["ref"], &first["commit"], &first["target"]];
+    let target = scene.target.to_str().expect("paths of the tests are text");
+    assert_eq!(seen, [Realm::ORIGIN, CHANNEL, "branch:main", commit.trim(), target]);
+    assert_eq!((&first["seq"], &first["changes"]), (&1.into(), &2.into()));
+    assert!(first["received"].as_u64() > Some(0) && first["requests"].as_u64() > Some(1), "{first}");
+
+    let again = applied(scene.sync_with(&["--json"])).expect("what is up to date holds something");
+    assert_eq!((&again["changes"], &again["requests"]), (&0.into(), &1.into()));
+    for member in ["manifest", "seq", "applied"] {
+        assert_eq!(again[member], first[member], "{member}");
+    }
+
+    scene.repository.write("a", "changed\n");
+    scene.publish("second");
+    assert_eq!(applied(scene.sync_with(&["--json", "--dry-run"])), None);
+    let second = applied(scene.sync_with(&["--json"])).expect("an update applies something");
+    assert_eq!((&second["seq"], &second["changes"]), (&2.into(), &1.into()));
+    assert_ne!(second["manifest"], first["manifest"]);
+}

@@ -96,6 +96,9 @@ pub struct NetworkConfig {
     pub stall: Option<Span>,
     /// How long a rate limit is waited for; a longer one is reported.
     pub rate_limit_wait: Option<Span>,
+    /// What is refused unless it stands here.
+    #[serde(default)]
+    pub allow: Vec<AllowedOnNetwork>,
 }
 
 /// How much of a file's metadata a manifest keeps.
@@ -128,6 +131,14 @@ pub enum Allowed {
     SetId,
     /// A publication that holds excluded paths; what is excluded is left out of it.
     ExcludedPaths,
+}
+
+/// What is done on the network only when the configuration says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AllowedOnNetwork {
+    /// A token is sent to a server over `http:`, where whoever is on the way can read it.
+    TokenOverHttp,
 }
 
 /// A realm's origin, as a key.
@@ -366,6 +377,7 @@ exclude = [".git/"]
 connections = 4
 stall = "30s"
 rate-limit-wait = "2m"
+allow = ["token-over-http"]
 "#;
 
     #[track_caller]
@@ -383,6 +395,7 @@ rate-limit-wait = "2m"
         assert_eq!(realm.max_age, Some(Span(Duration::from_secs(14 * 86_400))));
         assert_eq!(config.targets.len(), 2);
         assert_eq!(config.network.connections, Some(Connections(4)));
+        assert_eq!(config.network.allow, [AllowedOnNetwork::TokenOverHttp]);
         assert!(!format!("{config:?}").contains("sst_secret"));
     }
 

@@ -34,6 +34,21 @@ impl ServerUrl {
     pub const fn as_url(&self) -> &Url {
         &self.0
     }
+
+    /// Whether nobody on the way can read what is sent there.
+    pub fn is_confidential(&self) -> bool {
+        self.0.scheme() == "https" || is_loopback(&self.0)
+    }
+}
+
+/// Whether what is sent there does not leave this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost" | "[::1]") => true,
+        // A host of digits is an address already: a name cannot look like one.
+        Some(host) => host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
 }
 
 impl FromStr for ServerUrl {
@@ -83,5 +98,25 @@ mod tests {
         check("https://user:secret@example.org", Err(ParseServerUrlError::Secret));
         check("https://example.org/?token=1", Err(ParseServerUrlError::Extra));
         assert!(matches!("example.org".parse::<ServerUrl>(), Err(ParseServerUrlError::Malformed(_))));
+    }
+
+    #[test]
+    fn what_is_sent_over_http_is_confidential_only_on_this_machine() {
+        for (url, expected) in [
+            ("https://sync.example.org", true),
+            ("http://sync.example.org", false),
+            ("http://192.168.1.2:8080", false),
+            ("http://127.0.0.1:8080", true),
+            ("http://127.8.9.10", true),
+            // Another spelling of the first one.
+            ("http://2130706433", true),
+            ("http://[::1]:8080/mirror", true),
+            ("http://[::2]", false),
+            ("http://LOCALHOST:8080", true),
+            ("http://localhost.example.org", false),
+            ("http://127.0.0.1.example.org", false),
+        ] {
+            assert_eq!(url.parse::<ServerUrl>().unwrap().is_confidential(), expected, "{url}");
+        }
     }
 }

@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::args::sync::{SyncArgs, TreeArgs};
+use crate::args::sync::{ChannelArgs, SyncArgs, TreeArgs};
 use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
 use crate::args::{Arguments, GlobalArgs};
-use crate::config::{Allowed, Config, Fidelity, RealmConfig, RealmName, TargetConfig};
+use crate::config::{Allowed, AllowedOnNetwork, Config, Fidelity, RealmConfig, RealmName, TargetConfig};
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
 use crate::output::{Format, Verbosity};
@@ -125,6 +125,17 @@ pub struct NetworkSettings {
     pub stall: Duration,
     /// How long a rate limit is waited for.
     pub rate_limit_wait: Duration,
+    /// Where tokens are sent.
+    pub token_way: TokenWay,
+}
+
+/// The ways on which a token is sent to a smart-sync server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenWay {
+    /// Encrypted, or within this machine.
+    Confidential,
+    /// Over `http:` as well.
+    Any,
 }
 
 /// Decides how the network is used.
@@ -134,6 +145,11 @@ pub fn network(config: &Config) -> NetworkSettings {
         connections: network.connections.map_or(8, |connections| connections.0),
         stall: network.stall.map_or(Duration::from_secs(30), |span| span.0),
         rate_limit_wait: network.rate_limit_wait.map_or(Duration::from_secs(60), |span| span.0),
+        token_way: if network.allow.contains(&AllowedOnNetwork::TokenOverHttp) {
+            TokenWay::Any
+        } else {
+            TokenWay::Confidential
+        },
     }
 }
 
@@ -193,19 +209,19 @@ pub fn tree(
     config: &Config,
     tokens: &Tokens,
 ) -> Result<TreeSettings, Failure> {
-    let reference = args
+    let TreeArgs { of_realm, source } = args;
+    let reference = of_realm
         .reference
         .clone()
         .or_else(|| section.and_then(|section| section.reference.clone()))
         .unwrap_or_else(reference::main);
-    let asks_for_channel = args.channel.is_some() || !args.servers.is_empty();
-    if args.source.is_some() && asks_for_channel {
+    let asks_for_channel = of_realm.channel.is_some() || !of_realm.servers.is_empty();
+    if source.is_some() && asks_for_channel {
         return Err(contradiction(
             "--source names a repository, --channel and --server a realm: use one of them",
         ));
     }
-    let repository = args
-        .source
+    let repository = source
         .as_ref()
         .or_else(|| section.filter(|_| !asks_for_channel).and_then(|section| section.source.as_ref()));
     let source = match repository {
@@ -217,16 +233,17 @@ pub fn tree(
             .hint("name a tag or a commit, or follow a smart-sync server, which can go back in time"));
         }
         Some(address) => TreeSource::Repository(address.clone()),
-        None => channel(args, section, config, tokens)?,
+        None => channel(of_realm, section, config, tokens)?,
     };
     Ok(TreeSettings { reference, source })
 }
 
 /// Decides which channel of a realm is meant by a command that has no target; the default target's, if nothing is said.
-pub fn channel_of(args: &TreeArgs, config: &Config, tokens: &Tokens) -> Result<ChannelSettings, Failure> {
+pub fn channel_of(args: &ChannelArgs, config: &Config, tokens: &Tokens) -> Result<ChannelSettings, Failure> {
     let target = target_directory(None, config).ok();
     let section = target.as_deref().and_then(|target| target_section(target, config));
-    let TreeSettings { reference, source } = tree(args, section, config, tokens)?;
+    let args = TreeArgs { of_realm: args.clone(), source: None };
+    let TreeSettings { reference, source } = tree(&args, section, config, tokens)?;
     match source {
         TreeSource::Channel { realm, servers, channel, token, max_age } => {
             Ok(ChannelSettings { reference, channel, realm, servers, token, max_age })
@@ -284,7 +301,7 @@ fn target_section<'a>(target: &Path, config: &'a Config) -> Option<&'a TargetCon
 }
 
 fn channel(
-    args: &TreeArgs,
+    args: &ChannelArgs,
     section: Option<&TargetConfig>,
     config: &Config,
     tokens: &Tokens,
@@ -439,6 +456,13 @@ exclude = ["data/"]
         check(several, "", Exit::Arguments, "there are several targets, and none of them is the default");
         let dated = "github:o/r cannot say what `main@2026-11-01T23:59:59Z` was: git does not record where a branch stood when";
         check("", "--target /t --source github:o/r --ref main@2026-11-01", Exit::Arguments, dated);
+    }
+
+    #[test]
+    fn tokens_are_sent_over_http_only_where_the_configuration_says_so() {
+        let way = |text: &str| network(&Config::parse(Path::new("config.toml"), text).unwrap()).token_way;
+        assert_eq!(way(CONFIG), TokenWay::Confidential);
+        assert_eq!(way("[network]\nallow = [\"token-over-http\"]"), TokenWay::Any);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! One directory, private to its owner. Everything below it belongs to a module that says so; this one only
 //! decides where it is and that nobody else can write there.
 
+use std::fs::{DirBuilder, File};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -88,7 +90,7 @@ pub fn locate(surroundings: &Surroundings) -> Result<PathBuf, StateDirError> {
 /// Makes the state directory where it is missing, and refuses one that another user controls.
 pub fn prepare(path: &Path) -> Result<(), StateDirError> {
     let io = |source| StateDirError::Io { path: path.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+    make_private(path).map_err(io)?;
     let metadata = std::fs::metadata(path).map_err(io)?;
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != user || metadata.mode() & 0o022 != 0 {
@@ -97,6 +99,19 @@ pub fn prepare(path: &Path) -> Result<(), StateDirError> {
             owner: metadata.uid(),
             mode: metadata.mode() & 0o7777,
         });
+    }
+    Ok(())
+}
+
+/// Makes a directory for its owner alone, and those above it that are missing; durably, so that what is kept in it
+/// is not lost with its name.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing.into_iter().rev() {
+        if let Some(parent) = made.parent() {
+            File::open(parent)?.sync_all()?;
+        }
     }
     Ok(())
 }

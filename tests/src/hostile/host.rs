@@ -12,6 +12,7 @@ use smart_sync_sync::trust::TrustState;
 use super::HostileServer;
 use crate::environment::TestEnvironment;
 use crate::program::{self, Finished};
+use crate::skip::skipped;
 use crate::snapshot::{Node, Snapshot};
 
 /// The most memory that the client may take, in KiB: a bound on everything that a server makes it hold.
@@ -31,6 +32,8 @@ impl From<&HostileServer> for Servers {
 pub struct Host {
     environment: TestEnvironment,
     servers: Servers,
+    /// When its clock begins in each run, where that is not the real time.
+    clock: Option<&'static str>,
 }
 
 /// What a refusal must leave as it was.
@@ -67,7 +70,7 @@ impl Host {
 
     /// A machine that trusts nobody yet.
     pub fn stranger(servers: impl Into<Servers>) -> Self {
-        let host = Self { environment: TestEnvironment::new(), servers: servers.into() };
+        let host = Self { environment: TestEnvironment::new(), servers: servers.into(), clock: None };
         // Proofs of any age will do: those of the tests are from 2020.
         host.configure("max-age = \"40000d\"", "");
         host
@@ -90,6 +93,17 @@ impl Host {
             fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).expect("closing it");
         }
         fs::write(directory.join("state"), state).expect("writing the trust state");
+    }
+
+    /// Sets the clock of the machine: each run begins at this time, such as `1970-01-01 00:10:00`. Returns whether
+    /// that can be done; where it cannot, the test is skipped.
+    pub fn set_clock(&mut self, time: &'static str) -> bool {
+        let is_there = self.environment.command("faketime").arg("--version").output().is_ok();
+        if !is_there {
+            skipped("faketime is not installed");
+        }
+        self.clock = Some(time);
+        is_there
     }
 
     /// The machine.
@@ -123,7 +137,10 @@ impl Host {
     pub fn run(&self, arguments: &[&str]) -> Finished {
         let client = self.environment.client();
         let mut command = self.environment.command("sh");
-        command.args(["-c", &format!("ulimit -d {MEMORY_KIB_MAX} && exec \"$0\" \"$@\"")]);
+        let clock = self.clock.map_or_else(String::new, |time| format!("faketime -f '@{time}'"));
+        command.args(["-c", &format!("ulimit -d {MEMORY_KIB_MAX} && exec {clock} \"$0\" \"$@\"")]);
+        // The clock of the calendar alone is another one: what measures how long something takes is not set.
+        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
         command.arg(client.get_program()).args(arguments);
         command.arg("--config").arg(self.environment.configuration_file());
         for (name, value) in client.get_envs() {

@@ -2,7 +2,11 @@
 //!
 //! Everything happens in the year 2020 and nothing ever expires; hosts allow proofs of any age.
 
+use std::collections::BTreeMap;
+
 use smart_sync_sync::evidence::Evidence;
+use smart_sync_sync::log::merkle::{LogHash, NodeReader as _, NodesInMemory};
+use smart_sync_sync::log::tile::Tile;
 use smart_sync_sync::name::RefName;
 use smart_sync_sync::record::{ContentSummary, ManifestRef, Publication, Root};
 use smart_sync_sync::testing::{TestRealm, main_branch};
@@ -47,6 +51,16 @@ pub fn name_tree(publication: &mut Publication, tree: &Tree) {
 /// What hosts ask: where `main` stands.
 pub fn question() -> Question {
     Question { kind: None, ..TestRealm::question(&main_branch()) }
+}
+
+/// The tiles of a realm's log by their paths, as an honest server has them.
+pub fn tiles(realm: &TestRealm) -> BTreeMap<String, Vec<u8>> {
+    let leaves = realm.leaves().iter().map(|leaf| LogHash::of_leaf(leaf)).collect();
+    let nodes = NodesInMemory::of_leaves(leaves);
+    let hash = |node| nodes.node(node).expect("a tile holds complete nodes");
+    Tile::added(0, realm.size())
+        .map(|tile| (format!("/{tile}"), tile.nodes().flat_map(|node| *hash(node).as_bytes()).collect()))
+        .collect()
 }
 
 /// The bytes that answer it, for a host that has seen a log of `base` leaves.

@@ -2,8 +2,10 @@
 
 use crate::scene::{Scene, TWO, encode, publish_as};
 use smart_sync_sync::evidence::{Evidence, FullEvidence};
+use smart_sync_sync::key::SecretKey;
 use smart_sync_sync::log::merkle::LogHash;
-use smart_sync_sync::testing::{TestRealm, cosigner, main_branch, role};
+use smart_sync_sync::note::Note;
+use smart_sync_sync::testing::{TestRealm, alias, cosigner, main_branch, role, secret};
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::trust::TrustState;
 use smart_sync_tests::hostile::{Host, at, evidence, lasting, publish, question};
@@ -28,7 +30,17 @@ fn checkpoints_without_a_quorum_or_out_of_time_are_refused() {
     };
     let plain = scene.updated();
     let [clock, clock_b] = ["clock", "clock-b"].map(|name| (name, at(200)));
-    let [one, other, alias] = ["witness-a", "witness-b", "witness-alias"].map(|name| (name, at(200)));
+    let [one, other] = ["witness-a", "witness-b"].map(|name| (name, at(200)));
+    // A witness that cosigns once more, as itself or under another name.
+    let cosigned_again = |again: &SecretKey| {
+        let cosigners = [clock, clock_b, one];
+        let mut checkpoint = TestRealm::sign_checkpoint(&guarded.tree(), &["log"], &cosigners);
+        let mut note = Note::new(guarded.tree().to_text()).expect("a checkpoint is plain text");
+        note.cosign(again, at(201)).expect("a key in memory always signs");
+        let line = note.to_bytes();
+        checkpoint.extend_from_slice(&line[note.text().len() + 1..]);
+        encode(FullEvidence { checkpoint, ..guarded.evidence(&question(), scene.base(), at(200)) })
+    };
     let garbled = scene.change(|_, full| full.checkpoint[0] ^= 1);
     let said = scene.play(vec![
         ("no signature of the log", signed(&plain, &["stranger"], &[clock])),
@@ -37,7 +49,9 @@ fn checkpoints_without_a_quorum_or_out_of_time_are_refused() {
         ("the log's cosignature as the clock's", signed(&plain, &["log"], &[("log", at(200))])),
         ("a clock short", signed(&guarded, &["log"], &[clock, one, other])),
         ("a witness short", signed(&guarded, &["log"], &[clock, clock_b, one])),
-        ("one witness under two names", signed(&guarded, &["log"], &[clock, clock_b, one, alias])),
+        ("one witness under two names", cosigned_again(&alias("witness-b", "witness-a"))),
+        ("one witness under a name that is not listed", cosigned_again(&alias("witness-c", "witness-a"))),
+        ("one witness twice", cosigned_again(&secret("witness-a"))),
         ("one bit changed", garbled),
         ("a cosignature from the future", signed(&plain, &["log"], &[("clock", at(30_000_000_000))])),
         ("a cosignature before the last one", signed(&plain, &["log"], &[("clock", at(99))])),
@@ -63,6 +77,12 @@ fn checkpoints_without_a_quorum_or_out_of_time_are_refused() {
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     one witness under two names: exit 7
         the checkpoint has too few signatures of the witness keys: 1 of 2
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    one witness under a name that is not listed: exit 7
+        the checkpoint has too few signatures of the witness keys: 1 of 2
+        hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
+    one witness twice: exit 7
+        the checkpoint: the note has two signatures of the key witness-a
         hint: nothing was changed; try another mirror with `--server`, and tell the realm's owner if it persists
     one bit changed: exit 7
         the checkpoint: the signature of log is wrong: the note was changed, or another key signed it
@@ -91,6 +111,35 @@ fn a_stale_clock_is_refused_however_right_the_rest_is() {
 ");
     scene.host.configure("max-age = \"40000d\"", "");
     scene.host.sync().success();
+}
+
+/// A battery is empty, and the clock begins anew: what was verified before is the least that the time can be.
+#[test]
+fn a_machine_that_takes_it_to_be_1970_believes_nothing_from_later() {
+    let mut scene = Scene::new();
+    let mut new = Host::new(&scene.server);
+    if !new.set_clock("1970-01-01 00:10:00") || !scene.host.set_clock("1970-01-01 00:10:00") {
+        return;
+    }
+    scene.serve(evidence(&scene.updated(), 0, at(200)));
+    let mut said = new.refuses("a first sync", 7);
+    let month = 30 * 86_400;
+    let late = |time: u64| evidence(&scene.updated(), scene.base(), at(time));
+    scene.serve(late(month));
+    said.push_str(&scene.host.refuses("an update from a month after what was seen", 7));
+    insta::assert_snapshot!(said, @r"
+    a first sync: exit 7
+        the checkpoint is from 2020-09-13T12:30:00Z, and this machine's time is NOW
+        hint: check this machine's time with `date`, set it, and try again
+    an update from a month after what was seen: exit 7
+        the checkpoint is from 2020-10-13T12:26:40Z, and this machine's time is NOW
+        hint: check this machine's time with `date`, set it, and try again
+");
+    // The clock of the realm may be a little ahead of the newest time that is known.
+    scene.serve(late(200));
+    scene.host.sync().success();
+    let text = std::fs::read_to_string(scene.host.target().join("a")).expect("the target has its file");
+    assert_eq!(text, "new\n");
 }
 
 #[test]
@@ -127,12 +176,10 @@ fn a_fork_is_proven_kept_and_believed_by_nobody() {
 fn a_new_machine_refuses_the_same() {
     let scene = Scene::new();
     let host = Host::new(&scene.server);
-    std::fs::create_dir(host.target()).expect("making the target");
     let other_pin = Host::trusting(
         &TrustState::pinned(scene.realm.pinned().origin().clone(), LogHash::empty_root()),
         &scene.server,
     );
-    std::fs::create_dir(other_pin.target()).expect("making the target");
     scene.serve(evidence(&scene.updated(), 0, at(200)));
     let mut said = other_pin.refuses("another root than the one that is pinned", 7);
     let mut realm = TestRealm::with_root(lasting);
@@ -175,7 +222,6 @@ fn a_checkpoint_alone_says_nothing_new() {
 ");
     scene.serve(alone(&scene.realm, 300));
     let host = Host::new(&scene.server);
-    std::fs::create_dir(host.target()).expect("making the target");
     insta::assert_snapshot!(host.refuses("to a machine that has kept nothing", 5), @r"
     to a machine that has kept nothing: exit 5
         SERVER1 says that nothing changed, without having been told what is known

@@ -1,5 +1,7 @@
 //! The commands that only look: what is shown is what was signed, and safe to show.
 
+use std::collections::BTreeMap;
+
 use smart_sync_store::codec::{put_number, put_prefixed};
 use smart_sync_store::content::name_content;
 use smart_sync_store::id::{ManifestId, ObjectId};
@@ -8,9 +10,10 @@ use smart_sync_sync::evidence::Evidence;
 use smart_sync_sync::name::RefName;
 use smart_sync_sync::testing::{TestRealm, main_branch};
 use smart_sync_sync::trust::Question;
+use smart_sync_tests::Finished;
 use smart_sync_tests::hostile::{
     Host, HostileServer, RawEntry, Reply, Tree, TreeBuilder, World, at, evidence, honest_realm, lasting,
-    page, publish, question,
+    page, publish, question, tiles,
 };
 
 use crate::scene::Publisher;
@@ -97,48 +100,78 @@ fn contents_that_are_another_are_not_shown() {
 ");
 }
 
-#[test]
-fn a_history_that_leads_elsewhere_is_not_shown() {
-    let trees = ["one\n", "two\n"].map(|text| TreeBuilder::of(&[("a", text)]).build());
-    let mut realm = honest_realm(&trees[0]);
-    publish(&mut realm, &main_branch(), &trees[1]);
-    realm.heads(at(90));
-    let world = World::new(evidence(&realm, 0, at(100)), &[]);
-    let server = HostileServer::start(|_| Reply::Close);
-    let host = Host::new(&server);
-    let show = |notes: &[&[u8]]| {
+/// A ref of two publications, and a host that asks for its history.
+struct History {
+    realm: TestRealm,
+    world: World,
+    server: HostileServer,
+    host: Host,
+}
+
+impl History {
+    fn new() -> Self {
+        let trees = ["one\n", "two\n"].map(|text| TreeBuilder::of(&[("a", text)]).build());
+        let mut realm = honest_realm(&trees[0]);
+        publish(&mut realm, &main_branch(), &trees[1]);
+        realm.heads(at(90));
+        let world = World::new(evidence(&realm, 0, at(100)), &[]);
+        let server = HostileServer::start(|_| Reply::Close);
+        let host = Host::new(&server);
+        Self { realm, world, server, host }
+    }
+
+    /// The older publication and the newer one, each with its place in the log.
+    fn publications(&self) -> [(u64, &[u8]); 2] {
+        [(1, &self.realm.leaves()[1]), (3, &self.realm.leaves()[3])]
+    }
+
+    /// What the host lists of these publications, in a log of these tiles.
+    fn show(&self, publications: &[(u64, &[u8])], tiles: BTreeMap<String, Vec<u8>>) -> Finished {
         let mut answer = Vec::new();
-        for note in notes {
+        for (index, note) in publications {
+            put_number(&mut answer, *index);
             put_prefixed(&mut answer, note);
             answer.extend_from_slice(&[0, 0]);
         }
-        let world = world.clone();
-        server.set(move |request| {
-            if request.path.starts_with("/v1/history/") {
-                Reply::Ok(answer.clone())
-            } else {
-                world.answer(request)
-            }
+        let world = self.world.clone();
+        self.server.set(move |request| match tiles.get(&request.path) {
+            Some(tile) => Reply::Ok(tile.clone()),
+            None if request.path.starts_with("/v1/history/") => Reply::Ok(answer.clone()),
+            None => world.answer(request),
         });
-        host.ask(&["log"])
-    };
-    let [first, second] = [1, 3].map(|index| realm.leaves()[index].clone());
+        self.host.ask(&["log"])
+    }
+
+    /// What the host says of a lie.
+    #[track_caller]
+    fn refused(&self, what: &str, code: i32, finished: Finished) -> String {
+        let finished = finished.expect_code(code);
+        assert_eq!(finished.stdout, "", "{what}: something was shown");
+        let said = self.host.said(what, &finished);
+        assert!(said.contains("    hint: "), "it says what to do: {said}");
+        said
+    }
+}
+
+#[test]
+fn a_history_that_leads_elsewhere_is_not_shown() {
+    let history = History::new();
+    let [first, second] = history.publications();
     let mut stranger = TestRealm::with_root(lasting);
-    publish(&mut stranger, &main_branch(), &trees[1]);
-    let invented = stranger.leaves()[1].clone();
-    assert_eq!(show(&[&second, &first]).success().stdout.lines().count(), 2);
+    publish(&mut stranger, &main_branch(), &TreeBuilder::of(&[("a", "two\n")]).build());
+    let show = |publications: &[(u64, &[u8])]| history.show(publications, tiles(&history.realm));
+    assert_eq!(show(&[second, first]).success().stdout.lines().count(), 2);
     let mut said = String::new();
-    for (what, code, notes) in [
-        ("the newest left out", 7, &[&first[..]][..]),
-        ("an invented one before it", 7, &[&second, &invented]),
-        ("the newest again", 7, &[&second, &second]),
-        ("no note", 7, &[b"\x1b[31mred"]),
+    for (what, code, publications) in [
+        ("the newest left out", 7, &[first][..]),
+        ("an invented one before it", 7, &[second, (1, &stranger.leaves()[1])]),
+        ("the newest again", 7, &[second, second]),
+        ("the place of another leaf", 7, &[(2, second.1)]),
+        ("a place after the end of the log", 7, &[(5, second.1)]),
+        ("no note", 7, &[(3, b"\x1b[31mred")]),
         ("nothing", 5, &[]),
     ] {
-        let finished = show(notes).expect_code(code);
-        let shown = host.said(what, &finished);
-        assert!(shown.contains("    hint: "), "it says what to do: {shown}");
-        said.push_str(&shown);
+        said.push_str(&history.refused(what, code, show(publications)));
     }
     insta::assert_snapshot!(said, @r"
     the newest left out: exit 7
@@ -150,12 +183,57 @@ fn a_history_that_leads_elsewhere_is_not_shown() {
     the newest again: exit 7
         the history that the server shows does not lead on to number 1
         hint: nothing was changed; try another mirror with --server, and tell the realm's owner if it persists
+    the place of another leaf: exit 7
+        SERVER1 does not prove that the publication is leaf 2 of the log
+        because: Leaf(2) does not lead to the root hash of the tree
+        hint: nothing was changed; try another mirror with --server, and tell the realm's owner if it persists
+    a place after the end of the log: exit 7
+        SERVER1 does not prove that the publication is leaf 5 of the log
+        because: Leaf(5) is not within a tree of 5 leaves
+        hint: nothing was changed; try another mirror with --server, and tell the realm's owner if it persists
     no note: exit 7
         the history that the server shows does not lead on to number 2
         hint: nothing was changed; try another mirror with --server, and tell the realm's owner if it persists
     nothing: exit 5
         SERVER1 has no history of this ref
         hint: try another mirror with --server
+");
+}
+
+#[test]
+fn tiles_of_another_width_or_of_another_log_prove_no_place() {
+    let history = History::new();
+    let [first, second] = history.publications();
+    let honest = tiles(&history.realm);
+    let (path, tile) = honest.iter().find(|(path, _)| path.starts_with("/tile/0/")).expect("a tile");
+    let mut moved = tile.clone();
+    moved.rotate_left(32);
+    let mut said = String::new();
+    for (what, code, tile) in [
+        ("a tile of too few hashes", 5, tile[32..].to_vec()),
+        ("a tile of too many hashes", 5, [&tile[..], &tile[..32]].concat()),
+        ("a tile that ends in the middle of a hash", 5, tile[..tile.len() - 1].to_vec()),
+        ("a tile of other hashes", 7, moved),
+    ] {
+        let finished = history.show(&[second, first], BTreeMap::from([(path.clone(), tile)]));
+        said.push_str(&history.refused(what, code, finished));
+    }
+    insta::assert_snapshot!(said, @r"
+    a tile of too few hashes: exit 5
+        SERVER1 does not answer as a smart-sync server does
+        because: tile tile/0/000.p/5 has 128 bytes instead of 160
+        hint: check the address: something else, such as a proxy, may answer in the server's place
+    a tile of too many hashes: exit 5
+        the answer of SERVER1/tile/0/000.p/5 is longer than the 160 bytes that it could have
+        hint: check the address and the network; what was received so far is kept
+    a tile that ends in the middle of a hash: exit 5
+        SERVER1 does not answer as a smart-sync server does
+        because: tile tile/0/000.p/5 has 159 bytes instead of 160
+        hint: check the address: something else, such as a proxy, may answer in the server's place
+    a tile of other hashes: exit 7
+        SERVER1 does not prove that the publication is leaf 3 of the log
+        because: Leaf(3) does not lead to the root hash of the tree
+        hint: nothing was changed; try another mirror with --server, and tell the realm's owner if it persists
 ");
 }
 

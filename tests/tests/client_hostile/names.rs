@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use smart_sync_store::content::name_content;
-use smart_sync_tests::hostile::{RawEntry, Tree, TreeBuilder};
+use smart_sync_tests::folding_disk::{FoldingDisk, FoldingKind, in_namespace_of_root};
+use smart_sync_tests::hostile::{Host, RawEntry, Tree, TreeBuilder};
 
 use crate::scene::Publisher;
 
@@ -115,7 +116,62 @@ fn a_name_that_the_target_cannot_hold_changes_nothing() {
     a name of 256 bytes: exit 1
         this tree cannot be applied here, and nothing was changed: NAME: a name is longer than the 255 bytes that the file system allows
 ");
+    let host = Host::new(&publisher.server);
+    host.keeps_target("the same on a new host", 1);
+    assert!(!host.target().exists(), "the target was made for nothing");
     publisher.recovers(&TreeBuilder::of(&[("a", "new\n")]).build());
+}
+
+/// Real trees have such names, and nothing is wrong with them where each is a name of its own.
+const UNSAFE_ELSEWHERE: [&str; 9] = [
+    ".git::$INDEX_ALLOCATION",
+    ".g\u{200c}it",
+    "aux.c",
+    "cafe\u{301}",
+    "caf\u{e9}",
+    "dot.",
+    "git~1",
+    "xt_DSCP.ko",
+    "xt_dscp.ko",
+];
+
+#[test]
+fn names_that_are_unsafe_on_other_file_systems_are_taken_on_this_one() {
+    let mut publisher = Publisher::of(&old());
+    let files = UNSAFE_ELSEWHERE.map(|name| (name, name));
+    publisher.recovers(&TreeBuilder::of(&files).build());
+    let target = publisher.host.target();
+    std::fs::create_dir_all(target.join(".git/hooks")).expect("making a directory of the host's own");
+    for name in UNSAFE_ELSEWHERE {
+        let found = std::fs::read_to_string(target.join(name)).expect("the file is there");
+        assert_eq!(found, name);
+    }
+    publisher.recovers(&TreeBuilder::of(&[(".g\u{200c}it/hooks/pre-commit", "new\n")]).build());
+    assert!(!target.join(".git/hooks/pre-commit").exists());
+}
+
+/// What a file system takes for something else is refused there, and nothing is touched.
+#[test]
+fn names_that_are_unsafe_on_the_file_system_of_the_target_are_refused() {
+    if !in_namespace_of_root() {
+        return;
+    }
+    for kind in FoldingKind::ALL {
+        let mut publisher = Publisher::of(&old());
+        let image = publisher.host.environment().path("image");
+        let target = publisher.host.target();
+        let Some(_disk) = FoldingDisk::mount(kind, &image, &target) else { continue };
+        publisher.recovers(&TreeBuilder::of(&[("a", "old\n"), ("b", "two\n")]).build());
+        std::fs::create_dir_all(target.join(".git/hooks")).expect("making a directory of the host's own");
+        for (what, paths) in kind.unsafe_trees() {
+            let files: Vec<_> = paths.iter().map(|path| (*path, "x")).collect();
+            let said = publisher.attack(&format!("{what} on {kind:?}"), 1, &TreeBuilder::of(&files).build());
+            assert!(said.contains("the file system of the target"), "{said}");
+        }
+        let hooks = std::fs::read_dir(target.join(".git/hooks")).expect("it is there");
+        assert_eq!(hooks.count(), 0, "{kind:?}");
+        publisher.recovers(&TreeBuilder::of(&[("a", "new\n")]).build());
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Publications and root documents whose notes, signatures or keys are malformed, in a log that holds them.
 
-use smart_sync_sync::key::Signer as _;
+use smart_sync_sync::key::{KeyType, Signer as _};
 use smart_sync_sync::log::merkle::LogHash;
 use smart_sync_sync::record::NoteRecord as _;
-use smart_sync_sync::testing::{TestRealm, main_branch, secret, sign, sign_text, vkey};
+use smart_sync_sync::testing::{
+    TestRealm, alias, main_branch, secret, sign, sign_text, small_order_signature, vkey,
+};
 use smart_sync_sync::trust::pin_of;
 use smart_sync_tests::hostile::{Host, HostileServer, Reply, Servers, at, lasting};
 
@@ -64,6 +66,10 @@ fn notes_that_are_no_signed_notes_are_refused() {
             "a signature with S over the order",
             bytes(&format!("{text}\n\n{}", malleated(&format!("{text}\n")))),
         ),
+        (
+            "a signature with R of small order",
+            bytes(&format!("{text}\n\n{}", of_small_order(&format!("{text}\n")))),
+        ),
         ("the same signature twice", bytes(&format!("{text}\n\n{signature}{signature}"))),
     ]);
     insta::assert_snapshot!(short(&said), @r"
@@ -90,6 +96,8 @@ fn notes_that_are_no_signed_notes_are_refused() {
     a signature in another spelling: exit 7
         the publication is not valid: signature line 1 of the note is malformed
     a signature with S over the order: exit 7
+        the publication is not valid: the signature of publish-repos is wrong: the note was changed, or another key signed it
+    a signature with R of small order: exit 7
         the publication is not valid: the signature of publish-repos is wrong: the note was changed, or another key signed it
     the same signature twice: exit 7
         the publication is not valid: the note has two signatures of the key publish-repos
@@ -183,6 +191,7 @@ fn root_documents_with_bad_keys_or_thresholds_are_refused() {
     let mut one = [0; 32];
     one[0] = 1;
     let publisher = vkey("publish-repos").to_string();
+    let alias = alias("publish-alias", "publish-repos").verifier_key(KeyType::Ed25519);
     let (root_a, root_b) = (vkey("root-a").to_string(), vkey("root-b").to_string());
     let said = scene.play(vec![
         ("a key of small order", changed(&publisher, &key(one))),
@@ -190,6 +199,7 @@ fn root_documents_with_bad_keys_or_thresholds_are_refused() {
         ("a threshold of none", changed("role root 2", "role root 0")),
         ("a threshold over the keys", changed("role root 2", "role root 4")),
         ("a key twice", changed(&root_b, &root_a)),
+        ("a key under two names", changed(&format!("1 {publisher}"), &format!("2 {publisher} {alias}"))),
         ("the log's key as a publisher's", changed(&publisher, &vkey("log").to_string())),
     ]);
     insta::assert_snapshot!(short(&said), @r"
@@ -203,6 +213,8 @@ fn root_documents_with_bad_keys_or_thresholds_are_refused() {
         the root document after version 1 is not acceptable: line 7 of smart-sync/root/v1: a threshold of 4 with 3 keys
     a key twice: exit 7
         the root document after version 1 is not acceptable: line 7 of smart-sync/root/v1: the key root-a is there twice
+    a key under two names: exit 7
+        the root document after version 1 is not acceptable: line 11 of smart-sync/root/v1: the key publish-alias is there twice
     the log's key as a publisher's: exit 7
         the root document after version 1 is not acceptable: line 11 of smart-sync/root/v1: the key log is in two roles, and log, clock and witness keys may be in one only
 ");
@@ -268,8 +280,17 @@ fn malleated(text: &str) -> String {
         *byte = sum.to_le_bytes()[0];
         carry = sum >> 8;
     }
+    signature_line(&signature)
+}
+
+/// A signature line whose equation holds, for a nonce that everybody knows.
+fn of_small_order(text: &str) -> String {
+    signature_line(small_order_signature("publish-repos", text.as_bytes()).as_bytes())
+}
+
+fn signature_line(signature: &[u8]) -> String {
     let hash = vkey("publish-repos").hash().0;
-    format!("\u{2014} publish-repos {}\n", base64(&[&hash, &signature[..]].concat()))
+    format!("\u{2014} publish-repos {}\n", base64(&[&hash, signature].concat()))
 }
 
 /// The usual alphabet, with padding.

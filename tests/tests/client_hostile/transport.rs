@@ -2,6 +2,8 @@
 //!
 //! The client's own limits have to end each of them; its memory is bounded in every run here.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use smart_sync_tests::hostile::{Host, HostileServer, Reply, Servers, World, at, evidence};
 use smart_sync_tests::program;
 
@@ -255,6 +257,25 @@ fn answers_that_are_pages_for_people_are_not_used() {
         because: Unknown frame descriptor
         hint: nothing was changed; try another mirror with --server
 ");
+}
+
+/// Whoever is on the way reads it, and could use it until somebody notices.
+#[test]
+fn a_token_is_not_sent_to_another_machine_unencrypted() {
+    // An address that is nobody's: a client that asked there would fail in another way.
+    let host = Host::new(Servers(vec!["http://192.0.2.1:8080".to_owned()]));
+    host.configure("token = \"sst_secret\"", "");
+    let config = host.environment().configuration_file();
+    std::fs::set_permissions(config, std::fs::Permissions::from_mode(0o600)).expect("closing it");
+    insta::assert_snapshot!(host.refuses("a token over http", 3), @r#"
+    a token over http: exit 3
+        the token is not sent to SERVER1: everybody on the way there could read it
+        hint: name the server with https:, or leave the token out if the server is public
+        hint: for a network that is trusted, set `allow = ["token-over-http"]` in [network] of the configuration
+"#);
+    for command in [&["log"][..], &["ls"]] {
+        host.ask(command).expect_code(3).stderr_contains("the token is not sent");
+    }
 }
 
 /// A port that nobody listens at, as that of a server that is switched off.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use smart_sync_sync::name::{Channel, RefQuery};
 
-use super::sync::TreeArgs;
+use super::sync::ChannelArgs;
 use crate::reference;
 use crate::server_url::ServerUrl;
 
@@ -47,7 +47,7 @@ pub struct DiffArgs {
 pub struct LogArgs {
     /// Which tree.
     #[command(flatten)]
-    pub tree: TreeArgs,
+    pub tree: ChannelArgs,
 
     /// Show at most this many.
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 20)]
@@ -59,7 +59,7 @@ pub struct LogArgs {
 pub struct LsArgs {
     /// Which tree.
     #[command(flatten)]
-    pub tree: TreeArgs,
+    pub tree: ChannelArgs,
 
     /// The directory, or the file [default: the top of the tree].
     #[arg(value_name = "PATH")]
@@ -79,7 +79,7 @@ pub struct LsArgs {
 pub struct CatArgs {
     /// Which tree.
     #[command(flatten)]
-    pub tree: TreeArgs,
+    pub tree: ChannelArgs,
 
     /// The file.
     #[arg(value_name = "PATH")]

@@ -179,6 +179,24 @@ mod tests {
         check("diff main", false);
         check("cat etc/fstab --ref v2", true);
         check("cat", false);
-        check("ls --source github:o/r --channel repos/x", false);
+        check("--source github:o/r --target /t", true);
+        check("--source github:o/r --channel repos/x", false);
+        check("--source github:o/r --server https://example.org", false);
+    }
+
+    /// They look at channels of realms, and git shows repositories.
+    #[test]
+    fn commands_that_look_at_channels_do_not_offer_repositories() {
+        for command in ["log", "ls", "cat p", "diff a b"] {
+            check(&format!("{command} --channel repos/x --server https://example.org"), true);
+            check(&format!("{command} --source github:o/r"), false);
+        }
+        let help = |name: &str| {
+            let mut command = Arguments::command();
+            command.find_subcommand_mut(name).unwrap().render_long_help().to_string()
+        };
+        for name in ["log", "ls", "cat", "diff"] {
+            assert!(!help(name).contains("--source"), "{}", help(name));
+        }
     }
 }

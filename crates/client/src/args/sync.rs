@@ -9,16 +9,15 @@ use crate::github::Address;
 use crate::reference;
 use crate::server_url::ServerUrl;
 
-/// Which tree: where it comes from and which ref of it.
+/// Which tree of a realm: a channel, a ref of it, and who is asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Which tree")]
-pub struct TreeArgs {
+pub struct ChannelArgs {
     /// The branch, tag or commit to follow; with @DATE, what it was then [default: that of the target in the configuration, else main].
     ///
     /// A name is looked up as a branch, then as a tag; branch:NAME, tag:NAME and commit:ID say which. A commit is named
-    /// by its 40 digits, and is in a channel if it was published by that name; in a repository (--source) any commit
-    /// can be followed, and its first digits are enough. A date such as @2026-11-01 (the end of that day, UTC) or
-    /// @2026-11-01T12:00Z asks what the ref was at that time.
+    /// by its 40 digits, and is in a channel if it was published by that name. A date such as @2026-11-01 (the end of
+    /// that day, UTC) or @2026-11-01T12:00Z asks what the ref was at that time.
     #[arg(long = "ref", value_name = "REF[@DATE]", value_parser = reference::parse)]
     pub reference: Option<RefQuery>,
 
@@ -29,11 +28,21 @@ pub struct TreeArgs {
     /// A server of the channel; repeat it to name mirrors.
     #[arg(long = "server", value_name = "URL")]
     pub servers: Vec<ServerUrl>,
+}
+
+/// Which tree: where it comes from and which ref of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Which tree")]
+pub struct TreeArgs {
+    /// One of a realm.
+    #[command(flatten)]
+    pub of_realm: ChannelArgs,
 
     /// A repository behind GitHub's REST API instead of a smart-sync server.
     ///
     /// github:OWNER/REPO, or the address of the repository in any API of that form, such as
-    /// https://git.example.org/api/v3/repos/OWNER/REPO.
+    /// https://git.example.org/api/v3/repos/OWNER/REPO. Any commit of it can be followed, and its first digits are
+    /// enough.
     #[expect(rustdoc::bare_urls, reason = "the text is shown on a terminal")]
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["channel", "servers"])]
     pub source: Option<Address>,

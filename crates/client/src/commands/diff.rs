@@ -15,7 +15,7 @@ use smart_sync_sync::name::RefQuery;
 use super::contents::Contents;
 use super::{Listing, open_realm, print, wait_for};
 use crate::args::inspect::DiffArgs;
-use crate::args::sync::TreeArgs;
+use crate::args::sync::ChannelArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
@@ -33,12 +33,11 @@ const CONTEXT: usize = 3;
 
 /// Shows how two refs differ.
 pub fn run(args: &DiffArgs, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
-    let tree = TreeArgs {
+    let tree = ChannelArgs {
         channel: args.channel.clone(),
         servers: args.servers.clone(),
         // What is compared is said by the two refs.
         reference: Some(args.from.clone()),
-        source: None,
     };
     let (realm, settings) = open_realm(&tree, config, surroundings)?;
     let resolve = |query: &RefQuery| {

@@ -15,7 +15,7 @@ use std::io;
 
 use smart_sync_store::manifest::path::Shown;
 
-use crate::args::sync::TreeArgs;
+use crate::args::sync::ChannelArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, count};
@@ -50,7 +50,7 @@ fn print(output: &Output, bytes: &[u8]) -> Result<(), Failure> {
 
 /// Opens the realm that a command is about.
 fn open_realm(
-    args: &TreeArgs,
+    args: &ChannelArgs,
     config: &Config,
     surroundings: &Surroundings<'_>,
 ) -> Result<(Realm, ChannelSettings), Failure> {
@@ -60,7 +60,7 @@ fn open_realm(
         servers: settings.servers.clone(),
         token: settings.token.clone(),
         max_age: settings.max_age,
-        stall: surroundings.network.stall,
+        network: surroundings.network,
     };
     Ok((Realm::open(&TrustStore::new(surroundings.state_dir), &options)?, settings))
 }

@@ -8,7 +8,7 @@ use smart_sync_store::manifest::{Attributes, DeviceKind, Entry, Found, Manifest,
 use super::contents::{Contents, copy};
 use super::{Listing, open_realm, wait_for};
 use crate::args::inspect::{CatArgs, LsArgs};
-use crate::args::sync::TreeArgs;
+use crate::args::sync::ChannelArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
@@ -93,7 +93,11 @@ pub fn cat(args: &CatArgs, config: &Config, surroundings: &Surroundings<'_>) -> 
     Ok(Exit::Success)
 }
 
-fn resolve(args: &TreeArgs, config: &Config, surroundings: &Surroundings<'_>) -> Result<Resolved, Failure> {
+fn resolve(
+    args: &ChannelArgs,
+    config: &Config,
+    surroundings: &Surroundings<'_>,
+) -> Result<Resolved, Failure> {
     let (realm, settings) = open_realm(args, config, surroundings)?;
     let resolving = realm.resolve(&settings.channel, &settings.reference, None, surroundings.output);
     wait_for(surroundings, resolving)

@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::error::{Remedy, SourceError, excerpt};
 use super::limits::{Verdict, judge};
 use super::{Cost, Notice, Options, Tell};
+use crate::server_url::is_loopback;
 use crate::token::Token;
 
 /// How many redirects are followed.
@@ -313,14 +314,6 @@ fn next_hop(from: &Url, location: Option<&HeaderValue>) -> Result<Url, SourceErr
 /// A token crosses a network encrypted or not at all.
 fn may_carry_token(home: &Url) -> bool {
     home.scheme() == "https" || is_loopback(home)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host_str() {
-        Some("localhost" | "[::1]") => true,
-        Some(host) => host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback()),
-        None => false,
-    }
 }
 
 fn authorization(token: &Token) -> HeaderValue {

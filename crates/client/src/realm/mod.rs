@@ -1,5 +1,6 @@
 //! Realms: what is believed of them, and asking their servers.
 
+pub mod log_tiles;
 pub mod pages;
 pub mod remote;
 pub mod resolve;

@@ -15,7 +15,8 @@ use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::failure::{Exit, Failure};
-use crate::server_url::ServerUrl;
+use crate::server_url::{ServerUrl, is_loopback};
+use crate::settings::{NetworkSettings, TokenWay};
 use crate::token::Token;
 
 /// A connection that brings less than this in the time of a stall is given up.
@@ -192,11 +193,18 @@ impl Remote {
     pub fn new(
         base: ServerUrl,
         token: Option<Token>,
-        stall: Duration,
+        network: NetworkSettings,
         traffic: Arc<Traffic>,
     ) -> Result<Self, Failure> {
+        let stall = network.stall;
+        if token.is_some() {
+            check_token_way(&base, network.token_way)?;
+        }
         let builder = || {
-            Client::builder()
+            let builder = Client::builder();
+            // What is sent to this machine shall not leave it.
+            let builder = if is_loopback(base.as_url()) { builder.no_proxy() } else { builder };
+            builder
                 .connect_timeout(CONNECT_TIME)
                 // What is measured and bounded is what travels.
                 .no_gzip()
@@ -376,6 +384,19 @@ impl Remote {
     }
 }
 
+/// A token crosses a network encrypted, unless the host's administrator has said otherwise.
+fn check_token_way(server: &ServerUrl, way: TokenWay) -> Result<(), Failure> {
+    if way == TokenWay::Any || server.is_confidential() {
+        return Ok(());
+    }
+    Err(Failure::message(
+        Exit::Permission,
+        format!("the token is not sent to {server}: everybody on the way there could read it"),
+    )
+    .hint("name the server with https:, or leave the token out if the server is public")
+    .hint("for a network that is trusted, set `allow = [\"token-over-http\"]` in [network] of the configuration"))
+}
+
 /// The time in which a connection has to bring something.
 struct Window {
     end: Instant,
@@ -425,6 +446,22 @@ mod tests {
     #[track_caller]
     fn check(from: &str, to: &str, expected: bool) {
         assert_eq!(may_lead(&from.parse().unwrap(), &to.parse().unwrap()), expected, "{from} to {to}");
+    }
+
+    #[test]
+    fn a_token_crosses_a_network_encrypted_unless_it_is_allowed_otherwise() {
+        for (url, way, is_sent) in [
+            ("https://sync.example.org", TokenWay::Confidential, true),
+            ("http://localhost:8080", TokenWay::Confidential, true),
+            ("http://sync.example.org", TokenWay::Confidential, false),
+            ("http://sync.example.org", TokenWay::Any, true),
+        ] {
+            let checked = check_token_way(&url.parse().unwrap(), way);
+            assert_eq!(checked.is_ok(), is_sent, "{url} {way:?}");
+            if let Err(failure) = checked {
+                assert_eq!((failure.exit(), failure.hints().len()), (Exit::Permission, 2), "{url}");
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smart_sync_sync::evidence::{EVIDENCE_BYTES_MAX, Evidence};
+use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::merkle::LogHash;
 use smart_sync_sync::name::{Channel, Kind, Origin, RefName, RefQuery};
 use smart_sync_sync::time::UnixTime;
@@ -17,6 +18,7 @@ use super::trust_store::{HeldRealm, TrustStore};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::server_url::ServerUrl;
+use crate::settings::NetworkSettings;
 use crate::token::Token;
 
 /// A channel, and who is asked about it.
@@ -71,6 +73,8 @@ pub struct RefHead {
     pub seq: u64,
     /// The hash of that publication's note.
     pub leaf: LogHash,
+    /// The log that shows it.
+    pub log: Checkpoint,
     /// Servers in the order in which they are to be asked.
     pub remotes: Vec<Remote>,
 }
@@ -86,8 +90,8 @@ pub struct RealmOptions {
     pub token: Option<Token>,
     /// How old the proof of freshness may be.
     pub max_age: Option<Duration>,
-    /// How long a connection may bring next to nothing.
-    pub stall: Duration,
+    /// How the network is used.
+    pub network: NetworkSettings,
 }
 
 impl Realm {
@@ -103,7 +107,7 @@ impl Realm {
         let traffic = Arc::new(Traffic::default());
         let remotes = servers
             .into_iter()
-            .map(|server| Remote::new(server, options.token.clone(), options.stall, Arc::clone(&traffic)))
+            .map(|server| Remote::new(server, options.token.clone(), options.network, Arc::clone(&traffic)))
             .collect::<Result<_, _>>()?;
         let policy =
             Policy { max_age_seconds: options.max_age.map(|age| age.as_secs()), ..Policy::default() };
@@ -145,10 +149,12 @@ impl Realm {
     ) -> Result<RefHead, Failure> {
         match self.resolve_or_say(channel, query, None, output).await {
             Ok(Resolved { verified, reference, remotes }) => {
-                Ok(RefHead { reference, seq: verified.head.seq, leaf: verified.publication.leaf(), remotes })
+                let log = verified.state.checkpoint().expect("a log that was verified is known").clone();
+                let (seq, leaf) = (verified.head.seq, verified.publication.leaf());
+                Ok(RefHead { reference, seq, leaf, log, remotes })
             }
-            Err(Asked { refusal: Some(Refusal::Withdrawn { reference, seq, leaf, .. }), .. }) => {
-                Ok(RefHead { reference, seq, leaf, remotes: self.remotes.clone() })
+            Err(Asked { refusal: Some(Refusal::Withdrawn { reference, seq, leaf, log, .. }), .. }) => {
+                Ok(RefHead { reference, seq, leaf, log: *log, remotes: self.remotes.clone() })
             }
             Err(asked) => Err(asked.failure),
         }

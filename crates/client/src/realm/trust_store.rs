@@ -14,7 +14,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -24,6 +24,7 @@ use smart_sync_sync::trust::{Fork, TrustState};
 
 use crate::failure::{Exit, Failure};
 use crate::server_url::ServerUrl;
+use crate::state_dir::make_private;
 
 /// The most forks of one realm that are kept.
 const FORKS_MAX: u32 = 1000;
@@ -89,10 +90,7 @@ impl TrustStore {
     /// moment only.
     pub fn hold(&self, origin: &Origin) -> Result<HeldRealm, Failure> {
         let directory = self.path(origin);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory.join("evidence"))
+        make_private(&directory.join("evidence"))
             .map_err(|error| Failure::from(error).context(format!("making {}", directory.display())))?;
         let path = directory.join("lock");
         let lock = fs::OpenOptions::new()
@@ -130,7 +128,7 @@ impl TrustStore {
         let kept = self.directory.with_file_name("forks");
         let mut moved = Vec::new();
         for fork in self.forks(origin) {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&kept)?;
+            make_private(&kept)?;
             let places = (1..=FORKS_MAX).map(|number| kept.join(format!("{origin}-{number}.notes")));
             let place = places.into_iter().find(|place| !place.exists()).ok_or_else(|| {
                 Failure::message(Exit::General, format!("{} is full of proofs of forks", kept.display()))
@@ -139,7 +137,12 @@ impl TrustStore {
                 .map_err(|error| Failure::from(error).context(format!("moving {}", fork.display())))?;
             moved.push(place);
         }
+        if !moved.is_empty() {
+            // A proof must not be lost with the place that it is moved from.
+            File::open(&kept)?.sync_all()?;
+        }
         fs::remove_dir_all(&path)
+            .and_then(|()| File::open(&self.directory)?.sync_all())
             .map_err(|error| Failure::from(error).context(format!("removing {}", path.display())))?;
         Ok(moved)
     }

@@ -35,8 +35,14 @@ pub struct Surroundings<'a> {
 
 /// Brings a target to a ref, or says what that would change.
 pub fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
-    match &settings.tree.source {
+    let was_there = settings.target.symlink_metadata().is_ok();
+    let ended = match &settings.tree.source {
         TreeSource::Channel { .. } => realm_tree::run(settings, surroundings),
         TreeSource::Repository(address) => repository_tree::run(address, settings, surroundings),
+    };
+    if ended.is_err() && !was_there {
+        // Only an empty directory can be removed: what was fetched stays for the next run.
+        let _ = std::fs::remove_dir(&settings.target);
     }
+    ended
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use smart_sync_sync::apply::step::Steps;
 use smart_sync_sync::apply::tree_dir::RootLink;
 
 use crate::failure::{DAMAGED_HINT, Exit, Failure};
+use crate::state_dir::make_private;
 
 /// What is noted of a version of a target, beside its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -43,6 +43,25 @@ impl Label {
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a label is texts and numbers")
     }
+}
+
+/// The end of a sync, for programs: what a target holds, and what it took.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename = "applied")]
+pub(super) struct AppliedEvent<'a> {
+    /// The directory.
+    pub target: &'a str,
+    /// What it holds.
+    #[serde(flatten)]
+    pub label: &'a Label,
+    /// The tree, with the name of its hash in front.
+    pub manifest: &'a str,
+    /// Paths that were made, replaced, changed or deleted.
+    pub changes: usize,
+    /// Bytes.
+    pub received: u64,
+    /// Of any kind.
+    pub requests: u64,
 }
 
 /// A directory that follows a channel, and its state.
@@ -93,10 +112,7 @@ impl Place {
         if place.target.starts_with(&place.state) || place.state == place.target {
             return Err(Failure::message(Exit::Arguments, "the state directory cannot be a target"));
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&place.state)
+        make_private(&place.state)
             .map_err(|error| Failure::from(error).context(format!("making {}", place.state.display())))?;
         Ok(place)
     }

@@ -15,7 +15,7 @@ use smart_sync_sync::wire::locate::{CONTENTS_MAX, Wanted as Located, encode as e
 use super::Surroundings;
 use super::fetch::{Fetch, Fetcher};
 use super::pages::Pages;
-use super::place::{Label, Place};
+use super::place::{AppliedEvent, Label, Place};
 use super::session::{Needs, Outcome, Session, Wanted};
 use crate::failure::{Exit, Failure};
 use crate::output::count;
@@ -39,7 +39,7 @@ pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> R
         servers: servers.clone(),
         token: token.clone(),
         max_age: *max_age,
-        stall: surroundings.network.stall,
+        network: surroundings.network,
     };
     let realm = Realm::open(&store, &options)?;
     let place = match settings.mode {
@@ -108,6 +108,9 @@ impl Run<'_> {
         let scan = session.scan(fidelity)?;
         if is_current && scan.is_clean() {
             output.info(&format!("{} is up to date{}", self.name(), self.traffic()));
+            let applied = session.applied.as_ref().and_then(Label::of).map(|label| label.applied);
+            let label = self.label();
+            self.tell_applied(&Label { applied: applied.unwrap_or(label.applied), ..label }, 0);
             return Ok(Exit::Success);
         }
         let (wanted, map) = self.wanted(&session)?;
@@ -127,7 +130,37 @@ impl Run<'_> {
                 HumanBytes(self.verified().publication.record().content.bytes)
             )),
         }
+        match outcome {
+            Outcome::Nothing => self.tell_applied(&wanted.label, 0),
+            Outcome::Applied { changes } => self.tell_applied(&wanted.label, changes),
+            Outcome::Shown => {}
+        }
         Ok(Exit::Success)
+    }
+
+    fn tell_applied(&self, label: &Label, changes: usize) {
+        let traffic = self.realm.traffic();
+        self.surroundings.output.event(&AppliedEvent {
+            target: &self.place.target.to_string_lossy(),
+            label,
+            manifest: &format!("blake3:{}", self.verified().manifest.id),
+            changes,
+            received: traffic.received(),
+            requests: traffic.requests(),
+        });
+    }
+
+    /// What is noted of the wanted tree, if it is applied now.
+    fn label(&self) -> Label {
+        let publication = self.verified().publication.record();
+        Label {
+            origin: publication.origin.to_string(),
+            channel: publication.channel.to_string(),
+            r#ref: self.resolved.reference.to_string(),
+            seq: publication.seq,
+            commit: publication.git.map(|git| git.commit.to_string()),
+            applied: now().seconds(),
+        }
     }
 
     fn traffic(&self) -> String {
@@ -144,14 +177,7 @@ impl Run<'_> {
     fn wanted(&self, session: &Session<'_>) -> Result<(Wanted, FetchMap), Failure> {
         let signed = self.verified().manifest;
         let publication = self.verified().publication.record();
-        let label = Label {
-            origin: publication.origin.to_string(),
-            channel: publication.channel.to_string(),
-            r#ref: self.resolved.reference.to_string(),
-            seq: publication.seq,
-            commit: publication.git.map(|git| git.commit.to_string()),
-            applied: now().seconds(),
-        };
+        let label = self.label();
         let base = session.known_manifest();
         if base.is_some_and(|(base, _)| base == signed.id) {
             let wanted = Wanted {

@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
 use smart_sync_store::content::ContentHasher;
-use smart_sync_store::id::{BlobId, ContentId};
+use smart_sync_store::id::{BlobId, ContentId, ManifestId};
 use smart_sync_store::manifest::{Attributes, Content, Entry, Fidelity, Node};
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::stage::Stage;
 
 use super::Surroundings;
 use super::pages::Pages;
-use super::place::{Label, Place};
+use super::place::{AppliedEvent, Label, Place};
 use super::session::{Outcome, Session, Wanted};
 use crate::failure::{Exit, Failure};
 use crate::github::{
@@ -94,12 +94,17 @@ impl Run<'_> {
         let session = Session::begin(self.place, &settings.policy, settings.validation, output)?;
         let label = session.applied.as_ref().and_then(Label::of);
         let scan = session.scan(Fidelity::Git)?;
-        if label.is_some_and(|label| self.is_of(&label, head)) && scan.is_clean() {
+        if let Some(label) = label.filter(|label| self.is_of(label, head))
+            && scan.is_clean()
+        {
             output.info(&format!(
                 "{} is up to date ({})",
                 self.address,
                 count(self.repository.cost().requests, "request", "requests")
             ));
+            if let Some(manifest) = session.manifest() {
+                self.tell_applied(&label, manifest, 0);
+            }
             return Ok(Exit::Success);
         }
         let tree = self.block_on(self.repository.tree(&head))?;
@@ -131,7 +136,20 @@ impl Run<'_> {
             HumanBytes(cost.bytes),
             count(cost.requests, "request", "requests")
         ));
+        self.tell_applied(&wanted.label, wanted.manifest, changes);
         Ok(Exit::Success)
+    }
+
+    fn tell_applied(&self, label: &Label, manifest: ManifestId, changes: usize) {
+        let cost = self.repository.cost();
+        self.surroundings.output.event(&AppliedEvent {
+            target: &self.place.target.to_string_lossy(),
+            label,
+            manifest: &format!("blake3:{manifest}"),
+            changes,
+            received: cost.bytes,
+            requests: cost.requests,
+        });
     }
 
     fn show(&self, missing: &[RemoteEntry]) {

@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use smart_sync_store::codec::put_prefixed;
+use smart_sync_store::codec::{put_number, put_prefixed};
 use smart_sync_store::domain::Domain;
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::{Manifest, Node as TreeNode};
@@ -95,8 +95,9 @@ pub(super) struct HistoryQuery {
     before: Option<u64>,
 }
 
-/// `GET /v1/history/<channel>/<ref>`: the notes of a ref's publications, newest first, each with its length in
-/// front. A reader who knows the newest one by its proof follows the rest by their hashes.
+/// `GET /v1/history/<channel>/<ref>`: the notes of a ref's publications, newest first, each with its place in the
+/// log and its length in front. A reader who knows the newest one by its proof follows the rest by their hashes, and
+/// finds their places proven by the log's tiles.
 pub(super) async fn history(
     State(app): State<Arc<App>>,
     Path((channel, reference)): Path<(String, String)>,
@@ -112,6 +113,7 @@ pub(super) async fn history(
         let mut out = Vec::new();
         for (_, leaf) in leaves {
             let published = app.realm.published(leaf, view.size)?;
+            put_number(&mut out, leaf);
             put_prefixed(&mut out, &published.bytes);
             put_prefixed(&mut out, published.opening.as_ref().map_or(&[], |opening| &opening.random));
             put_prefixed(&mut out, published.opening.as_ref().map_or(&[], |opening| &opening.note));

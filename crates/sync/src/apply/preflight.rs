@@ -143,8 +143,9 @@ fn probe<E: Borrow<Entry>>(
             Err(error) => return Err(error),
         }
     }
+    let aliases = aliases_of_git(tree, plan)?;
     for name in unusual_names(plan) {
-        if !holds_name(tree, name)? {
+        if aliases.contains(name) || !holds_name(tree, name)? {
             problems.push(Problem::NameRefused(name.into()));
         }
     }
@@ -154,10 +155,33 @@ fn probe<E: Borrow<Entry>>(
     Ok(problems)
 }
 
+/// Names that the file system takes for `.git`, and what is below that runs as whoever types `git` there: short names
+/// of DOS, names of streams, characters that are passed over.
+fn aliases_of_git<'p>(tree: &TreeDir, plan: &'p ApplyPlan) -> Result<BTreeSet<&'p [u8]>, ApplyError> {
+    let mut aliases = unusual_names(plan);
+    if aliases.is_empty() {
+        return Ok(aliases);
+    }
+    let git = join(PROBE, b".git");
+    tree.make_directory(&git, 0o700)?;
+    let mut failed = None;
+    aliases.retain(|name| match tree.stat(&join(PROBE, name)) {
+        Ok(found) => found.is_some(),
+        Err(error) if is_refusal(&error) => false,
+        Err(error) => {
+            failed = Some(error);
+            false
+        }
+    });
+    tree.remove_directory(&git)?;
+    failed.map_or(Ok(aliases), Err)
+}
+
 /// Names that some file system might refuse or change: all but those of plain letters, digits and signs.
 fn unusual_names(plan: &ApplyPlan) -> BTreeSet<&[u8]> {
     let is_plain = |name: &[u8]| {
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.+@,=~ ".contains(byte);
+        // Short names of DOS have a tilde.
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.+@,= ".contains(byte);
         let stem = name.split(|byte| *byte == b'.').next().unwrap_or_default();
         // Devices of DOS are three letters, or three letters and a digit.
         name.iter().all(is_plain) && !name.ends_with(b".") && !name.ends_with(b" ") && stem.len() > 4

@@ -78,7 +78,9 @@ impl Signature {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ed25519_dalek::Signer;
+    use crate::key::Signer as _;
+    use crate::testing::{secret, small_order_signature};
+    use ed25519_dalek::{Signer, Verifier as _};
     use smart_sync_store::id::from_hex;
 
     #[track_caller]
@@ -133,10 +135,16 @@ mod tests {
             carry >>= 8;
         }
         assert!(!key.verifies(b"message", &Signature(malleated)), "S + L was taken");
+    }
 
-        let mut small = good;
-        small[..32].fill(0);
-        small[0] = 1;
-        assert!(!key.verifies(b"message", &Signature(small)), "R of small order was taken");
+    /// Its equation holds: a verifier that checks nothing else takes it.
+    #[test]
+    fn a_signature_whose_r_is_of_small_order_is_refused() {
+        let signature = small_order_signature("publisher", b"message");
+        let key = secret("publisher");
+        let lax = ed25519_dalek::VerifyingKey::from_bytes(key.public_key().as_bytes()).unwrap();
+        let dalek = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
+        assert!(lax.verify(b"message", &dalek).is_ok(), "it would be refused for another reason");
+        assert!(!key.public_key().verifies(b"message", &signature));
     }
 }

@@ -4,6 +4,7 @@
 //! it exists only in tests and with the feature `testing`.
 
 mod realm;
+mod small_order;
 
 use sha2::{Digest, Sha256};
 use smart_sync_store::id::{CommitId, ManifestId, TreeId};
@@ -17,6 +18,7 @@ use crate::record::{
 use crate::time::UnixTime;
 
 pub use realm::{PRIVATE_CHANNEL, TestLog, TestRealm};
+pub use small_order::small_order_signature;
 
 /// The origin of the realm.
 pub const ORIGIN: &str = "lab.example.org";
@@ -32,8 +34,17 @@ pub fn after(seconds: u64) -> UnixTime {
 
 /// The key of this name.
 pub fn secret(name: &str) -> SecretKey {
-    let seed = Sha256::digest(name).into();
-    SecretKey::from_seed(name.parse().expect("tests name keys as keys may be named"), &seed)
+    alias(name, name)
+}
+
+/// The key of one name under another.
+pub fn alias(name: &str, of: &str) -> SecretKey {
+    let name = name.parse().expect("tests name keys as keys may be named");
+    SecretKey::from_seed(name, &seed(of))
+}
+
+fn seed(name: &str) -> [u8; 32] {
+    Sha256::digest(name).into()
 }
 
 /// The verifier key of the key of this name.

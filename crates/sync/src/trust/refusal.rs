@@ -1,7 +1,7 @@
 //! Why evidence was refused, and what to do about it.
 
 use super::state::TrustState;
-use crate::log::checkpoint::CheckpointError;
+use crate::log::checkpoint::{Checkpoint, CheckpointError};
 use crate::log::heads::HeadProofError;
 use crate::log::merkle::LogHash;
 use crate::log::proof::ProofError;
@@ -113,6 +113,8 @@ pub enum Refusal {
         seq: u64,
         /// The hash of that publication's note, which the next one names as its predecessor.
         leaf: LogHash,
+        /// The log that shows it.
+        log: Box<Checkpoint>,
     },
     /// The publication stands at the ref, and its signatures do not count, or not any more.
     #[error("the publication is not valid: {source}")]

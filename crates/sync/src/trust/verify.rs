@@ -43,7 +43,8 @@ pub fn verify(
     let Some(manifest) = publication.record().manifest else {
         let (channel, reference) = (question.channel.clone(), question.reference.clone());
         let (seq, leaf) = (head.seq, publication.leaf());
-        return Err(Refusal::Withdrawn { channel, reference, at: question.at, seq, leaf });
+        let log = Box::new(checkpoint.checkpoint().clone());
+        return Err(Refusal::Withdrawn { channel, reference, at: question.at, seq, leaf, log });
     };
 
     let mut next = state.clone();

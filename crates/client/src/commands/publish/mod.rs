@@ -23,7 +23,7 @@ use smart_sync_sync::time::UnixTime;
 
 use super::{count, open_realm, wait_for};
 use crate::args::publish::{PublishArgs, TreeInput};
-use crate::args::sync::TreeArgs;
+use crate::args::sync::ChannelArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -40,10 +40,10 @@ const WARNINGS_MAX: usize = 20;
 
 /// Publishes what the arguments name.
 pub fn run(args: &PublishArgs, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
-    let tree = TreeArgs {
+    let tree = ChannelArgs {
         channel: Some(args.channel.clone()),
         servers: args.server.iter().cloned().collect(),
-        ..TreeArgs::default()
+        ..ChannelArgs::default()
     };
     if args.reference.as_ref().is_some_and(|query| query.at.is_some()) {
         return Err(Failure::message(

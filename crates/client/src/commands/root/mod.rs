@@ -145,7 +145,7 @@ pub fn publish(
     })?;
     let tokens = Tokens::of_servers()?;
     let token = tokens.choose(configured.and_then(|realm| realm.token.as_ref())).cloned();
-    let remote = Remote::new(server, token, surroundings.network.stall, Arc::new(Traffic::default()))?;
+    let remote = Remote::new(server, token, surroundings.network, Arc::new(Traffic::default()))?;
     wait_for(surroundings, async {
         remote.send(Method::POST, "v1/root", signed.to_bytes(), 4096).await.map_err(|error| {
             Failure::from(error).context(format!("handing in version {} of {}", root.version, root.origin))

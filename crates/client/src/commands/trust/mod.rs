@@ -39,7 +39,7 @@ fn add(args: &TrustAddArgs, store: &TrustStore, surroundings: &Surroundings<'_>)
     let pin = args.root.map(|pin| LogHash::from_bytes(pin.0));
     // Root documents are public: no token is shown to a server that is not trusted yet.
     let traffic = Arc::new(Traffic::default());
-    let remote = Remote::new(args.server.clone(), None, surroundings.network.stall, traffic)?;
+    let remote = Remote::new(args.server.clone(), None, surroundings.network, traffic)?;
     let trusted = |origin: &Origin| {
         let mut trusted = trusted_by(store.state(origin)?.as_ref());
         trusted.extend(pin);

@@ -6,6 +6,7 @@
 
 mod add;
 mod collect;
+mod judge;
 mod lookup;
 mod schema;
 
@@ -15,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use collect::{Condemnable, PackRow, PackState};
+pub(crate) use judge::{Judgement, Verdict};
 pub use lookup::{Location, StoredRecipe};
 
 use crate::error::StoreError;

@@ -161,9 +161,9 @@ fn a_catalogue_of_another_version_is_refused() {
     let place = Place::new();
     drop(place.open());
     let path = place.directory.path().join("catalogue.sqlite");
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let error = block_on(Store::open(place.directory.path(), NOW)).unwrap_err();
-    assert!(matches!(error, StoreError::CatalogueVersion { found: 2, known: 1 }), "{error:?}");
+    assert!(matches!(error, StoreError::CatalogueVersion { found: 3, known: 2 }), "{error:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod frame;
 mod index;
 mod naming;
 mod opened;
+mod pool;
 mod rows;
 mod verify;
 mod writer;

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::frame::FrameDecoder;
 use super::naming::{DecodedFrame, Naming};
+use super::pool::Pool;
 use super::rows::{Recipes, Row};
 use super::verify::{range_of, recipes_of};
 use super::{Frame, FrameObject, PackError, PackIndex, RecipeOf, VerifiedPack, decode_frame};
@@ -66,11 +67,11 @@ impl OpenedPack {
         let Self { bytes, index, mut recipes, found, rows } = self;
         let frames: Vec<&Frame> = other_frames(&index).collect();
         let mut naming = Naming::new(found, rows, borrowed);
-        let mut memory = Vec::new();
+        let (mut memory, decoders) = (Vec::new(), Pool::new());
         let mut rest = &frames[..];
         while !rest.is_empty() {
             let (window, after) = rest.split_at(window_len(rest));
-            naming.take(&decode_window(window, &bytes, &mut memory)?)?;
+            naming.take(&decode_window(window, &bytes, &mut memory, &decoders)?)?;
             rest = after;
         }
         let named = naming.finish();
@@ -129,6 +130,7 @@ fn decode_window<'a>(
     frames: &[&'a Frame],
     pack: &'a Bytes,
     memory: &'a mut Vec<u8>,
+    decoders: &Pool<FrameDecoder>,
 ) -> Result<Vec<DecodedFrame<'a>>, PackError> {
     memory.resize(frames.iter().map(|frame| frame.raw as usize).sum(), 0);
     let mut rooms = Vec::with_capacity(frames.len());
@@ -140,8 +142,10 @@ fn decode_window<'a>(
     }
     rooms
         .into_par_iter()
-        .map_init(FrameDecoder::new, |decoder, (frame, room)| {
-            Ok((frame, decoder.decode(frame, &pack[range_of(frame)], room)?))
+        .map(|(frame, room)| {
+            let stored = &pack[range_of(frame)];
+            let raw = decoders.lend(FrameDecoder::new, |decoder| decoder.decode(frame, stored, room))?;
+            Ok((frame, raw))
         })
         .collect()
 }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use zstd::bulk::Compressor;
 
 use super::frame::compress;
+use super::pool::Pool;
 use super::{Codec, Frame, FrameObject, INDEX_LEN_MAX, MAGIC, PACK_LEN_MAX, PACK_RAW_MAX, PackIndex};
 use super::{PackTrailer, RecipeOf, VerifiedPack};
 use crate::id::PackId;
@@ -44,6 +45,7 @@ pub struct PackWriter {
     chunks: OpenFrame,
     metadata: OpenFrame,
     waiting: Vec<OpenFrame>,
+    compressors: Pool<Option<Compressor<'static>>>,
     held: HashSet<ObjectKey>,
     recipes: Vec<RecipeOf>,
     /// The bytes of all objects that are not in `pack` yet.
@@ -68,6 +70,7 @@ impl PackWriter {
             chunks: OpenFrame::default(),
             metadata: OpenFrame::default(),
             waiting: Vec::new(),
+            compressors: Pool::new(),
             held: HashSet::new(),
             recipes: Vec::new(),
             unpacked_len: 0,
@@ -114,6 +117,9 @@ impl PackWriter {
             ObjectKind::Page | ObjectKind::Recipe | ObjectKind::RecipePage => &mut self.metadata,
         };
         let closed = (open.raw.len() + bytes.len() > FRAME_RAW_TARGET).then(|| std::mem::take(open));
+        if open.raw.is_empty() {
+            open.raw.reserve(FRAME_RAW_TARGET.max(bytes.len()));
+        }
         open.raw.extend_from_slice(bytes);
         let len = u32::try_from(bytes.len()).expect("an object has at most 1 MiB");
         open.objects.push(FrameObject { key, len });
@@ -165,17 +171,16 @@ impl PackWriter {
     }
 
     fn compress_waiting(&mut self) {
-        let level = self.level;
+        let (level, compressors) = (self.level, &self.compressors);
         let compressed: Vec<(Codec, u32, Vec<u8>, Vec<FrameObject>)> = std::mem::take(&mut self.waiting)
             .into_par_iter()
-            .map_init(
-                || Compressor::new(level).ok(),
-                |compressor, frame| {
-                    let raw = u32::try_from(frame.raw.len()).expect("a frame has at most 4 MiB");
-                    let (codec, stored) = compress(compressor.as_mut(), frame.raw);
-                    (codec, raw, stored, frame.objects)
-                },
-            )
+            .map(|frame| {
+                let raw = u32::try_from(frame.raw.len()).expect("a frame has at most 4 MiB");
+                let new = || Compressor::new(level).ok();
+                let (codec, stored) =
+                    compressors.lend(new, |compressor| compress(compressor.as_mut(), frame.raw));
+                (codec, raw, stored, frame.objects)
+            })
             .collect();
         for (codec, raw, bytes, objects) in compressed {
             let offset = u32::try_from(self.pack.len()).expect("a pack has at most 64 MiB");

@@ -92,6 +92,21 @@ impl PackWriter {
             || self.raw_len + ROOM as u64 > PACK_RAW_MAX
     }
 
+    /// Whether objects of so many bytes would probably fit, if they compress as those in the pack do.
+    pub fn has_probable_room_for(&self, len: u64) -> bool {
+        let packed_from = self.raw_len - self.unpacked_len as u64;
+        let to_come = len.saturating_add(self.unpacked_len as u64);
+        let packed = self.pack.len() as u64;
+        let expected = to_come.saturating_mul(packed).checked_div(packed_from).unwrap_or(to_come);
+        packed.saturating_add(expected).saturating_add((self.index_len_max + FRAMING_LEN_MAX + ROOM) as u64)
+            <= PACK_LEN_MAX as u64
+    }
+
+    /// Whether the pack is large enough to be ended, if there is a reason to.
+    pub const fn is_half_full(&self) -> bool {
+        self.pack.len() + self.index_len_max > PACK_LEN_MAX / 2
+    }
+
     /// Whether this object is in the pack.
     pub fn contains(&self, key: &ObjectKey) -> bool {
         self.held.contains(key)

@@ -10,9 +10,7 @@ use smart_sync_store::manifest::{
     Edit, Entry, Fidelity, GitTreeHasher, Manifest, Page, TreePath, put_edits, read_edits, references,
 };
 use smart_sync_store::object::{ObjectKey, VerifiedObject};
-use smart_sync_store::pack::{
-    Codec, FRAME_RAW_MAX, Frame, FrameObject, PackIndex, VerifiedPack, decode_frame, decode_raw,
-};
+use smart_sync_store::pack::{Codec, FRAME_RAW_MAX, Frame, FrameObject, OpenedPack, PackError, PackIndex, VerifiedPack, decode_frame, decode_raw};
 use smart_sync_store::recipe::{Method, Part, Recipe, RecipePage, WalkError, chunks};
 use smart_sync_sync::source::git::{TreeItem, parse_tree};
 
@@ -204,6 +202,11 @@ pub fn pack(bytes: &[u8]) -> Verdict {
     let index_len = usize::from(u16::from_le_bytes(*index_len)).min(bytes.len());
     let (frames, index) = bytes.split_at(bytes.len() - index_len);
     let whole = Bytes::from([b"sspack\x00\x01", frames, index, &trailer(index)].concat());
+    let opened = OpenedPack::open(whole.clone()).and_then(|opened| opened.verify(Vec::new()));
+    // A pack that misnames a content is all that is refused only here.
+    if !matches!(opened, Err(PackError::WrongRecipe { .. })) {
+        assert_eq!(opened.is_ok(), VerifiedPack::verify(whole.clone()).is_ok());
+    }
     check_bytes(
         &whole,
         |_| VerifiedPack::verify(whole.clone()),

@@ -12,6 +12,7 @@ use smart_sync_store::manifest::{
 };
 use smart_sync_store::object::ObjectKey;
 use smart_sync_store::pack::PackWriter;
+use smart_sync_store::recipe;
 use smart_sync_sync::evidence::{Answer, Evidence};
 use smart_sync_sync::ingest::{Ingested, Statistics};
 use smart_sync_sync::key::SecretKey;
@@ -188,15 +189,42 @@ fn a_content_whose_git_name_is_a_lie_is_refused() {
     let environment = TestEnvironment::new();
     let realm = Realm::start(&environment, "realm");
     let publisher = publisher(&environment, &realm);
-    let one = tree(&environment, "one", &[("a", "content of a")]);
+    let large = "a content of several chunks ".repeat(20_000);
+    let one = tree(&environment, "one", &[("a", "content of a"), ("large", &large)]);
     publisher.publish("repos/x", "branch:main", &one, None).answer.expect(200);
-    let content = smart_sync_store::content::name_content(b"content of a");
-    let lie = Content { blob: BlobId::from_bytes([1; 20]), ..content };
-    let target = publisher.target("repos/x", "branch:lie");
-    let answer = publisher.submit(publisher.publication(&target, &hand_made(&publisher, lie), None)).answer;
-    assert!(answer.clone().expect(422).text().contains("to git"), "{}", answer.text());
-    let honest = hand_made(&publisher, content);
-    publisher.submit(publisher.publication(&target, &honest, None)).answer.expect(200);
+    for (bytes, branch) in [("content of a", "branch:small"), (&large, "branch:large")] {
+        let content = smart_sync_store::content::name_content(bytes.as_bytes());
+        let lie = Content { blob: BlobId::from_bytes([1; 20]), ..content };
+        let target = publisher.target("repos/x", branch);
+        let answer =
+            publisher.submit(publisher.publication(&target, &hand_made(&publisher, lie), None)).answer;
+        assert!(answer.clone().expect(422).text().contains("to git"), "{}", answer.text());
+        let honest = hand_made(&publisher, content);
+        publisher.submit(publisher.publication(&target, &honest, None)).answer.expect(200);
+    }
+}
+
+#[test]
+fn a_pack_that_misnames_a_content_of_right_chunks_is_refused() {
+    let environment = TestEnvironment::new();
+    let realm = Realm::start(&environment, "realm");
+    let publisher = publisher(&environment, &realm);
+    let bytes: Vec<u8> =
+        (0..90_000_u32).flat_map(|number| number.wrapping_mul(number).to_le_bytes()).collect();
+    let put = |content: ContentId, status: u16| {
+        let mut pack = PackWriter::new(3);
+        let cut = smart_sync_store::content::cut_content(&bytes, |chunk, bytes| {
+            pack.add(ObjectKey::chunk(chunk.id), bytes).unwrap();
+        });
+        for (kind, id, recipe) in recipe::build(content, &cut.chunks).unwrap().objects {
+            pack.add(ObjectKey::new(kind, id), &recipe).unwrap();
+        }
+        let (id, pack) = pack.finish().unwrap();
+        publisher.send("PUT", &format!("v1/pack/repos%2Fx/{id}"), &pack).expect(status)
+    };
+    let lie = put(ContentId::from_bytes([7; 32]), 422);
+    assert!(lie.text().contains("makes the content"), "{}", lie.text());
+    put(ContentId::of(&bytes), 201);
 }
 
 #[test]

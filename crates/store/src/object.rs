@@ -100,6 +100,15 @@ impl ObjectKey {
     pub const fn recipe_page(id: ObjectId) -> Self {
         Self::new(ObjectKind::RecipePage, id)
     }
+
+    /// Compares bytes that are said to be this object with its name.
+    pub(crate) fn check(self, bytes: &[u8]) -> Result<(), ObjectError> {
+        if bytes.is_empty() || bytes.len() > self.kind.len_max() {
+            return Err(ObjectError::Length { key: self, len: bytes.len() });
+        }
+        let found = ObjectId::of(bytes);
+        if found == self.id { Ok(()) } else { Err(ObjectError::Digest { expected: self, found }) }
+    }
 }
 
 impl fmt::Display for ObjectKey {
@@ -139,15 +148,8 @@ pub struct VerifiedObject {
 impl VerifiedObject {
     /// Accepts bytes that are said to be this object, if they are.
     pub fn verify(key: ObjectKey, bytes: Bytes) -> Result<Self, ObjectError> {
-        if bytes.is_empty() || bytes.len() > key.kind.len_max() {
-            return Err(ObjectError::Length { key, len: bytes.len() });
-        }
-        let found = ObjectId::of(&bytes);
-        if found == key.id {
-            Ok(Self { key, bytes })
-        } else {
-            Err(ObjectError::Digest { expected: key, found })
-        }
+        key.check(&bytes)?;
+        Ok(Self { key, bytes })
     }
 
     /// Its full name.
@@ -168,6 +170,12 @@ impl VerifiedObject {
     /// Its bytes.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// The same object in memory of its own: one that is kept does not keep the frame that it came in.
+    #[must_use]
+    pub(crate) fn detached(&self) -> Self {
+        Self { key: self.key, bytes: Bytes::copy_from_slice(&self.bytes) }
     }
 
     /// Its bytes, without the name.

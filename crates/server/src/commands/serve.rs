@@ -27,11 +27,12 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let sockets = bind(listen).await?;
     let app = Arc::new(App::new(Arc::clone(&realm), tokens));
     let listener = Arc::new(Listener::new(router(app), realm.config.tls.as_ref(), &realm.config.limits)?);
+    // Whoever reads that it listens may ask it to stop at once.
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?;
     for socket in &sockets {
         tracing::info!("listening on {}://{}", listener.scheme(), socket.local_addr()?);
     }
-    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?;
     let clock = tokio::spawn(clock(Arc::clone(&realm)));
     let peers = tokio::spawn(ask_peers(realm));
     notify(&[sd_notify::NotifyState::Ready]);

@@ -3,16 +3,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
 use smart_sync_store::Added;
 use smart_sync_store::error::StoreError;
 use smart_sync_store::id::{ManifestId, ObjectId, PackId};
 use smart_sync_store::manifest::Content;
 use smart_sync_store::object::{ObjectKey, ObjectKind};
-use smart_sync_store::pack::{PACK_LEN_MAX, VerifiedPack};
+use smart_sync_store::pack::PACK_LEN_MAX;
 use smart_sync_sync::name::Channel;
 use smart_sync_sync::record::{Publication, Unverified};
 use smart_sync_sync::wire::locate;
@@ -104,12 +105,11 @@ pub(super) async fn pack(
     }
     // The body is read only when there is room for it; until then the sender waits.
     let _room = app.uploads.acquire().await.map_err(|_| Problem::Busy("the server is stopping"))?;
-    let body = axum::body::to_bytes(request.into_body(), PACK_LEN_MAX)
-        .await
-        .map_err(|error| Problem::Malformed(format!("the pack did not arrive: {error}")))?;
+    let body = read_pack(request.into_body(), length.unwrap_or_default()).await?;
+    let (realm, domain_of_pack) = (Arc::clone(&app.realm), domain.clone());
     let verified = blocking(move || {
-        VerifiedPack::verify(body)
-            .map_err(|error| Problem::Refused(format!("{:#}", anyhow::Error::new(error))))
+        let verifying = realm.store.verify_pack(&domain_of_pack, body);
+        Handle::current().block_on(verifying).map_err(store_problem)
     })
     .await?;
     if verified.id() != id {
@@ -120,6 +120,20 @@ pub(super) async fn pack(
         Added::New => StatusCode::CREATED,
         Added::Known => StatusCode::OK,
     })
+}
+
+/// Reads a body into memory of the announced length: collected piece by piece, a pack would be in memory twice.
+async fn read_pack(body: Body, announced: usize) -> Result<Bytes, Problem> {
+    let mut pack = Vec::with_capacity(announced);
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| Problem::Malformed(format!("the pack did not arrive: {error}")))?;
+        if pack.len() + piece.len() > PACK_LEN_MAX {
+            return Err(Problem::TooLarge);
+        }
+        pack.extend_from_slice(&piece);
+    }
+    Ok(pack.into())
 }
 
 /// `POST /v1/publish`: makes a publication part of the log. When this is answered with success, it is durable.

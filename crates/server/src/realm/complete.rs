@@ -14,11 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
 use smart_sync_store::Store;
-use smart_sync_store::content::BlobHasher;
 use smart_sync_store::domain::Domain;
-use smart_sync_store::id::{BlobId, ObjectId};
+use smart_sync_store::id::ObjectId;
 use smart_sync_store::manifest::{
     Change, Content, Edit, Entry, Fidelity, GitTreeHasher, Manifest, PageError, PageSource, diff,
 };
@@ -53,8 +51,9 @@ impl Completeness<'_> {
         self.check_tree(publication, BlobIds::Known)
     }
 
-    /// Checks a publication that came over the network. What its contents are called by git is computed again: the
-    /// ids of trees and commits rest on it, and the content ids alone do not show it.
+    /// Checks a publication that came over the network. What its contents are called by git is what this process has
+    /// computed, most of it when their packs came: the ids of trees and commits rest on it, and the content ids
+    /// alone do not show it.
     pub(crate) fn check_uploaded(&self, publication: &Publication) -> anyhow::Result<Verdict> {
         self.check_tree(publication, BlobIds::Claimed)
     }
@@ -222,24 +221,19 @@ impl Contents<'_> {
     }
 
     fn check_blob_ids(&mut self, batch: &[(Content, String)]) -> anyhow::Result<()> {
-        for (content, path) in batch.iter().filter(|(content, _)| !self.known.contains(content)) {
-            let found = self.blob_id(*content).with_context(|| format!("reading the content of {path}"))?;
-            if found != content.blob {
-                self.fault = Some(format!("the content of {path} is {found} to git, not {}", content.blob));
-                break;
-            }
+        let (contents, paths): (Vec<Content>, Vec<&String>) = (batch.iter())
+            .filter(|(content, _)| !self.known.contains(content))
+            .map(|(content, path)| (*content, path))
+            .unzip();
+        let Completeness { store, domain, .. } = self.check;
+        let found = Handle::current().block_on(store.blob_ids(domain, &contents));
+        let found = found.context("finding out what git calls the contents")?;
+        let wrong =
+            contents.iter().zip(paths).zip(found).find(|((content, _), found)| content.blob != *found);
+        if let Some(((content, path), found)) = wrong {
+            self.fault = Some(format!("the content of {path} is {found} to git, not {}", content.blob));
         }
         Ok(())
-    }
-
-    /// What git calls a content that was found to be here: its id and its size are right.
-    fn blob_id(&self, content: Content) -> anyhow::Result<BlobId> {
-        let mut hasher = BlobHasher::new(content.size);
-        let mut pieces = self.check.store.read_content(self.check.domain, content, 0..content.size).boxed();
-        while let Some(piece) = Handle::current().block_on(pieces.try_next())? {
-            hasher.update(&piece);
-        }
-        Ok(hasher.finish()?)
     }
 
     fn finish(mut self) -> anyhow::Result<Verdict> {

@@ -3,13 +3,14 @@
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::collect::PackState;
+use super::judge::insert_blobs;
 use super::lookup::domain_number;
 use super::{Catalogue, Timestamp};
 use crate::backend::PackFile;
 use crate::domain::Domain;
 use crate::error::StoreError;
 use crate::id::PackId;
-use crate::pack::{Codec, PackIndex, RecipeOf};
+use crate::pack::{Codec, PackIndex, RecipeOf, VerifiedPack};
 
 /// What the catalogue knows of a pack that is about to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +57,7 @@ impl Catalogue {
     pub(crate) fn record(
         &self,
         file: &PackFile,
-        index: &PackIndex,
-        recipes: &[RecipeOf],
+        pack: &VerifiedPack,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write("recording a pack in the catalogue", |tx| {
@@ -76,9 +76,14 @@ impl Catalogue {
             }
             let domain = make_domain(tx, &file.domain)?;
             tx.prepare_cached("UPDATE packs SET state = ?, touched = ?, pack_index = ? WHERE number = ?")?
-                .execute(params![PackState::Kept, now.0, index.encode(), file.number])?;
-            insert_objects(tx, domain, file.number, index)?;
-            insert_recipes(tx, domain, recipes)?;
+                .execute(params![PackState::Kept, now.0, pack.index().encode(), file.number])?;
+            insert_objects(tx, domain, file.number, pack.index())?;
+            insert_recipes(tx, domain, pack.recipes())?;
+            insert_blobs(
+                tx,
+                domain,
+                pack.contents().iter().map(|content| (content.id, content.blob)).collect(),
+            )?;
             Ok(true)
         })
     }

@@ -5,10 +5,11 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::add::spare;
 use super::doubt;
+use super::judge::forget_blob;
 use super::{Catalogue, Timestamp};
 use crate::backend::PackFile;
 use crate::error::StoreError;
-use crate::id::PackId;
+use crate::id::{ContentId, PackId};
 use crate::object::{ObjectKey, ObjectKind};
 use crate::pack::PackIndex;
 
@@ -190,12 +191,22 @@ fn delete_objects(tx: &Transaction<'_>, domain: i64, pack: i64, index: &PackInde
         tx.prepare_cached("DELETE FROM objects WHERE domain = ? AND id = ? AND kind = ? AND pack = ?")?;
     let mut is_elsewhere =
         tx.prepare_cached("SELECT 1 FROM objects WHERE domain = ? AND id = ? AND kind = ?")?;
-    let mut delete_recipe = tx.prepare_cached("DELETE FROM recipes WHERE domain = ? AND recipe = ?")?;
+    let mut delete_recipe =
+        tx.prepare_cached("DELETE FROM recipes WHERE domain = ? AND recipe = ? RETURNING content")?;
     for ObjectKey { kind, id } in index.objects().map(|object| object.key) {
         let id: &[u8] = id.as_bytes();
         delete.execute(params![domain, id, kind.code(), pack])?;
-        if kind == ObjectKind::Recipe && !is_elsewhere.exists(params![domain, id, kind.code()])? {
-            delete_recipe.execute(params![domain, id])?;
+        match kind {
+            ObjectKind::Chunk => forget_blob(tx, domain, id)?,
+            ObjectKind::Recipe if !is_elsewhere.exists(params![domain, id, kind.code()])? => {
+                let contents: Vec<[u8; ContentId::LEN]> = delete_recipe
+                    .query_map(params![domain, id], |row| row.get(0))?
+                    .collect::<Result<_, _>>()?;
+                for content in contents {
+                    forget_blob(tx, domain, &content)?;
+                }
+            }
+            ObjectKind::Recipe | ObjectKind::Page | ObjectKind::RecipePage => {}
         }
     }
     Ok(())

@@ -112,26 +112,6 @@ impl Catalogue {
             .collect()
         })
     }
-
-    /// Notes whether a recipe makes its content: one that does not is forgotten, so that another can take its place.
-    pub(crate) fn judge_recipe(
-        &self,
-        domain: &Domain,
-        content: ContentId,
-        recipe: ObjectId,
-        is_right: bool,
-    ) -> Result<(), StoreError> {
-        self.write("noting what a recipe is worth in the catalogue", |tx| {
-            let Some(number) = domain_number(tx, domain)? else { return Ok(()) };
-            let sql = if is_right {
-                "UPDATE recipes SET proven = 1 WHERE domain = ? AND content = ? AND recipe = ?"
-            } else {
-                "DELETE FROM recipes WHERE domain = ? AND content = ? AND recipe = ?"
-            };
-            tx.prepare_cached(sql)?.execute(params![number, content.as_bytes(), recipe.as_bytes()])?;
-            Ok(())
-        })
-    }
 }
 
 struct Answer {

@@ -7,6 +7,7 @@
 mod add;
 mod collect;
 mod doubt;
+mod judge;
 mod lookup;
 mod schema;
 
@@ -17,6 +18,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use collect::{Condemnable, PackRow, PackState};
 pub use doubt::Doubt;
+pub(crate) use judge::{Judgement, Verdict};
 pub use lookup::{Location, StoredRecipe};
 
 use crate::error::StoreError;

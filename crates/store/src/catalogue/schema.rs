@@ -17,8 +17,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `packs.number` is never used again (`AUTOINCREMENT`): it is part of the name of the stored file. The objects of a
 /// pack are found through its index, which is kept as it stands in the pack, since an SQL index by pack would
-/// double the size of the catalogue. `removals` are files that no row of `packs` names any more and that still have
-/// to be deleted. `doubts.number` is never used again, so that a doubt that came later is not settled with an older one.
+/// double the size of the catalogue. `blobs` says what git calls contents, as far as that was found out by hashing
+/// them. `removals` are files that no row of `packs` names any more and that still have to be deleted.
+/// `doubts.number` is never used again, so that a doubt that came later is not settled with an older one.
 const TABLES: &str = "
     CREATE TABLE domains (
         number INTEGER PRIMARY KEY,
@@ -60,6 +61,12 @@ const TABLES: &str = "
         recipe  BLOB NOT NULL,
         proven  INTEGER NOT NULL,
         PRIMARY KEY (domain, content, recipe)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE blobs (
+        domain  INTEGER NOT NULL,
+        content BLOB NOT NULL,
+        blob    BLOB NOT NULL,
+        PRIMARY KEY (domain, content)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX recipes_by_recipe ON recipes (domain, recipe);
     CREATE TABLE removals (

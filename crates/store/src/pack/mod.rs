@@ -8,11 +8,16 @@
 
 mod frame;
 mod index;
+mod naming;
+mod opened;
+mod pool;
+mod rows;
 mod verify;
 mod writer;
 
 pub use frame::{decode_frame, decode_raw};
 pub use index::{Codec, Frame, FrameObject, PackIndex, PackTrailer};
+pub use opened::OpenedPack;
 pub use verify::{RecipeOf, VerifiedPack};
 pub use writer::{PackFull, PackWriter};
 
@@ -65,6 +70,16 @@ pub enum PackError {
         key: crate::object::ObjectKey,
         /// What is wrong with it.
         source: DecodeError,
+    },
+    /// A recipe names a content that its chunks do not make.
+    #[error("{recipe} makes the content {found}, not {content}")]
+    WrongRecipe {
+        /// The recipe.
+        recipe: crate::object::ObjectKey,
+        /// The content that it names.
+        content: crate::id::ContentId,
+        /// The content that its chunks make.
+        found: crate::id::ContentId,
     },
 }
 

@@ -1,10 +1,13 @@
 //! Accepting a pack that came from outside: every byte of it is accounted for by a digest that has been computed.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::{Frame, PackError, PackIndex, decode_frame};
 use crate::id::{ContentId, ObjectId, PackId};
+use crate::manifest::entry::Content;
 use crate::object::{ObjectKind, VerifiedObject};
 use crate::recipe::{Recipe, RecipePage};
 
@@ -15,17 +18,18 @@ pub struct RecipeOf {
     pub content: ContentId,
     /// The recipe.
     pub recipe: ObjectId,
-    /// Whether the recipe was made here, from the content that it makes.
+    /// Whether what it makes has been hashed and is the content.
     pub is_proven: bool,
 }
 
 /// A pack whose every object has been compared with its name.
 #[derive(Debug, Clone)]
 pub struct VerifiedPack {
-    id: PackId,
-    bytes: Bytes,
-    index: PackIndex,
-    recipes: Vec<RecipeOf>,
+    pub(super) id: PackId,
+    pub(super) bytes: Bytes,
+    pub(super) index: PackIndex,
+    pub(super) recipes: Vec<RecipeOf>,
+    pub(super) contents: Vec<Content>,
 }
 
 impl VerifiedPack {
@@ -35,15 +39,15 @@ impl VerifiedPack {
         let recipes: Vec<Vec<RecipeOf>> = index
             .frames()
             .par_iter()
-            .map(|frame| recipes_of(&decode_frame(frame, &stored(frame, &bytes))?))
+            .map(|frame| recipes_of(&decode_frame(frame, &bytes.slice(range_of(frame)))?, |_, _| ()))
             .collect::<Result<_, PackError>>()?;
         let id = PackId::from_bytes(*blake3::hash(&bytes).as_bytes());
-        Ok(Self { id, bytes, index, recipes: recipes.concat() })
+        Ok(Self { id, bytes, index, recipes: recipes.concat(), contents: Vec::new() })
     }
 
     /// A pack that was made here.
     pub(super) fn own(id: PackId, bytes: Bytes, index: PackIndex, recipes: Vec<RecipeOf>) -> Self {
-        Self { id, bytes, index, recipes }
+        Self { id, bytes, index, recipes, contents: Vec::new() }
     }
 
     /// The pack's name.
@@ -61,19 +65,34 @@ impl VerifiedPack {
         &self.index
     }
 
-    /// The recipes in it, by the contents that they say they make. Whether they do is found out by hashing, unless
-    /// they were made here.
+    /// The recipes in it, by the contents that they say they make. Whether those that are not proven do is found out
+    /// by hashing.
     pub fn recipes(&self) -> &[RecipeOf] {
         &self.recipes
     }
+
+    /// Contents that lie in it as a whole, as far as they were named: all their names are right.
+    pub fn contents(&self) -> &[Content] {
+        &self.contents
+    }
 }
 
-fn stored(frame: &Frame, pack: &Bytes) -> Bytes {
-    // A strictly read index names frames that fill the pack from its start to the index.
-    pack.slice(frame.offset as usize..frame.offset as usize + frame.stored as usize)
+/// What says how a content is stored.
+pub(super) enum Layout {
+    Recipe(Recipe),
+    Page(RecipePage),
 }
 
-fn recipes_of(objects: &[VerifiedObject]) -> Result<Vec<RecipeOf>, PackError> {
+/// The bytes of a pack that hold a frame: a strictly read index names frames that fill the pack up to the index.
+pub(super) fn range_of(frame: &Frame) -> Range<usize> {
+    frame.offset as usize..frame.offset as usize + frame.stored as usize
+}
+
+/// Reads the recipes and recipe pages among these objects, shows each of them, and lists the recipes.
+pub(super) fn recipes_of(
+    objects: &[VerifiedObject],
+    mut show: impl FnMut(&VerifiedObject, Layout),
+) -> Result<Vec<RecipeOf>, PackError> {
     let mut recipes = Vec::new();
     for object in objects {
         let malformed = |source| PackError::Recipe { key: object.key(), source };
@@ -81,9 +100,10 @@ fn recipes_of(objects: &[VerifiedObject]) -> Result<Vec<RecipeOf>, PackError> {
             ObjectKind::Recipe => {
                 let recipe = Recipe::decode(object.bytes()).map_err(malformed)?;
                 recipes.push(RecipeOf { content: recipe.content, recipe: object.id(), is_proven: false });
+                show(object, Layout::Recipe(recipe));
             }
             ObjectKind::RecipePage => {
-                RecipePage::decode(object.bytes()).map_err(malformed)?;
+                show(object, Layout::Page(RecipePage::decode(object.bytes()).map_err(malformed)?));
             }
             ObjectKind::Chunk | ObjectKind::Page => {}
         }

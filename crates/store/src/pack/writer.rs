@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use zstd::bulk::Compressor;
 
 use super::frame::compress;
+use super::pool::Pool;
 use super::{Codec, Frame, FrameObject, INDEX_LEN_MAX, MAGIC, PACK_LEN_MAX, PACK_RAW_MAX, PackIndex};
 use super::{PackTrailer, RecipeOf, VerifiedPack};
 use crate::id::PackId;
@@ -44,6 +45,7 @@ pub struct PackWriter {
     chunks: OpenFrame,
     metadata: OpenFrame,
     waiting: Vec<OpenFrame>,
+    compressors: Pool<Option<Compressor<'static>>>,
     held: HashSet<ObjectKey>,
     recipes: Vec<RecipeOf>,
     /// The bytes of all objects that are not in `pack` yet.
@@ -68,6 +70,7 @@ impl PackWriter {
             chunks: OpenFrame::default(),
             metadata: OpenFrame::default(),
             waiting: Vec::new(),
+            compressors: Pool::new(),
             held: HashSet::new(),
             recipes: Vec::new(),
             unpacked_len: 0,
@@ -87,6 +90,21 @@ impl PackWriter {
         len_max + ROOM > PACK_LEN_MAX
             || self.index_len_max + ROOM > INDEX_LEN_MAX
             || self.raw_len + ROOM as u64 > PACK_RAW_MAX
+    }
+
+    /// Whether objects of so many bytes would probably fit, if they compress as those in the pack do.
+    pub fn has_probable_room_for(&self, len: u64) -> bool {
+        let packed_from = self.raw_len - self.unpacked_len as u64;
+        let to_come = len.saturating_add(self.unpacked_len as u64);
+        let packed = self.pack.len() as u64;
+        let expected = to_come.saturating_mul(packed).checked_div(packed_from).unwrap_or(to_come);
+        packed.saturating_add(expected).saturating_add((self.index_len_max + FRAMING_LEN_MAX + ROOM) as u64)
+            <= PACK_LEN_MAX as u64
+    }
+
+    /// Whether the pack is large enough to be ended, if there is a reason to.
+    pub const fn is_half_full(&self) -> bool {
+        self.pack.len() + self.index_len_max > PACK_LEN_MAX / 2
     }
 
     /// Whether this object is in the pack.
@@ -114,6 +132,9 @@ impl PackWriter {
             ObjectKind::Page | ObjectKind::Recipe | ObjectKind::RecipePage => &mut self.metadata,
         };
         let closed = (open.raw.len() + bytes.len() > FRAME_RAW_TARGET).then(|| std::mem::take(open));
+        if open.raw.is_empty() {
+            open.raw.reserve(FRAME_RAW_TARGET.max(bytes.len()));
+        }
         open.raw.extend_from_slice(bytes);
         let len = u32::try_from(bytes.len()).expect("an object has at most 1 MiB");
         open.objects.push(FrameObject { key, len });
@@ -165,17 +186,16 @@ impl PackWriter {
     }
 
     fn compress_waiting(&mut self) {
-        let level = self.level;
+        let (level, compressors) = (self.level, &self.compressors);
         let compressed: Vec<(Codec, u32, Vec<u8>, Vec<FrameObject>)> = std::mem::take(&mut self.waiting)
             .into_par_iter()
-            .map_init(
-                || Compressor::new(level).ok(),
-                |compressor, frame| {
-                    let raw = u32::try_from(frame.raw.len()).expect("a frame has at most 4 MiB");
-                    let (codec, stored) = compress(compressor.as_mut(), frame.raw);
-                    (codec, raw, stored, frame.objects)
-                },
-            )
+            .map(|frame| {
+                let raw = u32::try_from(frame.raw.len()).expect("a frame has at most 4 MiB");
+                let new = || Compressor::new(level).ok();
+                let (codec, stored) =
+                    compressors.lend(new, |compressor| compress(compressor.as_mut(), frame.raw));
+                (codec, raw, stored, frame.objects)
+            })
             .collect();
         for (codec, raw, bytes, objects) in compressed {
             let offset = u32::try_from(self.pack.len()).expect("a pack has at most 64 MiB");

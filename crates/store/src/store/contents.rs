@@ -1,10 +1,8 @@
 //! Contents: from a content's names to its bytes.
 //!
-//! A recipe is believed only after its chunks have been hashed and are the content; the catalogue notes
-//! that, so that it happens once. One that turns out wrong is forgotten: the content is then missing, and a
-//! publisher is asked for it again, rather than that anybody could poison somebody else's content.
+//! The way from a content to its chunks is a recipe that has been proven, or is proven before it is gone.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,10 +10,10 @@ use bytes::Bytes;
 use futures::stream::{self, Stream};
 
 use super::Store;
-use crate::catalogue::{Location, StoredRecipe, Timestamp};
+use crate::catalogue::{Location, StoredRecipe};
 use crate::chunk::ChunkRef;
 use crate::domain::Domain;
-use crate::error::{Fault, RecipeError, StoreError};
+use crate::error::{RecipeError, StoreError};
 use crate::id::ContentId;
 use crate::manifest::entry::Content;
 use crate::object::ObjectKey;
@@ -65,50 +63,6 @@ impl Store {
         })
     }
 
-    /// Which of these contents cannot be read from the domain. Whoever is told that a content is there may rely on it
-    /// as [`Catalogue::missing`](crate::catalogue::Catalogue::missing) says.
-    pub async fn missing_contents(
-        &self,
-        domain: &Domain,
-        contents: &[Content],
-        now: Timestamp,
-    ) -> Result<Vec<Content>, StoreError> {
-        let stored: Vec<&Content> = contents.iter().filter(|content| content.size > 0).collect();
-        let keys: Vec<ObjectKey> =
-            stored.iter().map(|content| ObjectKey::chunk(content.id.as_chunk())).collect();
-        let absent: HashSet<ObjectKey> = self.missing(domain, &keys, now)?.into_iter().collect();
-        let locations = self.locate(domain, &keys)?;
-        let mut missing = Vec::new();
-        for ((content, key), location) in stored.into_iter().zip(keys).zip(locations) {
-            let is_one_chunk = !absent.contains(&key)
-                && location.is_some_and(|location| u64::from(location.len) == content.size);
-            if !is_one_chunk && !self.has_in_pieces(domain, content, now).await? {
-                missing.push(*content);
-            }
-        }
-        Ok(missing)
-    }
-
-    /// Whether a proven recipe of the content is there with all that it leads to.
-    async fn has_in_pieces(
-        &self,
-        domain: &Domain,
-        content: &Content,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        for recipe in self.catalogue.recipes_of(domain, content.id)? {
-            let keys = match self.keys_of_recipe(domain, content.id, recipe).await {
-                Ok(keys) => keys,
-                Err(error) if matches!(error.fault(), Fault::Absent | Fault::Corrupt) => continue,
-                Err(error) => return Err(error),
-            };
-            if self.missing(domain, &keys, now)?.is_empty() && self.is_right(domain, content, recipe).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Everything that a recipe leads to, and the recipe itself.
     pub(crate) async fn keys_of_recipe(
         &self,
@@ -134,48 +88,7 @@ impl Store {
         }
     }
 
-    /// Hashes what a recipe makes, once.
-    async fn is_right(
-        &self,
-        domain: &Domain,
-        content: &Content,
-        stored: StoredRecipe,
-    ) -> Result<bool, StoreError> {
-        if stored.is_proven {
-            return Ok(true);
-        }
-        let verdict = self.hash_recipe(domain, content, stored).await;
-        let is_right = match verdict {
-            Ok(()) => true,
-            Err(StoreError::Recipe { .. }) => false,
-            Err(error) => return Err(error),
-        };
-        self.catalogue.judge_recipe(domain, content.id, stored.id, is_right)?;
-        Ok(is_right)
-    }
-
-    async fn hash_recipe(
-        &self,
-        domain: &Domain,
-        content: &Content,
-        stored: StoredRecipe,
-    ) -> Result<(), StoreError> {
-        let recipe = self.recipe(domain, content.id, stored).await?;
-        if recipe.size != content.size {
-            let source = RecipeError::Size { expected: content.size, found: recipe.size };
-            return Err(wrong(content.id, stored, source));
-        }
-        let walk = ContentWalk::new(domain, content.id, stored, recipe, 0..content.size);
-        let mut reading = Reading::new(walk);
-        let mut hasher = blake3::Hasher::new();
-        while let Some(bytes) = reading.next(self).await? {
-            hasher.update(&bytes);
-        }
-        let found = ContentId::from_bytes(*hasher.finalize().as_bytes());
-        if found == content.id { Ok(()) } else { Err(wrong(content.id, stored, RecipeError::Digest(found))) }
-    }
-
-    async fn recipe(
+    pub(super) async fn recipe(
         &self,
         domain: &Domain,
         content: ContentId,
@@ -191,7 +104,7 @@ impl Store {
     }
 
     /// Begins to go through the chunks of a part of a content, by a recipe that has been proven.
-    async fn walk(
+    pub(super) async fn walk(
         &self,
         domain: &Domain,
         content: &Content,
@@ -228,7 +141,10 @@ impl Store {
         }
         let mut failure = StoreError::AbsentContent { content: content.id, domain: domain.clone() };
         for stored in self.catalogue.recipes_of(domain, content.id)? {
-            match self.is_right(domain, content, stored).await {
+            let mut judgements = Vec::new();
+            let is_right = self.is_right(domain, content, stored, &mut judgements).await;
+            self.catalogue.judge(domain, &judgements)?;
+            match is_right {
                 Ok(true) => {
                     let recipe = self.recipe(domain, content.id, stored).await?;
                     return Ok((Some(stored), Layout::Recipe(recipe)));
@@ -243,7 +159,7 @@ impl Store {
 
 /// The chunks of a part of a content, one after the other.
 #[derive(Debug)]
-struct ContentWalk {
+pub(super) struct ContentWalk {
     domain: Domain,
     content: ContentId,
     range: Range<u64>,
@@ -257,7 +173,7 @@ enum Way {
 }
 
 impl ContentWalk {
-    fn new(
+    pub(super) fn new(
         domain: &Domain,
         content: ContentId,
         stored: StoredRecipe,
@@ -313,18 +229,18 @@ enum ReadState {
     Reading(Arc<Store>, Reading),
 }
 
-struct Reading {
+pub(super) struct Reading {
     walk: ContentWalk,
     /// Chunks whose places have been looked up.
     located: VecDeque<(ChunkRef, Location)>,
 }
 
 impl Reading {
-    fn new(walk: ContentWalk) -> Self {
+    pub(super) fn new(walk: ContentWalk) -> Self {
         Self { walk, located: VecDeque::new() }
     }
 
-    async fn next(&mut self, store: &Store) -> Result<Option<Bytes>, StoreError> {
+    pub(super) async fn next(&mut self, store: &Store) -> Result<Option<Bytes>, StoreError> {
         if self.located.is_empty() {
             self.look_ahead(store).await?;
         }

@@ -6,6 +6,7 @@
 
 mod cache;
 mod contents;
+mod names;
 mod repack;
 
 use std::collections::HashSet;
@@ -21,7 +22,9 @@ use crate::domain::Domain;
 use crate::error::StoreError;
 use crate::id::PackId;
 use crate::object::{ObjectKey, ObjectKind, VerifiedObject};
-use crate::pack::{PackError, PackIndex, PackTrailer, RecipeOf, VerifiedPack, decode_frame, decode_raw};
+use crate::pack::{
+    OpenedPack, PackError, PackIndex, PackTrailer, RecipeOf, VerifiedPack, decode_frame, decode_raw,
+};
 use crate::recipe::Recipe;
 use cache::FrameCache;
 pub(crate) use repack::Repack;
@@ -78,15 +81,32 @@ impl Store {
         &self.backend
     }
 
-    /// Verifies a pack and adds it. When this returns, the pack is durable and its objects are found.
+    /// Verifies a publisher's pack and adds it. When this returns, the pack is durable and its objects are found.
     pub async fn add_pack(
         &self,
         domain: &Domain,
         bytes: Bytes,
         now: Timestamp,
     ) -> Result<(PackId, Added), StoreError> {
-        let pack = VerifiedPack::verify(bytes).map_err(|error| StoreError::Refused(Box::new(error)))?;
+        let pack = self.verify_pack(domain, bytes).await?;
         Ok((pack.id(), self.add_verified(domain, &pack, now).await?))
+    }
+
+    /// Verifies a publisher's pack, and names the contents in it with the help of chunks that the domain has.
+    pub async fn verify_pack(&self, domain: &Domain, bytes: Bytes) -> Result<VerifiedPack, StoreError> {
+        let refused = |error| StoreError::Refused(Box::new(error));
+        let opened = OpenedPack::open(bytes).map_err(refused)?;
+        let wanted = opened.wanted();
+        let mut found = Vec::with_capacity(wanted.len());
+        for (key, location) in wanted.iter().zip(self.locate(domain, &wanted)?) {
+            // What cannot be read here is missed, and named, when its content is asked for.
+            if let Some(location) = location
+                && let Ok(object) = self.object_at(*key, &location).await
+            {
+                found.push(object.detached());
+            }
+        }
+        opened.verify(found).map_err(refused)
     }
 
     /// Adds a pack that has been verified. When this returns, the pack is durable and its objects are found.
@@ -102,7 +122,7 @@ impl Store {
             return Ok(Added::Known);
         }
         self.backend.put(&arrival.file, pack.bytes().clone()).await?;
-        if self.catalogue.record(&arrival.file, pack.index(), pack.recipes(), now)? {
+        if self.catalogue.record(&arrival.file, pack, now)? {
             return Ok(if arrival.is_recorded { Added::Known } else { Added::New });
         }
         self.backend.delete(&arrival.file).await?;

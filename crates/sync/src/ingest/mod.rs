@@ -176,6 +176,8 @@ struct Batch {
     pieces: Vec<Piece>,
     /// Recipes and their pages.
     recipes: Vec<(ObjectKind, ObjectId, Vec<u8>)>,
+    /// The bytes of the contents that begin in this batch, those that are in later ones included.
+    begun_bytes: u64,
     /// Entries whose contents are in this batch or an earlier one, or are known.
     entries: Vec<Made>,
 }

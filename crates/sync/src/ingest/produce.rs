@@ -79,6 +79,8 @@ impl<'a> Producer<'a> {
             .map_init(|| self.contents.reader(), |reader, entry| make(self.contents, reader, entry))
             .collect::<Result<_, SourceError>>()?;
         let mut batch = Batch { entries: Vec::with_capacity(read.len()), ..Batch::default() };
+        batch.begun_bytes =
+            read.iter().flat_map(|(_, content)| content).map(|read| read.known.content.size).sum();
         for (made, content) in read {
             if let Some(content) = content {
                 self.remember(&made.entry.path, &content);
@@ -92,9 +94,14 @@ impl<'a> Producer<'a> {
     fn send_large(&mut self, entry: SourceEntry) -> Result<Result<(), Stopped>, IngestError> {
         let mut reader = self.contents.reader();
         let sender = &self.sender;
+        let mut begun_bytes = match &entry.node {
+            SourceNode::Content { size, .. } => *size,
+            SourceNode::Plain(_) => 0,
+        };
         let (made, content) = make_large(self.contents, &mut *reader, entry, &mut |piece| {
             // An end of the other thread is noticed when the last part is sent.
-            let _ = sender.send(Batch { pieces: vec![piece], ..Batch::default() });
+            let begun_bytes = std::mem::take(&mut begun_bytes);
+            let _ = sender.send(Batch { pieces: vec![piece], begun_bytes, ..Batch::default() });
         })?;
         drop(reader);
         let mut batch = Batch::default();

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::mpsc::{self, Receiver};
 
+use smart_sync_store::chunk::ChunkRef;
 use smart_sync_store::id::{ObjectId, TreeId};
 use smart_sync_store::manifest::{
     BuildError, Content, Entry, Fidelity, GitTreeHasher, ManifestBuilder, ManifestSummary,
@@ -208,6 +209,7 @@ impl<'a> Sending<'a> {
             batch.pieces.iter().flat_map(|piece| &piece.chunks).map(|chunk| ObjectKey::chunk(chunk.id));
         let recipes = batch.recipes.iter().map(|(kind, id, _)| ObjectKey::new(*kind, *id));
         let mut missing = self.missing(chunks.chain(recipes).collect())?;
+        self.make_room_for(batch, &missing)?;
         for piece in &batch.pieces {
             let mut rest = &piece.bytes[..];
             for chunk in &piece.chunks {
@@ -218,6 +220,22 @@ impl<'a> Sending<'a> {
         }
         for (kind, id, bytes) in &batch.recipes {
             self.add(ObjectKey::new(*kind, *id), bytes, &mut missing)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the open pack before contents that would not fit: in one pack with its recipe, a content is proven when the
+    /// pack arrives, and is fetched from one place.
+    fn make_room_for(&mut self, batch: &Batch, missing: &HashSet<ObjectKey>) -> Result<(), IngestError> {
+        let chunks = || batch.pieces.iter().flat_map(|piece| &piece.chunks);
+        let len: u64 = chunks().map(|chunk| u64::from(chunk.len)).sum();
+        let is_missing = |chunk: &&ChunkRef| missing.contains(&ObjectKey::chunk(chunk.id));
+        let missing_len: u64 = chunks().filter(is_missing).map(|chunk| u64::from(chunk.len)).sum();
+        // What is still to come of a large content is likely as new as its beginning.
+        let expected = u128::from(batch.begun_bytes) * u128::from(missing_len) / u128::from(len.max(1));
+        let expected = u64::try_from(expected).unwrap_or(u64::MAX);
+        if self.pack.is_half_full() && !self.pack.has_probable_room_for(expected) {
+            self.flush()?;
         }
         Ok(())
     }

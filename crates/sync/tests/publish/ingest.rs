@@ -32,6 +32,18 @@ fn sample() -> tempfile::TempDir {
 }
 
 #[test]
+fn a_content_that_fits_a_pack_is_in_one() {
+    let directory = tempfile::tempdir().unwrap();
+    // Two fill most of a pack, and then there is a small one before one that would not fit.
+    for (name, seed, len) in [("a", 1, 24 << 20), ("b", 2, 24 << 20), ("c", 3, 4 << 20), ("d", 4, 20 << 20)] {
+        fs::write(directory.path().join(name), noise(seed, len)).unwrap();
+    }
+    let mut memory = Memory::default();
+    memory.ingest(&mut open(directory.path()));
+    assert_eq!((memory.packs.len(), memory.unproven), (2, 0));
+}
+
+#[test]
 fn what_is_sent_is_complete_and_nothing_is_sent_twice() {
     let directory = sample();
     let mut memory = Memory::default();

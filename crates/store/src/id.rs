@@ -131,6 +131,27 @@ impl ContentId {
     }
 }
 
+/// The id of a content whose bytes come one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct ContentIdHasher(blake3::Hasher);
+
+impl ContentIdHasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// How many bytes came.
+    pub fn count(&self) -> u64 {
+        self.0.count()
+    }
+
+    /// The id of what came.
+    pub fn finish(&self) -> ContentId {
+        ContentId(*self.0.finalize().as_bytes())
+    }
+}
+
 impl ManifestId {
     /// The root page, as an object of a pack.
     pub const fn root_page(self) -> ObjectId {

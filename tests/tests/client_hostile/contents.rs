@@ -164,16 +164,16 @@ fn contents_that_are_not_the_named_ones_are_refused() {
         [smart-sync] fetching: 107.42 KiB of 107.42 KiB
         the bytes received are not content c3846da0545ea0ddac9b81239fba92b75106fa4fe6d22b5acfcb8fbeea499ade: they are 506eac58c80d1ef2165730fbeab3637f803fe960b5bb5576e7507be813bdfd3b
     a chunk twice: exit 7
-        the bytes received are not content c3846da0545ea0ddac9b81239fba92b75106fa4fe6d22b5acfcb8fbeea499ade: they go on after its 110000 bytes
+        a server names 170000 bytes for content c3846da0545ea0ddac9b81239fba92b75106fa4fe6d22b5acfcb8fbeea499ade, which has 110000
     a chunk too few: exit 7
-        the bytes received are not content c3846da0545ea0ddac9b81239fba92b75106fa4fe6d22b5acfcb8fbeea499ade: 100000 of 110000 bytes came
+        a server names 100000 bytes for content c3846da0545ea0ddac9b81239fba92b75106fa4fe6d22b5acfcb8fbeea499ade, which has 110000
     a chunk exchanged for another: exit 7
         in pack PACK
         because: chunk 6a736af5679e532af286bcd5aa828f6d365895f95793983bac40d5b4ee5964f7 is corrupt: its bytes have the digest bfcb667c73417b918159ee6e6089ca8097b1e3a37dfbfd4e3bbf21d5943da520
     the right hash and a length too large: exit 7
-        the bytes received are not content 6a736af5679e532af286bcd5aa828f6d365895f95793983bac40d5b4ee5964f7: 200 of 201 bytes came
+        a server names 200 bytes for content 6a736af5679e532af286bcd5aa828f6d365895f95793983bac40d5b4ee5964f7, which has 201
     the right hash and a length too small: exit 7
-        the bytes received are not content 6a736af5679e532af286bcd5aa828f6d365895f95793983bac40d5b4ee5964f7: they go on after its 199 bytes
+        a server names 200 bytes for content 6a736af5679e532af286bcd5aa828f6d365895f95793983bac40d5b4ee5964f7, which has 199
     a content that nobody has: exit 5
         no server has content 6a736af5679e532af286bcd5aa828f6d365895f95793983bac40d5b4ee5964f7; the version may have been collected
 ");

@@ -23,7 +23,8 @@ use super::wait_for;
 use crate::failure::{DAMAGED_HINT, Exit, Failure};
 use crate::realm::remote::Remote;
 use crate::sync::Surroundings;
-use crate::sync::fetch::{decode, get_range};
+use crate::sync::fetch::get_range;
+use crate::sync::landing::decode;
 
 /// The number of bytes that are copied at once.
 const COPY_BYTES: usize = 256 << 10;
@@ -104,9 +105,11 @@ impl<'a> Contents<'a> {
                 Ok(get_range(self.remotes, &format!("pack/{pack}"), range).await?)
             })?;
             for frame in &range.frames {
-                for (chunk, places) in decode(&plan, range, *frame, &bytes)? {
+                let frame = decode(&plan, range, *frame, &bytes)?;
+                for (chunk, places) in frame.chunks {
                     for place in places {
-                        put(plan.map().contents[place.content as usize].id, place.offset, &chunk)?;
+                        let content = plan.map().contents[place.content as usize].id;
+                        put(content, place.offset, &frame.raw[chunk.clone()])?;
                     }
                 }
             }

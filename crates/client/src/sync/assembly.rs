@@ -1,213 +1,163 @@
-//! From chunks to contents in the stage.
+//! From chunks in files to contents that are known to be whole.
 //!
-//! A content is written from its beginning to its end and hashed on the way. Its chunks come from servers, mostly in
-//! the order in which it needs them, and from the file that it replaces; what comes too early waits in a file
-//! without a name.
+//! A content whose chunks come in the order in which it has them is hashed while they come. One that shares chunks
+//! with others, which came before or come after, is read back when everything is there. So is one that is made of
+//! the file that it replaces alone.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 
-use bytes::Bytes;
 use rayon::prelude::*;
-use smart_sync_store::id::ContentId;
-use smart_sync_sync::apply::plan::Need;
-use smart_sync_sync::apply::stage::{ContentWriter, Stage};
-use smart_sync_sync::fetch_plan::{Destination, FetchPlan};
-use smart_sync_sync::source::tar::spool_file;
+use smart_sync_store::id::{ContentId, ContentIdHasher};
+use smart_sync_sync::apply::stage::Stage;
+use smart_sync_sync::fetch_plan::FetchPlan;
 use smart_sync_sync::wire::fetch_map::ContentParts;
 
-use super::fetch::Placed;
 use super::former::FormerVersions;
+use super::landing::{Landed, Landing, need};
 use super::session::Needs;
 use crate::failure::{Exit, Failure};
-
-/// Whether the chunks of a content come in the order in which it needs them.
-pub(super) fn is_in_order(content: &ContentParts) -> bool {
-    content.chunks.is_sorted()
-}
+use crate::interrupt::{Interrupt, interrupted};
 
 /// Contents on their way into the stage.
 pub(super) struct Assembly<'a> {
-    plan: &'a FetchPlan,
-    former: &'a FormerVersions,
-    resumed: &'a HashMap<ContentId, u64>,
-    needs: &'a Needs<'a>,
-    stage: &'a Stage<'a>,
-    writing: HashMap<u32, Writing<'a>>,
-    spool: Spool<'a>,
+    pub(super) plan: &'a FetchPlan,
+    pub(super) former: &'a FormerVersions,
+    pub(super) needs: &'a Needs<'a>,
+    pub(super) stage: &'a Stage<'a>,
+    pub(super) landing: &'a Landing<'a>,
+    pub(super) hashing: Hashing,
 }
 
-/// A content that is being written.
-struct Writing<'a> {
-    writer: ContentWriter<'a>,
-    /// Which of its chunks is next.
+/// Contents that are hashed while they come.
+pub(super) struct Hashing {
+    /// What earlier runs received of contents that have not gone on yet.
+    received: HashMap<ContentId, ContentIdHasher>,
+    begun: HashMap<u32, Begun>,
+}
+
+struct Begun {
+    hasher: ContentIdHasher,
+    /// Which of its chunks is next, and where that begins.
     next: usize,
+    offset: u64,
     former: Option<File>,
 }
 
-/// Chunks of contents that need them in another order than that in which they come.
-struct Spool<'a> {
-    directory: &'a Path,
-    file: Option<File>,
-    length: u64,
-    /// Where the bytes of a place are.
-    places: HashMap<(u32, u64), (u64, usize)>,
+impl Hashing {
+    pub(super) fn new(received: HashMap<ContentId, ContentIdHasher>) -> Self {
+        Self { received, begun: HashMap::new() }
+    }
 }
 
 impl<'a> Assembly<'a> {
-    pub(super) fn new(
-        plan: &'a FetchPlan,
-        former: &'a FormerVersions,
-        resumed: &'a HashMap<ContentId, u64>,
-        needs: &'a Needs<'a>,
-        stage: &'a Stage<'a>,
-        directory: &'a Path,
-    ) -> Self {
-        let spool = Spool { directory, file: None, length: 0, places: HashMap::new() };
-        Self { plan, former, resumed, needs, stage, writing: HashMap::new(), spool }
-    }
-
-    /// Takes the next chunks that came.
-    pub(super) fn take(&mut self, chunks: Vec<Placed>) -> Result<(), Failure> {
-        // Contents of one chunk are many, and each is a file to be made: all processors make them.
-        let (whole, parts): (Vec<_>, Vec<_>) =
-            chunks.into_iter().partition(|(bytes, places)| self.is_whole(bytes, places));
-        let (plan, needs, stage) = (self.plan, self.needs, self.stage);
-        whole.into_par_iter().try_for_each(|(bytes, places)| {
-            let content = &plan.map().contents[places[0].content as usize];
-            Ok::<_, Failure>(stage.put(need(needs, content.id)?, &bytes)?)
-        })?;
-        for (bytes, places) in parts {
-            let mut spooled = None;
-            for place in places {
-                self.write(&bytes, place, &mut spooled)?;
+    /// Takes the next chunks that were written.
+    pub(super) fn take(&mut self, landed: Vec<Landed>) -> Result<(), Failure> {
+        for Landed { bytes, place } in landed {
+            let content = self.content(place.content);
+            let mut begun = self.begin_or_go_on(place.content)?;
+            self.fill(place.content, &mut begun, place.offset)?;
+            if begun.hasher.count() != place.offset {
+                return Err(Failure::message(Exit::General, "a chunk that was to be fetched did not come"));
+            }
+            begun.hasher.update(&bytes);
+            self.skip(place.content, &mut begun);
+            self.fill(place.content, &mut begun, content.size)?;
+            if begun.hasher.count() == content.size {
+                let found = begun.hasher.finish();
+                self.landing.close(place.content);
+                self.stage.accept(need(self.needs, content.id)?, found)?;
+            } else {
+                self.hashing.begun.insert(place.content, begun);
             }
         }
         Ok(())
     }
 
     /// Completes the contents that nothing more comes for.
-    pub(super) fn finish(mut self) -> Result<(), Failure> {
-        for index in 0..self.plan.map().contents.len() {
-            let content = &self.plan.map().contents[index];
-            let is_left = !is_in_order(content) || self.former.has_any(index);
-            if !self.plan.is_wanted(index)
-                || !is_left
-                || self.stage.has(&need(self.needs, content.id)?.content)?
-            {
-                continue;
+    pub(super) fn finish(&self, interrupt: &Interrupt) -> Result<(), Failure> {
+        let count = u32::try_from(self.plan.map().contents.len()).expect("contents are counted in 32 bits");
+        (0..count).into_par_iter().try_for_each(|index| {
+            let is_left = !self.landing.is_in_order(index) || self.former.has_any(index as usize);
+            if !is_left || !self.plan.is_wanted(index as usize) {
+                return Ok(());
             }
-            let index = u32::try_from(index).expect("contents are counted in 32 bits");
-            let mut writing = self.begin_or_go_on(index)?;
-            while writing.writer.position() < content.size {
-                self.fill(index, &mut writing, content.size)?;
-                let position = writing.writer.position();
-                if position < content.size {
-                    let bytes = self.spool.read((index, position))?;
-                    writing.writer.write(&bytes)?;
-                    writing.next += 1;
-                }
+            if interrupt.is_requested() {
+                return Err(interrupted());
             }
-            writing.writer.finish()?;
-        }
-        Ok(())
-    }
-
-    fn is_whole(&self, bytes: &Bytes, places: &[Destination]) -> bool {
-        matches!(places, [place] if self.content(place.content).size == bytes.len() as u64)
+            let need = need(self.needs, self.content(index).id)?;
+            if self.stage.has(&need.content)? {
+                return Ok(());
+            }
+            self.copy_former(index)?;
+            let found = self.landing.partial(index)?.hash()?;
+            self.landing.close(index);
+            Ok(self.stage.accept(need, found)?)
+        })
     }
 
     fn content(&self, index: u32) -> &'a ContentParts {
         &self.plan.map().contents[index as usize]
     }
 
-    fn write(&mut self, bytes: &Bytes, place: Destination, spooled: &mut Option<u64>) -> Result<(), Failure> {
-        let content = self.content(place.content);
-        if !is_in_order(content) {
-            return self.spool.keep(bytes, place, spooled);
-        }
-        let mut writing = self.begin_or_go_on(place.content)?;
-        self.fill(place.content, &mut writing, place.offset)?;
-        writing.writer.write(bytes)?;
-        writing.next += 1;
-        self.fill(place.content, &mut writing, content.size)?;
-        if writing.writer.position() == content.size {
-            writing.writer.finish()?;
-        } else {
-            self.writing.insert(place.content, writing);
-        }
-        Ok(())
-    }
-
-    fn begin_or_go_on(&mut self, index: u32) -> Result<Writing<'a>, Failure> {
-        if let Some(writing) = self.writing.remove(&index) {
-            return Ok(writing);
+    fn begin_or_go_on(&mut self, index: u32) -> Result<Begun, Failure> {
+        if let Some(begun) = self.hashing.begun.remove(&index) {
+            return Ok(begun);
         }
         let content = self.content(index);
-        let need = need(self.needs, content.id)?;
-        let writer = self.stage.writer(need, self.resumed.get(&content.id).copied().unwrap_or(0))?;
-        let mut offset = 0;
-        let is_before = |ordinal: &&u32| {
-            let begins_before = offset < writer.position();
-            offset += u64::from(self.plan.chunk(**ordinal).length);
-            begins_before
-        };
-        let next = content.chunks.iter().take_while(is_before).count();
-        let former = if self.former.has_any(index as usize) { self.stage.former(need) } else { None };
-        Ok(Writing { writer, next, former })
+        let hasher = self.hashing.received.remove(&content.id).unwrap_or_default();
+        let mut begun = Begun { hasher, next: 0, offset: 0, former: self.former_file(index)? };
+        self.skip(index, &mut begun);
+        Ok(begun)
     }
 
-    /// Writes what comes next from the file that the content replaces, as long as it is there.
-    fn fill(&self, index: u32, writing: &mut Writing<'_>, until: u64) -> Result<(), Failure> {
+    /// Goes on to the chunk that is next after the bytes that were hashed.
+    fn skip(&self, index: u32, begun: &mut Begun) {
+        let chunks = &self.content(index).chunks;
+        while begun.offset < begun.hasher.count()
+            && let Some(ordinal) = chunks.get(begun.next)
+        {
+            begun.offset += u64::from(self.plan.chunk(*ordinal).length);
+            begun.next += 1;
+        }
+    }
+
+    fn former_file(&self, index: u32) -> Result<Option<File>, Failure> {
+        if !self.former.has_any(index as usize) {
+            return Ok(None);
+        }
+        Ok(self.stage.former(need(self.needs, self.content(index).id)?))
+    }
+
+    /// Takes what comes next from the file that the content replaces, as long as it is there.
+    fn fill(&self, index: u32, begun: &mut Begun, until: u64) -> Result<(), Failure> {
         let content = self.content(index);
-        while writing.writer.position() < until {
-            let Some(ordinal) = content.chunks.get(writing.next) else { return Ok(()) };
+        while begun.hasher.count() < until {
+            let Some(ordinal) = content.chunks.get(begun.next) else { return Ok(()) };
             let id = self.plan.chunk(*ordinal).id;
             if !self.former.has(index as usize, id) {
                 return Ok(());
             }
-            let bytes = self.former.read(index as usize, id, writing.former.as_ref())?;
-            writing.writer.write(&bytes)?;
-            writing.next += 1;
+            let bytes = self.former.read(index as usize, id, begun.former.as_ref())?;
+            self.landing.partial(index)?.write_at(begun.hasher.count(), &bytes)?;
+            begun.hasher.update(&bytes);
+            self.skip(index, begun);
         }
         Ok(())
     }
-}
 
-impl Spool<'_> {
-    fn keep(&mut self, bytes: &Bytes, place: Destination, spooled: &mut Option<u64>) -> Result<(), Failure> {
-        let at = if let Some(at) = *spooled {
-            at
-        } else {
-            if self.file.is_none() {
-                self.file = Some(spool_file(self.directory)?);
+    /// Takes all that there is from the file that the content replaces.
+    fn copy_former(&self, index: u32) -> Result<(), Failure> {
+        let Some(former) = self.former_file(index)? else { return Ok(()) };
+        let mut offset = 0;
+        for ordinal in &self.content(index).chunks {
+            let chunk = self.plan.chunk(*ordinal);
+            if self.former.has(index as usize, chunk.id) {
+                let bytes = self.former.read(index as usize, chunk.id, Some(&former))?;
+                self.landing.partial(index)?.write_at(offset, &bytes)?;
             }
-            let file = self.file.as_ref().expect("the file was made just now");
-            let at = self.length;
-            file.write_all_at(bytes, at)?;
-            self.length += bytes.len() as u64;
-            *spooled = Some(at);
-            at
-        };
-        self.places.insert((place.content, place.offset), (at, bytes.len()));
+            offset += u64::from(chunk.length);
+        }
         Ok(())
     }
-
-    fn read(&self, place: (u32, u64)) -> Result<Vec<u8>, Failure> {
-        let found = self.places.get(&place).zip(self.file.as_ref());
-        let Some(((at, length), file)) = found else {
-            return Err(Failure::message(Exit::General, "a chunk that was to be fetched did not come"));
-        };
-        let mut bytes = vec![0; *length];
-        file.read_exact_at(&mut bytes, *at)?;
-        Ok(bytes)
-    }
-}
-
-fn need<'a>(needs: &Needs<'a>, content: ContentId) -> Result<&'a Need, Failure> {
-    needs.get(content).ok_or_else(|| {
-        Failure::message(Exit::General, format!("content {content} was fetched and is not needed"))
-    })
 }

@@ -1,41 +1,43 @@
 //! Bringing contents from packs into the stage.
 //!
-//! Ranges are asked for several at a time and taken in their order, so that a content is written from its beginning
-//! to its end and hashed on the way. Every chunk is compared with its id before anything is done with it, every
-//! content with its own when it is complete. What is in memory is a few ranges and frames, whatever the sizes.
+//! Ranges are asked for several at a time. What comes is decoded and written by all processors and taken in its
+//! order, so that a content can be hashed on the way. Every chunk is compared with its id before anything is done
+//! with it, every content with its own when it is complete. What is in memory is a few ranges and frames, whatever the
+//! sizes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io::Read as _;
 use std::panic::resume_unwind;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use rayon::prelude::*;
-use smart_sync_store::id::ContentId;
-use smart_sync_store::object::{ObjectKey, VerifiedObject};
-use smart_sync_store::pack::decode_raw;
+use rayon::in_place_scope;
+use smart_sync_store::id::{ContentId, ContentIdHasher, ObjectId};
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::stage::Stage;
-use smart_sync_sync::fetch_plan::{Destination, FetchPlan, PackRange};
+use smart_sync_sync::fetch_plan::{FetchPlan, PackRange};
 use smart_sync_sync::wire::fetch_map::{ContentParts, FetchMap, FrameChunk};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::assembly::{Assembly, is_in_order};
+use super::assembly::{Assembly, Hashing};
 use super::former::FormerVersions;
+use super::landing::{Landed, Landing, decode};
 use super::session::Needs;
-use crate::failure::{DAMAGED_HINT, Exit, Failure};
+use crate::failure::{Exit, Failure};
 use crate::interrupt::{Interrupt, interrupted};
 use crate::output::Progress;
 use crate::realm::remote::{Remote, RemoteError};
 
 /// The number of bytes after whose arrival the disk is set to work.
 const WRITE_OUT_BYTES: u64 = 32 << 20;
-/// Frames that are decoded at the same time.
-const FRAMES: usize = 4;
+/// Jobs that are under way or done and not yet taken.
+const JOBS: usize = 6;
+/// The decoded bytes at which a job is not made larger.
+const JOB_RAW_BYTES: usize = 2 << 20;
 /// How often a range is asked for, over all servers.
 const ATTEMPTS: usize = 4;
 
@@ -47,8 +49,6 @@ pub struct Fetcher<'a> {
     pub runtime: &'a Handle,
     /// Whether to go on.
     pub interrupt: &'a Interrupt,
-    /// Where contents whose chunks come out of order wait.
-    pub spool_directory: &'a Path,
     /// Ranges that are asked for at the same time.
     pub connections: usize,
     /// What is not staged yet.
@@ -61,8 +61,8 @@ pub struct Fetcher<'a> {
 pub struct Fetch {
     plan: Arc<FetchPlan>,
     former: FormerVersions,
-    /// The byte from which on each content is fetched, where that is not the first.
-    resumed: HashMap<ContentId, u64>,
+    /// The beginnings of contents that an earlier run received.
+    received: HashMap<ContentId, ContentIdHasher>,
 }
 
 impl Fetch {
@@ -77,15 +77,18 @@ impl Fetcher<'_> {
     /// in the files that it replaces.
     pub fn plan(&self, map: FetchMap) -> Result<Fetch, Failure> {
         let chunks: Vec<&FrameChunk> = map.frames.iter().flat_map(|frame| &frame.chunks).collect();
-        let mut resumed = HashMap::new();
+        let mut received = HashMap::new();
         let mut former = FormerVersions::default();
         for (index, content) in map.contents.iter().enumerate() {
-            let Some(need) = self.needs.get(content.id).filter(|_| content.chunks.len() > 1) else {
+            let Some(need) = self.needs.get(content.id) else { continue };
+            if content.size != need.content.size {
+                return Err(wrong_size(content, need));
+            }
+            if content.chunks.len() == 1 {
                 continue;
-            };
-            let from = resume_from(&chunks, content, need, self.stage)?;
-            if from > 0 {
-                resumed.insert(content.id, from);
+            }
+            if let Some(hasher) = hash_received(&chunks, content, need, self.stage)? {
+                received.insert(content.id, hasher);
             }
             if self.interrupt.is_requested() {
                 return Err(interrupted());
@@ -94,11 +97,11 @@ impl Fetcher<'_> {
         }
         let wanted_from = |content: &ContentParts| {
             let need = self.needs.get(content.id);
-            need.map(|_| resumed.get(&content.id).copied().unwrap_or(0))
+            need.map(|_| received.get(&content.id).map_or(0, ContentIdHasher::count))
         };
         drop(chunks);
         let plan = FetchPlan::with_local(map, wanted_from, |content, chunk| former.has(content, chunk.id));
-        Ok(Fetch { plan: Arc::new(plan), former, resumed })
+        Ok(Fetch { plan: Arc::new(plan), former, received })
     }
 
     /// Fetches what was planned.
@@ -121,46 +124,80 @@ impl Fetcher<'_> {
         progress: &mut Progress,
         much_came: &SyncSender<()>,
     ) -> Result<(), Failure> {
-        let Fetch { plan, former, resumed } = fetch;
-        let mut received = 0;
-        let mut assembly =
-            Assembly::new(&plan, &former, &resumed, self.needs, self.stage, self.spool_directory);
+        let Fetch { plan, former, received } = fetch;
+        let landing = Landing::new(&plan, self.needs, self.stage);
+        let mut assembly = Assembly {
+            plan: &plan,
+            former: &former,
+            needs: self.needs,
+            stage: self.stage,
+            landing: &landing,
+            hashing: Hashing::new(received),
+        };
         let mut ranges = self.download(&plan);
-        for range in plan.ranges() {
-            let mut bytes = ranges.blocking_recv().unwrap_or_else(|| Err(interrupted()))?;
-            if self.interrupt.is_requested() {
-                return Err(interrupted());
-            }
-            for frames in range.frames.chunks(FRAMES) {
-                let decoded = match decode_all(&plan, range, frames, &bytes) {
-                    Ok(decoded) => decoded,
-                    Err(failure) => {
-                        bytes = self.fetch_again(&plan, range, failure)?;
-                        decode_all(&plan, range, frames, &bytes)?
+        let mut jobs = plan.ranges().iter().flat_map(|range| jobs(plan.map(), range));
+        let mut came = 0;
+        // Other threads decode and write, and this one takes what they are done with in the order of the ranges.
+        in_place_scope(|scope| {
+            let mut under_way = VecDeque::new();
+            let mut bytes = Bytes::new();
+            loop {
+                while under_way.len() < JOBS
+                    && let Some(job) = jobs.next()
+                {
+                    if job.is_first {
+                        bytes = ranges.blocking_recv().unwrap_or_else(|| Err(interrupted()))?;
                     }
-                };
-                for chunks in decoded {
-                    assembly.take(chunks)?;
+                    if self.interrupt.is_requested() {
+                        return Err(interrupted());
+                    }
+                    let (sender, receiver) = sync_channel(1);
+                    under_way.push_back((job.length, receiver));
+                    let (plan, landing, bytes) = (&plan, &landing, bytes.clone());
+                    scope.spawn(move |_| {
+                        // Nobody waits for it any more after another one failed.
+                        let _ = sender.send(self.land(plan, landing, &job, &bytes));
+                    });
+                }
+                let Some((length, landed)) = under_way.pop_front() else { return Ok(()) };
+                assembly.take(landed.recv().unwrap_or_else(|_| Err(interrupted()))?)?;
+                progress.advance(length);
+                came += length;
+                if came >= WRITE_OUT_BYTES {
+                    came = 0;
+                    // It may still be busy with what came before, or have failed, which is told at the end.
+                    let _ = much_came.try_send(());
                 }
             }
-            progress.advance(range.length());
-            received += range.length();
-            if received >= WRITE_OUT_BYTES {
-                received = 0;
-                // It may still be busy with what came before, or have failed, which is told at the end.
-                let _ = much_came.try_send(());
+        })?;
+        assembly.finish(self.interrupt)
+    }
+
+    /// Decodes and writes some frames of a range; what was not what it should be is asked for elsewhere.
+    fn land(
+        &self,
+        plan: &FetchPlan,
+        landing: &Landing<'_>,
+        job: &Job<'_>,
+        bytes: &Bytes,
+    ) -> Result<Vec<Landed>, Failure> {
+        match landing.land(job.range, job.frames, bytes) {
+            Err(failure) if failure.exit() == Exit::Refused && !self.interrupt.is_requested() => {
+                let bytes = self.fetch_again(plan, job, failure)?;
+                landing.land(job.range, job.frames, &bytes)
             }
+            landed => landed,
         }
-        assembly.finish()
     }
 
     /// Asks the other servers for a range that did not hold what it should, until one has it unharmed.
-    fn fetch_again(&self, plan: &FetchPlan, range: &PackRange, failure: Failure) -> Result<Bytes, Failure> {
+    fn fetch_again(&self, plan: &FetchPlan, job: &Job<'_>, failure: Failure) -> Result<Bytes, Failure> {
+        let range = job.range;
         let path = format!("pack/{}", plan.map().packs[range.pack as usize].id);
         for remote in self.remotes.iter().skip(1) {
             let asked = async { Ok(remote.get_range(&path, range.bytes.start, range.bytes.end).await) };
             if let Ok(bytes) = self.runtime.block_on(self.interrupt.guard(asked))?
-                && decode_all(plan, range, &range.frames, &bytes).is_ok()
+                && job.frames.iter().all(|frame| decode(plan, range, *frame, &bytes).is_ok())
             {
                 return Ok(bytes);
             }
@@ -216,65 +253,60 @@ pub(crate) async fn get_range(
     }
 }
 
-/// A chunk that is what it should be, and the places it goes to.
-pub(crate) type Placed = (Bytes, Vec<Destination>);
-
-/// The wanted chunks of several frames of a range.
-fn decode_all(
-    plan: &FetchPlan,
-    range: &PackRange,
-    frames: &[usize],
-    bytes: &Bytes,
-) -> Result<Vec<Vec<Placed>>, Failure> {
-    frames.par_iter().map(|frame| decode(plan, range, *frame, bytes)).collect()
+/// Frames of a range that are decoded by one thread, one after the other.
+struct Job<'a> {
+    range: &'a PackRange,
+    frames: &'a [usize],
+    /// Whether it is the first of its range.
+    is_first: bool,
+    /// The bytes of the range that are done with when this is.
+    length: u64,
 }
 
-/// The chunks of a frame of a range that are wanted, each compared with its id.
-pub(crate) fn decode(
-    plan: &FetchPlan,
-    range: &PackRange,
-    index: usize,
-    bytes: &Bytes,
-) -> Result<Vec<Placed>, Failure> {
-    let map = plan.map();
-    let frame = &map.frames[index];
-    let start = usize::try_from(frame.offset - range.bytes.start).expect("a range fits in memory");
-    let stored = bytes.slice(start..start + frame.stored as usize);
-    let pack = map.packs[frame.pack as usize].id;
-    let raw = decode_raw(frame.codec, &stored, frame.raw).map_err(|reason| {
-        Failure::message(Exit::Refused, format!("a frame of pack {pack} is not what was announced: {reason}"))
-            .hint(DAMAGED_HINT)
-    })?;
-    plan.chunks_of(index)
-        .map(|(chunk, places)| {
-            let bytes = raw.slice(chunk.start as usize..(chunk.start + chunk.length) as usize);
-            let verified = VerifiedObject::verify(ObjectKey::chunk(chunk.id), bytes)
-                .map_err(|error| Failure::new(Exit::Refused, error).context(format!("in pack {pack}")))
-                .map_err(|failure| failure.hint(DAMAGED_HINT))?;
-            Ok((verified.into_bytes(), places.to_vec()))
-        })
-        .collect()
+/// Divides a range so that a job does not take much more memory than another, however far its frames unfold.
+fn jobs<'a>(map: &FetchMap, range: &'a PackRange) -> Vec<Job<'a>> {
+    let (mut jobs, mut first, mut raw) = (Vec::new(), 0, 0);
+    for (index, frame) in range.frames.iter().enumerate() {
+        raw += map.frames[*frame].raw as usize;
+        let end = index + 1;
+        let is_last = end == range.frames.len();
+        if raw >= JOB_RAW_BYTES || is_last {
+            let length = if is_last { range.length() } else { 0 };
+            jobs.push(Job { range, frames: &range.frames[first..end], is_first: first == 0, length });
+            (first, raw) = (end, 0);
+        }
+    }
+    jobs
 }
 
-/// The byte from which on a content has to be fetched: after whole chunks that an earlier run received.
-fn resume_from(
+fn wrong_size(content: &ContentParts, need: &Need) -> Failure {
+    let (id, found, expected) = (content.id, content.size, need.content.size);
+    let text = format!("a server names {found} bytes for content {id}, which has {expected}");
+    Failure::message(Exit::Refused, text).hint("nothing was changed; try another mirror with --server")
+}
+
+/// Hashes what an earlier run received of a content, as far as that are whole chunks of it, and forgets the rest.
+fn hash_received(
     chunks: &[&FrameChunk],
     content: &ContentParts,
     need: &Need,
     stage: &Stage<'_>,
-) -> Result<u64, Failure> {
-    if !is_in_order(content) {
-        return Ok(0);
-    }
-    let partial = stage.partial_len(&need.content)?;
-    let mut end = 0;
-    for ordinal in &content.chunks {
-        let next = end + u64::from(chunks[*ordinal as usize].length);
-        if next > partial {
-            break;
-        }
-        end = next;
-    }
+) -> Result<Option<ContentIdHasher>, Failure> {
+    let Some(mut file) = stage.received(need)? else { return Ok(None) };
+    let mut hasher = ContentIdHasher::default();
+    let mut buffer = Vec::new();
     // The last chunk is fetched in any case, so that the content is completed by the common way.
-    Ok(if end == content.size { 0 } else { end })
+    let all_but_last = content.chunks.split_last().map_or(&[][..], |(_, others)| others);
+    if content.chunks.is_sorted() {
+        for ordinal in all_but_last {
+            let chunk = chunks[*ordinal as usize];
+            buffer.resize(chunk.length as usize, 0);
+            if file.read_exact(&mut buffer).is_err() || ObjectId::of(&buffer) != chunk.id {
+                break;
+            }
+            hasher.update(&buffer);
+        }
+    }
+    stage.keep_received(need, hasher.count())?;
+    Ok(Some(hasher).filter(|hasher| hasher.count() > 0))
 }

@@ -3,6 +3,7 @@
 mod assembly;
 pub mod fetch;
 mod former;
+pub mod landing;
 pub mod look;
 pub mod pages;
 pub mod place;

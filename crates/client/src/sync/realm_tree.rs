@@ -300,7 +300,6 @@ impl Run<'_> {
             remotes: &self.resolved.remotes,
             runtime: self.surroundings.runtime,
             interrupt: self.surroundings.interrupt,
-            spool_directory: &self.place.state,
             connections: self.surroundings.network.connections,
             needs: &by_id,
             stage,

@@ -230,7 +230,7 @@ impl Run<'_> {
             .collect();
         self.download(tree, &again, downloads, &mut HashMap::new())?;
         for need in needs {
-            let mut writer = stage.writer(need, 0)?;
+            let mut writer = stage.writer(need)?;
             let mut file = File::open(downloads.path(blob_of(need)))?;
             copy(&mut file, |bytes| writer.write(bytes).map_err(Failure::from))?;
             writer.finish()?;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 
+use rayon::prelude::*;
 use rustix::io::Errno;
 use smart_sync_store::id::ContentId;
 use smart_sync_store::manifest::entry::{DeviceKind, Node};
@@ -14,11 +15,14 @@ use super::backup::Backup;
 use super::error::ApplyError;
 use super::metadata::Metadata;
 use super::op::{Op, OpKind, Staged};
-use super::plan::{ApplyPlan, Change};
+use super::plan::{Action, ApplyPlan, Change};
 use super::stage::{MADE, Stage, path_of};
 use super::stat::{FileKind, Fingerprint, Stat};
 use super::tree_dir::{Removed, TreeDir};
 use super::tree_walk::join;
+
+/// Files that are made by all processors before the steps for them are noted.
+const BATCH: usize = 4096;
 
 /// The files that are put in place, each as it was before it was moved there, in the order of their paths.
 #[derive(Debug, Default)]
@@ -52,26 +56,46 @@ pub(super) fn prepare(
             *last = number;
         }
     }
+    // The file of a content that several paths have goes to the last of them, when the others have their copies.
+    let is_last = |content: &ContentId, number| last_use.get(content).is_none_or(|last| *last == number);
+    let waits = |action: &Action| matches!(&action.change, Change::Put(Node::File(content), _) if last_use.contains_key(&content.id));
+    let put = |number: usize, action: &Action| match &action.change {
+        Change::Put(node, metadata) => {
+            make(tree, stage, node, number as u64, |content| is_last(content, number), metadata).map(Some)
+        }
+        _ => Ok(None),
+    };
     let mut fingerprints = Vec::new();
     let mut ops = Vec::with_capacity(actions.len());
-    for (number, action) in actions.into_iter().enumerate() {
-        let expected = action.displaced.expected();
-        let kind = match action.change {
-            Change::Put(node, metadata) => {
-                let is_last = |content: &ContentId| last_use.get(content).is_none_or(|last| *last == number);
-                let (staged, stat) = make(tree, stage, &node, number as u64, is_last, &metadata)?;
-                fingerprints.push((number, stat.fingerprint()));
-                OpKind::Place { staged }
-            }
-            Change::Link(target) => OpKind::Link { target: target.as_bytes().into() },
-            Change::MakeDirectory(mode) => OpKind::MakeDirectory { mode },
-            Change::SetMetadata(kind, metadata) => OpKind::SetMetadata(kind, metadata),
-            Change::Delete => OpKind::Delete,
-            Change::Clear => OpKind::Clear,
-            Change::MakeRoom => OpKind::MakeRoom,
-            Change::RemoveDirectory => OpKind::RemoveDirectory,
-        };
-        ops.push(Op { path: action.path, expected, kind });
+    let mut actions = actions.into_iter();
+    while actions.len() > 0 {
+        let first = ops.len();
+        let batch: Vec<Action> = actions.by_ref().take(BATCH).collect();
+        let put_at_once = batch
+            .par_iter()
+            .enumerate()
+            .map(|(index, action)| if waits(action) { Ok(None) } else { put(first + index, action) })
+            .collect::<Result<Vec<_>, _>>()?;
+        for (action, put_at_once) in batch.into_iter().zip(put_at_once) {
+            let number = ops.len();
+            let staged = if waits(&action) { put(number, &action)? } else { put_at_once };
+            let expected = action.displaced.expected();
+            let kind = match action.change {
+                Change::Put(..) => {
+                    let (staged, stat) = staged.expect("what is put was made");
+                    fingerprints.push((number, stat.fingerprint()));
+                    OpKind::Place { staged }
+                }
+                Change::Link(target) => OpKind::Link { target: target.as_bytes().into() },
+                Change::MakeDirectory(mode) => OpKind::MakeDirectory { mode },
+                Change::SetMetadata(kind, metadata) => OpKind::SetMetadata(kind, metadata),
+                Change::Delete => OpKind::Delete,
+                Change::Clear => OpKind::Clear,
+                Change::MakeRoom => OpKind::MakeRoom,
+                Change::RemoveDirectory => OpKind::RemoveDirectory,
+            };
+            ops.push(Op { path: action.path, expected, kind });
+        }
     }
     fingerprints.sort_unstable_by(|(a, _), (b, _)| ops[*a].path.cmp(&ops[*b].path));
     Ok((ops, Placed { fingerprints }))

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use smart_sync_store::id::ContentId;
+use smart_sync_store::id::{ContentId, ContentIdHasher};
 
 use super::stat::{FileKind, Stat};
 use super::tree_dir::stat_at;
@@ -49,14 +49,14 @@ pub(super) fn hash_at(
 
 /// Hashes everything that is left to read.
 pub(super) fn hash_reader(mut reader: impl Read) -> io::Result<ContentId> {
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = ContentIdHasher::default();
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match reader.read(&mut buffer) {
-            Ok(0) => return Ok(ContentId::from_bytes(*hasher.finalize().as_bytes())),
+            Ok(0) => return Ok(hasher.finish()),
             Ok(len) => hasher.update(&buffer[..len]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-        };
+        }
     }
 }

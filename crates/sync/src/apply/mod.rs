@@ -21,6 +21,7 @@ mod listing;
 pub mod lock;
 pub mod metadata;
 mod op;
+pub mod partial;
 pub mod plan;
 pub mod preflight;
 mod record;

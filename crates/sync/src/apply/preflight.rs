@@ -143,12 +143,11 @@ fn probe<E: Borrow<Entry>>(
             Err(error) => return Err(error),
         }
     }
-    let aliases = aliases_of_git(tree, plan)?;
-    for name in unusual_names(plan) {
-        if aliases.contains(name) || !holds_name(tree, name)? {
-            problems.push(Problem::NameRefused(name.into()));
-        }
-    }
+    let unusual = unusual_names(plan);
+    let aliases = aliases_of_git(tree, &unusual)?;
+    problems.extend(aliases.iter().map(|name| Problem::NameRefused((*name).into())));
+    let others = &unusual - &aliases;
+    problems.append(&mut refused_names(tree, &others)?);
     if folds_names(tree)? {
         problems.append(&mut collisions(tree, wanted)?);
     }
@@ -157,8 +156,11 @@ fn probe<E: Borrow<Entry>>(
 
 /// Names that the file system takes for `.git`, and what is below that runs as whoever types `git` there: short names
 /// of DOS, names of streams, characters that are passed over.
-fn aliases_of_git<'p>(tree: &TreeDir, plan: &'p ApplyPlan) -> Result<BTreeSet<&'p [u8]>, ApplyError> {
-    let mut aliases = unusual_names(plan);
+fn aliases_of_git<'p>(
+    tree: &TreeDir,
+    unusual: &BTreeSet<&'p [u8]>,
+) -> Result<BTreeSet<&'p [u8]>, ApplyError> {
+    let mut aliases = unusual.clone();
     if aliases.is_empty() {
         return Ok(aliases);
     }
@@ -179,28 +181,44 @@ fn aliases_of_git<'p>(tree: &TreeDir, plan: &'p ApplyPlan) -> Result<BTreeSet<&'
 
 /// Names that some file system might refuse or change: all but those of plain letters, digits and signs.
 fn unusual_names(plan: &ApplyPlan) -> BTreeSet<&[u8]> {
-    let is_plain = |name: &[u8]| {
-        // Short names of DOS have a tilde.
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.+@,= ".contains(byte);
-        let stem = name.split(|byte| *byte == b'.').next().unwrap_or_default();
-        // Devices of DOS are three letters, or three letters and a digit.
-        name.iter().all(is_plain) && !name.ends_with(b".") && !name.ends_with(b" ") && stem.len() > 4
-    };
     let made = plan.actions.iter().filter(|action| is_made(&action.change));
     made.flat_map(|action| action.path.split(|byte| *byte == b'/')).filter(|name| !is_plain(name)).collect()
 }
 
-/// Whether a file of this name can be made, and is listed under it.
-fn holds_name(tree: &TreeDir, name: &[u8]) -> Result<bool, ApplyError> {
-    let path = join(PROBE, name);
-    match tree.create_file(&path) {
-        Ok(_) => {}
-        Err(error) if is_refusal(&error) => return Ok(false),
-        Err(error) => return Err(error),
+fn is_plain(name: &[u8]) -> bool {
+    // Short names of DOS have a tilde.
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.+@,= ".contains(byte);
+    name.iter().all(is_plain) && !name.ends_with(b".") && !name.ends_with(b" ") && !is_dos_device(name)
+}
+
+/// Whether DOS has a device of this name; what follows a dot does not count there, and neither do spaces before it.
+fn is_dos_device(name: &[u8]) -> bool {
+    let stem = name.split(|byte| *byte == b'.').next().unwrap_or_default().trim_ascii_end();
+    let is = |device: &[u8]| stem.eq_ignore_ascii_case(device);
+    let is_numbered =
+        |port: &[u8]| stem.len() == 4 && stem[3].is_ascii_digit() && stem[..3].eq_ignore_ascii_case(port);
+    is(b"CON") || is(b"PRN") || is(b"AUX") || is(b"NUL") || is_numbered(b"COM") || is_numbered(b"LPT")
+}
+
+/// Those of the names under which a file cannot be made, or is not listed then.
+fn refused_names(tree: &TreeDir, names: &BTreeSet<&[u8]>) -> Result<Vec<Problem>, ApplyError> {
+    let mut problems = Vec::new();
+    let mut made = BTreeSet::new();
+    for name in names {
+        match tree.create_file(&join(PROBE, name)) {
+            Ok(_) => _ = made.insert(*name),
+            // It is another name's file, which the search for collisions tells of.
+            Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {}
+            Err(error) if is_refusal(&error) => problems.push(Problem::NameRefused((*name).into())),
+            Err(error) => return Err(error),
+        }
     }
-    let is_listed = tree.list(PROBE)?.names().any(|(found, _)| found.to_bytes() == name);
-    tree.remove_file(&path)?;
-    Ok(is_listed)
+    let listing = tree.list(PROBE)?;
+    let listed: HashSet<&[u8]> = listing.names().map(|(found, _)| found.to_bytes()).collect();
+    let lost = made.iter().filter(|name| !listed.contains(**name));
+    problems.extend(lost.map(|name| Problem::NameRefused((*name).into())));
+    made.iter().try_for_each(|name| tree.remove_file(&join(PROBE, name)).map(|_| ()))?;
+    Ok(problems)
 }
 
 fn folds_names(tree: &TreeDir) -> Result<bool, ApplyError> {
@@ -259,4 +277,32 @@ fn is_refusal(error: &ApplyError) -> bool {
     let refusals =
         [Errno::INVAL, Errno::ILSEQ, Errno::NAMETOOLONG, Errno::OPNOTSUPP, Errno::PERM, Errno::NOSYS];
     Errno::from_io_error(source).is_some_and(|errno| refusals.contains(&errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_every_file_system_holds_are_not_tried() {
+        for name in "usr lib a Makefile libz.so.1 x_y-z+1@2,3=4 console com LPT10".split(' ') {
+            assert!(is_plain(name.as_bytes()), "{name}");
+        }
+        let unusual = [
+            "aux",
+            "Con.txt",
+            "NUL .log",
+            "com1",
+            "dot.",
+            "space ",
+            "a:b",
+            "\\x2d",
+            "caf\u{e9}",
+            "\u{1b}",
+            "git~1",
+        ];
+        for name in unusual {
+            assert!(!is_plain(name.as_bytes()), "{name}");
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use std::borrow::Borrow;
 use std::path::Path;
 
+use rayon::prelude::*;
 use smart_sync_store::manifest::entry::{Attributes, Entry, Node};
 
 use super::backup::{Backup, Stamp};
@@ -22,6 +23,9 @@ use super::stat::FileKind;
 use super::stat_cache::{Builder, Expected, Record, Seen, StatCache};
 use super::step::Steps;
 use super::tree_dir::{RootLink, TreeDir};
+
+/// Files that are looked at by all processors before what is known of them is noted.
+const BATCH: usize = 4096;
 
 /// A directory that follows a channel, and the directory that holds what is known of it.
 #[derive(Debug)]
@@ -140,7 +144,7 @@ impl ReadyTarget {
     }
 
     /// Notes that the target already holds a version: its plan is empty.
-    pub fn adopt<E: Borrow<Entry>>(
+    pub fn adopt<E: Borrow<Entry> + Sync>(
         &self,
         version: &Version,
         wanted: impl IntoIterator<Item = E>,
@@ -237,7 +241,7 @@ impl Flipped<'_> {
     /// Records the new version; returns the paths of the host's own changes that are in the backup now.
     ///
     /// `options.started` is a time after the flip.
-    pub fn commit<E: Borrow<Entry>>(
+    pub fn commit<E: Borrow<Entry> + Sync>(
         mut self,
         wanted: impl IntoIterator<Item = E>,
         scan: &Scan,
@@ -274,7 +278,7 @@ struct Known<'a> {
 impl Known<'_> {
     /// The stat cache of the new version. A file is only noted as verified if nothing shows that it changed since
     /// its content was; what is missing here is hashed by the next scan.
-    fn cache<E: Borrow<Entry>>(
+    fn cache<E: Borrow<Entry> + Sync>(
         &self,
         version: &Version,
         wanted: impl IntoIterator<Item = E>,
@@ -288,12 +292,20 @@ impl Known<'_> {
             .map(|op| &*op.path)
             .collect();
         let mut builder = Builder::default();
-        for entry in wanted {
-            let entry = entry.borrow();
-            let seen = self.seen(entry, &touched, options, root_device)?;
-            builder.push(entry, seen)?;
+        let mut wanted = wanted.into_iter();
+        loop {
+            let batch: Vec<E> = wanted.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(builder.finish(version.manifest(), options.started));
+            }
+            let seen = batch
+                .par_iter()
+                .map(|entry| self.seen(entry.borrow(), &touched, options, root_device))
+                .collect::<Result<Vec<_>, _>>()?;
+            for (entry, seen) in batch.iter().zip(seen) {
+                builder.push(entry.borrow(), seen)?;
+            }
         }
-        Ok(builder.finish(version.manifest(), options.started))
     }
 
     fn seen(

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::sync::Mutex;
 
 use smart_sync_store::id::ContentId;
@@ -17,6 +17,7 @@ use super::error::ApplyError;
 use super::hash::hash_reader;
 use super::metadata::give_new;
 use super::op::Staged;
+use super::partial::{ContentWriter, Partial, wrong};
 use super::plan::Need;
 use super::stat::FileKind;
 use super::tree_dir::TreeDir;
@@ -27,10 +28,6 @@ pub const STAGE: &[u8] = b".smart-sync-stage";
 const CONTENTS: &[u8] = b".smart-sync-stage/contents";
 /// Files made of contents: copies, links, special files. They are made anew by each run.
 pub(super) const MADE: &[u8] = b".smart-sync-stage/made";
-
-const HOLE_BYTES: usize = 64 << 10;
-const HOLE_BYTES_SIGNED: i64 = 64 << 10;
-const BUFFER_BYTES: usize = 128 << 10;
 
 /// The staging directory of a run.
 #[derive(Debug)]
@@ -73,10 +70,56 @@ impl<'a> Stage<'a> {
         Ok(false)
     }
 
-    /// How many bytes an earlier run received of a content that it did not finish.
-    pub fn partial_len(&self, content: &Content) -> Result<u64, ApplyError> {
-        let stat = self.tree.stat(&partial_path(content.id))?;
-        Ok(stat.filter(|stat| stat.kind == FileKind::File).map_or(0, |stat| stat.size.min(content.size)))
+    /// What an earlier run received of a content that it did not finish: bytes that nobody has looked at, with holes
+    /// where some did not come.
+    pub fn received(&self, need: &Need) -> Result<Option<File>, ApplyError> {
+        let path = partial_path(need.content.id);
+        let stat = if self.is_used { self.tree.stat(&path)? } else { None };
+        match stat {
+            Some(stat) if stat.kind == FileKind::File => self.tree.open_file(&path).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Keeps the first bytes of what was received of a content, and nothing after them.
+    pub fn keep_received(&self, need: &Need, bytes: u64) -> Result<(), ApplyError> {
+        let path = partial_path(need.content.id);
+        if bytes == 0 {
+            return self.tree.remove_all(&path);
+        }
+        self.tree
+            .open_to_write(&path)?
+            .set_len(bytes)
+            .map_err(|source| self.tree.failed("shortening", &path, source))
+    }
+
+    /// The file for what is received of a content, made if it is not there.
+    pub fn partial(&self, need: &Need) -> Result<Partial<'_>, ApplyError> {
+        let path = partial_path(need.content.id);
+        let file = match self.create(need.content.id, &path) {
+            Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
+                self.tree.open_to_write(&path)?
+            }
+            created => created?,
+        };
+        Ok(Partial::new(self.tree, need, path, file))
+    }
+
+    /// Gives what was received of a content its name if it was found to be that, and removes it otherwise.
+    pub fn accept(&self, need: &Need, found: ContentId) -> Result<(), ApplyError> {
+        let path = partial_path(need.content.id);
+        if found != need.content.id {
+            self.tree.remove_file(&path)?;
+            return Err(wrong(&need.content, format!("they are {found}")));
+        }
+        if need.is_sparse {
+            // A hole at the end was only skipped.
+            self.tree
+                .open_to_write(&path)?
+                .set_len(need.content.size)
+                .map_err(|source| self.tree.failed("writing", &path, source))?;
+        }
+        self.keep(need.content.id, &path)
     }
 
     /// Has what was received so far written to the disk. The run does that in any case before anything is moved to
@@ -85,25 +128,10 @@ impl<'a> Stage<'a> {
         self.tree.sync_file_system()
     }
 
-    /// Starts to write a content, keeping at most the first `keep` bytes of what an earlier run received; the
-    /// caller gives the bytes from [`ContentWriter::position`] on.
-    pub fn writer(&self, need: &Need, keep: u64) -> Result<ContentWriter<'_>, ApplyError> {
-        let path = partial_path(need.content.id);
-        let keep = keep.min(self.partial_len(&need.content)?);
-        let mut hasher = blake3::Hasher::new();
-        let file = if keep == 0 {
-            self.tree.remove_all(&path)?;
-            self.create(need.content.id, &path)?
-        } else {
-            let mut file = self.tree.open_to_write(&path)?;
-            let failed = |source| self.tree.failed("reading", &path, source);
-            let kept = io::copy(&mut (&mut file).take(keep), &mut hasher).map_err(failed)?;
-            file.set_len(kept).and_then(|()| file.seek(SeekFrom::Start(kept))).map_err(failed)?;
-            file
-        };
-        let position = hasher.count();
-        let is_sparse = need.is_sparse;
-        Ok(ContentWriter { stage: self, content: need.content, path, file, hasher, position, is_sparse })
+    /// Starts to write a content from its first byte to its last.
+    pub fn writer<'b>(&'b self, need: &'b Need) -> Result<ContentWriter<'b>, ApplyError> {
+        self.keep_received(need, 0)?;
+        Ok(ContentWriter::new(self, need, self.partial(need)?))
     }
 
     /// Stages a content that is at hand as a whole. It is written under its name at once: one that a crash cuts off
@@ -112,7 +140,7 @@ impl<'a> Stage<'a> {
         let content = &need.content;
         if need.is_sparse || bytes.len() as u64 != content.size || ContentId::of(bytes) != content.id {
             // Holes are made, and wrong bytes are named, in one place.
-            let mut writer = self.writer(need, 0)?;
+            let mut writer = self.writer(need)?;
             writer.write(bytes)?;
             return writer.finish();
         }
@@ -147,7 +175,7 @@ impl<'a> Stage<'a> {
         if self.clone_local(need, &source)? {
             return Ok(true);
         }
-        let mut writer = self.writer(need, 0)?;
+        let mut writer = self.writer(need)?;
         match writer.copy_from(source) {
             Ok(()) => writer.finish().map(|()| true),
             Err(error) => Err(error),
@@ -261,81 +289,6 @@ pub(super) fn path_of(staged: Staged) -> Vec<u8> {
 /// Removes the staging directory with everything that was received.
 pub(super) fn discard(tree: &TreeDir) -> Result<(), ApplyError> {
     tree.remove_all(STAGE)
-}
-
-/// A content that is being received.
-#[derive(Debug)]
-pub struct ContentWriter<'a> {
-    stage: &'a Stage<'a>,
-    content: Content,
-    path: Vec<u8>,
-    file: File,
-    hasher: blake3::Hasher,
-    position: u64,
-    is_sparse: bool,
-}
-
-impl ContentWriter<'_> {
-    /// How many bytes are there.
-    pub const fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// Takes the next bytes. More than the content has are refused before they are written.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ApplyError> {
-        let end = self.position.checked_add(bytes.len() as u64).filter(|end| *end <= self.content.size);
-        let Some(end) = end else {
-            return Err(self.wrong(format!("they go on after its {} bytes", self.content.size)));
-        };
-        self.stage.tree.announce("write", &self.path)?;
-        self.hasher.update(bytes);
-        for piece in bytes.chunks(HOLE_BYTES) {
-            let is_hole = self.is_sparse && piece.len() == HOLE_BYTES && piece.iter().all(|byte| *byte == 0);
-            let written = if is_hole {
-                self.file.seek(SeekFrom::Current(HOLE_BYTES_SIGNED)).map(|_| ())
-            } else {
-                self.file.write_all(piece)
-            };
-            written.map_err(|source| self.stage.tree.failed("writing", &self.path, source))?;
-        }
-        self.position = end;
-        Ok(())
-    }
-
-    /// Accepts the content if it is the one that was asked for; otherwise removes what was received.
-    pub fn finish(self) -> Result<(), ApplyError> {
-        if self.position != self.content.size {
-            return Err(self.wrong(format!("{} of {} bytes came", self.position, self.content.size)));
-        }
-        let found = ContentId::from_bytes(*self.hasher.finalize().as_bytes());
-        if found != self.content.id {
-            self.stage.tree.remove_file(&self.path)?;
-            return Err(self.wrong(format!("they are {found}")));
-        }
-        if self.is_sparse {
-            // A hole at the end was only skipped.
-            self.file
-                .set_len(self.content.size)
-                .map_err(|source| self.stage.tree.failed("writing", &self.path, source))?;
-        }
-        self.stage.keep(self.content.id, &self.path)
-    }
-
-    fn copy_from(&mut self, mut source: File) -> Result<(), ApplyError> {
-        let mut buffer = vec![0; BUFFER_BYTES];
-        loop {
-            match source.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(len) => self.write(&buffer[..len])?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(self.stage.tree.failed("reading a copy for", &self.path, source)),
-            }
-        }
-    }
-
-    fn wrong(&self, found: String) -> ApplyError {
-        ApplyError::WrongContent { expected: self.content.id, found }
-    }
 }
 
 /// The directory of a content. There are several, so that processors which make files at the same time seldom wait

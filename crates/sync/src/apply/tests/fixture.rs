@@ -235,7 +235,7 @@ impl Host {
             if run.stage().has(&need.content)? || run.stage().copy_local(need)? {
                 continue;
             }
-            let mut writer = run.stage().writer(need, 0)?;
+            let mut writer = run.stage().writer(need)?;
             writer.write(&wanted.contents[&need.content.id])?;
             writer.finish()?;
         }

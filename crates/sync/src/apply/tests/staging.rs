@@ -8,6 +8,7 @@ use crate::apply::Stamp;
 use crate::apply::error::ApplyError;
 use crate::apply::plan::{ApplyPlan, Need};
 use crate::apply::run::{ReadyTarget, Recovery};
+use crate::apply::stage::Stage;
 use crate::apply::step::Steps;
 
 const SPECS: &[(&str, Spec)] = &[("a", Spec::File("some content")), ("b", Spec::File("other content"))];
@@ -25,6 +26,11 @@ fn staged(host: &Host, need: &Need, suffix: &str) -> PathBuf {
     host.root.join(".smart-sync-stage/contents").join(&id[..1]).join(format!("{id}{suffix}"))
 }
 
+fn received(stage: &Stage<'_>, need: &Need) -> Option<String> {
+    let file = stage.received(need).unwrap();
+    file.map(|file| std::io::read_to_string(file).unwrap())
+}
+
 fn stamp() -> Stamp {
     Stamp::new(b"stamp").unwrap()
 }
@@ -36,7 +42,7 @@ fn bytes_that_are_not_the_content_are_refused() {
     let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
     let need = &plan.needs[0];
     let check = |pieces: &[&str], message: &str| {
-        let mut writer = run.stage().writer(need, 0).unwrap();
+        let mut writer = run.stage().writer(need).unwrap();
         let outcome = pieces.iter().try_for_each(|piece| writer.write(piece.as_bytes()));
         let error = outcome.and_then(|()| writer.finish()).unwrap_err();
         assert!(matches!(error, ApplyError::WrongContent { .. }), "{error}");
@@ -72,10 +78,10 @@ fn what_an_earlier_run_received_is_used_if_it_is_whole() {
     let host = Host::new();
     let (ready, plan, tree) = begin(&host);
     let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
-    let mut writer = run.stage().writer(&plan.needs[0], 0).unwrap();
+    let mut writer = run.stage().writer(&plan.needs[0]).unwrap();
     writer.write(b"some content").unwrap();
     writer.finish().unwrap();
-    let mut writer = run.stage().writer(&plan.needs[1], 0).unwrap();
+    let mut writer = run.stage().writer(&plan.needs[1]).unwrap();
     writer.write(b"other c").unwrap();
     drop(writer);
     drop(run);
@@ -85,11 +91,15 @@ fn what_an_earlier_run_received_is_used_if_it_is_whole() {
     assert_eq!(recovery, Recovery::RolledBack(tree.version()));
     let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
     assert!(run.stage().has(&plan.needs[0].content).unwrap());
-    assert_eq!(run.stage().partial_len(&plan.needs[1].content).unwrap(), 7);
-    let mut writer = run.stage().writer(&plan.needs[1], 5).unwrap();
-    assert_eq!(writer.position(), 5);
-    writer.write(b" content").unwrap();
-    writer.finish().unwrap();
+    let need = &plan.needs[1];
+    assert_eq!(received(run.stage(), need).as_deref(), Some("other c"));
+    run.stage().keep_received(need, 5).unwrap();
+    assert_eq!(received(run.stage(), need).as_deref(), Some("other"));
+    let partial = run.stage().partial(need).unwrap();
+    // In any order.
+    partial.write_at(6, b"content").unwrap();
+    partial.write_at(5, b" ").unwrap();
+    run.stage().accept(need, partial.hash().unwrap()).unwrap();
     drop(run);
     drop(ready);
 
@@ -105,16 +115,32 @@ fn what_an_earlier_run_received_is_used_if_it_is_whole() {
 }
 
 #[test]
-fn a_damaged_beginning_does_not_make_a_wrong_content() {
+fn what_was_received_and_is_not_the_content_goes() {
     let host = Host::new();
     let (ready, plan, tree) = begin(&host);
     let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
-    run.stage().writer(&plan.needs[0], 0).unwrap();
-    fs::write(staged(&host, &plan.needs[0], ".part"), "SOME").unwrap();
-    let mut writer = run.stage().writer(&plan.needs[0], 4).unwrap();
-    writer.write(b" content").unwrap();
-    assert!(matches!(writer.finish(), Err(ApplyError::WrongContent { .. })));
-    assert_eq!(run.stage().partial_len(&plan.needs[0].content).unwrap(), 0);
+    let need = &plan.needs[0];
+    let partial = run.stage().partial(need).unwrap();
+    partial.write_at(0, b"SOME content").unwrap();
+    let error = partial.write_at(5, b"content and more").unwrap_err();
+    assert!(error.to_string().contains("go on after its 12 bytes"), "{error}");
+    let outcome = run.stage().accept(need, partial.hash().unwrap());
+    assert!(matches!(outcome, Err(ApplyError::WrongContent { .. })));
+    assert!(!staged(&host, need, ".part").exists());
+    assert!(!run.stage().has(&need.content).unwrap());
+}
+
+#[test]
+fn a_new_beginning_forgets_what_was_received() {
+    let host = Host::new();
+    let (ready, plan, tree) = begin(&host);
+    let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
+    let need = &plan.needs[0];
+    run.stage().partial(need).unwrap().write_at(7, b"tnetn").unwrap();
+    let mut writer = run.stage().writer(need).unwrap();
+    writer.write(b"some content").unwrap();
+    writer.finish().unwrap();
+    assert!(run.stage().has(&need.content).unwrap());
 }
 
 #[test]
@@ -139,7 +165,7 @@ fn an_abandoned_run_leaves_the_tree_alone() {
     let (ready, plan, tree) = begin(&host);
     let run = ready.begin(plan.clone(), tree.version(), stamp()).unwrap();
     for need in &plan.needs {
-        let mut writer = run.stage().writer(need, 0).unwrap();
+        let mut writer = run.stage().writer(need).unwrap();
         writer.write(&tree.contents[&need.content.id]).unwrap();
         writer.finish().unwrap();
     }

@@ -8,6 +8,7 @@ use super::entry::{
 };
 use super::path::{PATH_BYTES_MAX, TreePath};
 use crate::codec::{DecodeError, Reader, put_number, put_prefixed, unzigzag, zigzag};
+use crate::content::name_content;
 use crate::id::{BlobId, CommitId, ContentId};
 
 /// The longest name of a user, a group or an extended attribute.
@@ -264,11 +265,16 @@ fn read_system(reader: &mut Reader<'_>, path: TreePath) -> Result<Entry, DecodeE
 }
 
 fn read_content(reader: &mut Reader<'_>) -> Result<Content, DecodeError> {
-    Ok(Content {
+    let content = Content {
         size: reader.number("size", u64::MAX)?,
         blob: BlobId::from_bytes(reader.array("blob id")?),
         id: ContentId::from_bytes(reader.array("content id")?),
-    })
+    };
+    // No bytes are never fetched, so nobody would see that they are called something else.
+    if content.size == 0 && content != name_content(b"") {
+        return Err(DecodeError::invalid("an empty content has another name than no bytes have"));
+    }
+    Ok(content)
 }
 
 fn read_metadata(reader: &mut Reader<'_>) -> Result<SystemMetadata, DecodeError> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use smart_sync_store::content::name_content;
 use smart_sync_store::id::{BlobId, CommitId, ContentId, ObjectId};
 use smart_sync_store::manifest::{
     Attributes, BuildError, Content, Entry, Fidelity, FileTime, GitMode, Manifest, ManifestBuilder,
@@ -33,6 +34,9 @@ pub(crate) fn content(seed: u64) -> Content {
     let bytes = seed.to_le_bytes();
     let mut blob = [0; 20];
     blob[..8].copy_from_slice(&bytes);
+    if seed % 10_000 == 0 {
+        return name_content(b"");
+    }
     Content { size: seed % 10_000, blob: BlobId::from_bytes(blob), id: ContentId::of(&bytes) }
 }
 

@@ -7,7 +7,7 @@
 //! every content that the version before does not have, is asked for with [`Store::missing`] and
 //! [`Store::missing_contents`], which hold what they find. The other contents are held by the version before, which
 //! is a root all the while: the publication names it as its predecessor, and is not appended when it no longer is
-//! the newest.
+//! the newest. Where something may be lost, that one counts for nothing.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,8 +71,9 @@ impl Completeness<'_> {
         if self.lacks_pages(pages.take())? {
             return Ok(Err("a page of the manifest was not uploaded".to_owned()));
         }
-        let previous = self
-            .previous
+        // In doubt, what the version before has may be lost.
+        let previous = if self.store.catalogue().doubt()?.is_some() { None } else { self.previous };
+        let previous = previous
             .and_then(|previous| Manifest::open(pages, previous.id, Some(previous.bytes)).ok())
             .filter(|previous| previous.fidelity() == opened.fidelity());
         let mut contents = Contents {

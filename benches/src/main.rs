@@ -13,6 +13,7 @@ mod measure;
 mod ours;
 mod peers;
 mod report;
+mod volume;
 mod workloads;
 
 use std::ffi::OsString;

@@ -11,6 +11,7 @@ use crate::measure::measure;
 use crate::ours::Ours;
 use crate::peers::{casync, nginx, ostree, rsync};
 use crate::report::{Bar, Row, Section};
+use crate::volume::Volume;
 
 pub(super) fn run(bench: &Bench) -> Result<Section> {
     let tree = data::realistic_tree(bench)?;
@@ -35,27 +36,31 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
 
     for run in 0..bench.runs {
         crate::say(&format!("  run {} of {}", run + 1, bench.runs));
-        // Nothing is removed before the last run: ext4 makes no use of an inode for a while after its file went, and
-        // whoever makes files then looks for others for as long as it takes to make them.
-        let target = bench.scratch(&format!("first/rsync-{run}"))?;
+        let volume = Volume::new(bench, "first/rsync")?;
+        let target = volume.join("target");
         rsync_row.usages.push(measure(bench, &rsync::sync(bench, &daemon.address(), &target))?);
         check_same("rsync", &tree, &target)?;
+        drop(volume);
 
-        let target = bench.scratch(&format!("first/ostree-{run}"))?;
-        let local = bench.scratch(&format!("first/ostree-local-{run}"))?;
+        let volume = Volume::new(bench, "first/ostree")?;
+        let (target, local) = (volume.join("target"), volume.join("repository"));
         prepare(&mut ostree::init(bench, &local, "bare-user"))?;
         prepare(&mut ostree::add_remote(bench, &local, &format!("{url}/ostree")))?;
         let pulled = measure(bench, &ostree::pull(bench, &local))?;
         let checkout = ostree::checkout(bench, &local, "origin:bench", &target);
         ostree_row.usages.push(pulled.then(measure(bench, &checkout)?));
         check_same("ostree", &tree, &target)?;
+        drop(volume);
 
-        let target = bench.scratch(&format!("first/casync-{run}"))?;
+        let volume = Volume::new(bench, "first/casync")?;
+        let target = volume.join("target");
         casync_row.usages.push(measure(bench, &casync::extract(bench, &url, &target))?);
         check_same("casync", &tree, &target)?;
+        drop(volume);
 
         if let Some(realm) = &realm {
-            let target = bench.scratch(&format!("first/smart-sync-{run}"))?;
+            let volume = Volume::new(bench, "first/smart-sync")?;
+            let target = volume.join("target");
             let host = format!("host-{run}");
             realm.trust(&host, realm.url())?;
             our_row.usages.push(measure(bench, &realm.sync(&host, realm.url(), &target))?);
@@ -78,8 +83,13 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         "The tree of the section above ({}) into an empty place, from a server on loopback that has it: rsync's \
          daemon, which reads the files themselves, nginx for ostree (archive mode, pulled into a bare-user \
          repository) and casync, and smart-sync-server. rsync writes without syncing to disk; ostree and smart-sync \
-         sync. CPU is the client's.",
-        sizes(&tree)
+         sync. CPU is the client's. Each target is {}.",
+        sizes(&tree),
+        if Volume::is_possible() {
+            "a new ext4 of its own, in a file: on one that files were removed from, making others costs more for a while"
+        } else {
+            "a directory of the disk"
+        }
     );
     Ok(Section { title: "First sync of a tree".to_owned(), method, rows, bars })
 }

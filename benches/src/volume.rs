@@ -1,0 +1,79 @@
+//! File systems of their own for what is measured.
+//!
+//! For some minutes after files went, ext4 looks for another inode than theirs with every file that is made, and takes
+//! several times as long. On a file system that nothing was ever removed from, a program pays for what it does, and not
+//! for what ran before it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::bench::{Bench, prepare};
+
+/// Room for a tree, a repository of it, and both being written.
+const BYTES: u64 = 6 << 30;
+
+/// A new ext4 in a file, or a plain directory for whoever may not mount one.
+#[derive(Debug)]
+pub(crate) struct Volume {
+    path: PathBuf,
+    image: Option<PathBuf>,
+}
+
+impl Volume {
+    /// Whether the user may mount: the answer for all volumes of a run.
+    pub(crate) fn is_possible() -> bool {
+        nix::unistd::geteuid().is_root()
+    }
+
+    /// Makes a volume and mounts it.
+    pub(crate) fn new(bench: &Bench, name: &str) -> Result<Self> {
+        let path = bench.scratch(name)?;
+        fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
+        if !Self::is_possible() {
+            return Ok(Self { path, image: None });
+        }
+        let image = bench.scratch(&format!("{name}.image"))?;
+        File::create(&image)
+            .and_then(|file| file.set_len(BYTES))
+            .with_context(|| format!("creating {}", image.display()))?;
+        // Nothing is left for the kernel to do in the background.
+        prepare(
+            Command::new("mkfs.ext4")
+                .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+                .arg(&image),
+        )?;
+        let volume = Self { path, image: Some(image) };
+        let image = volume.image.as_deref().expect("it was set just now");
+        // Without the page cache below it: a program's bytes are in memory once, as they are elsewhere.
+        let device =
+            prepare(Command::new("losetup").args(["--find", "--show", "--direct-io=on"]).arg(image))?;
+        let mounted = prepare(Command::new("mount").arg(device.trim()).arg(&volume.path));
+        // The mount keeps the device; without one it goes at once.
+        prepare(Command::new("losetup").arg("--detach").arg(device.trim()))?;
+        mounted?;
+        Ok(volume)
+    }
+
+    /// A path on it.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn unmount(path: &Path, image: &Path) -> Result<()> {
+        prepare(Command::new("umount").arg(path))?;
+        fs::remove_file(image).with_context(|| format!("removing {}", image.display()))
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        if let Some(image) = &self.image
+            && let Err(error) = Self::unmount(&self.path, image)
+        {
+            crate::say(&format!("  {} stays mounted: {error:#}", self.path.display()));
+        }
+    }
+}

@@ -37,7 +37,7 @@ const WRITE_OUT_BYTES: u64 = 32 << 20;
 /// Jobs that are under way or done and not yet taken.
 const JOBS: usize = 6;
 /// The decoded bytes at which a job is not made larger.
-const JOB_RAW_BYTES: usize = 2 << 20;
+const JOB_RAW_BYTES: usize = 1 << 20;
 /// How often a range is asked for, over all servers.
 const ATTEMPTS: usize = 4;
 

@@ -34,7 +34,7 @@ pub(crate) fn content(seed: u64) -> Content {
     let bytes = seed.to_le_bytes();
     let mut blob = [0; 20];
     blob[..8].copy_from_slice(&bytes);
-    if seed % 10_000 == 0 {
+    if seed.is_multiple_of(10_000) {
         return name_content(b"");
     }
     Content { size: seed % 10_000, blob: BlobId::from_bytes(blob), id: ContentId::of(&bytes) }

@@ -13,7 +13,7 @@ use crate::source::{
 };
 
 /// The number of bytes of contents after which a batch is complete.
-const BATCH_BYTES: u64 = 16 << 20;
+const BATCH_BYTES: u64 = 8 << 20;
 /// The number of entries after which a batch is complete.
 const BATCH_ENTRIES: usize = 8192;
 /// A content with more bytes than this is not read as a whole.

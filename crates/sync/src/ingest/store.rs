@@ -18,7 +18,7 @@ use crate::source::{Contents, Handle, SourceError, Warning};
 /// The number of bytes of manifest pages that are kept before they are sent.
 const PAGE_BYTES_KEPT: usize = 16 << 20;
 /// The number of bytes of contents after which the destination is asked again while known contents are read.
-const REREAD_BYTES: usize = 24 << 20;
+const REREAD_BYTES: usize = 16 << 20;
 
 /// Asks, packs and sends.
 pub(super) struct Storing<'a> {

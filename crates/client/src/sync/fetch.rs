@@ -35,7 +35,7 @@ use crate::realm::remote::{Remote, RemoteError};
 /// The number of bytes after whose arrival the disk is set to work.
 const WRITE_OUT_BYTES: u64 = 32 << 20;
 /// Jobs that are under way or done and not yet taken.
-const JOBS: usize = 6;
+const JOBS: usize = 4;
 /// The decoded bytes at which a job is not made larger.
 const JOB_RAW_BYTES: usize = 1 << 20;
 /// How often a range is asked for, over all servers.

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 
 use super::assembly::{Assembly, Hashing};
 use super::former::FormerVersions;
-use super::landing::{Landed, Landing, decode};
+use super::landing::{Landed, Landing};
 use super::session::Needs;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::{Interrupt, interrupted};
@@ -34,8 +34,10 @@ use crate::realm::remote::{Remote, RemoteError};
 
 /// The number of bytes after whose arrival the disk is set to work.
 const WRITE_OUT_BYTES: u64 = 32 << 20;
-/// Jobs that are under way or done and not yet taken.
-const JOBS: usize = 4;
+/// Jobs for each processor that are under way or done and not yet taken: none waits for the thread that takes them.
+const JOBS_PER_PROCESSOR: usize = 2;
+/// The most jobs, however many processors there are.
+const JOBS_MAX: usize = 32;
 /// The decoded bytes at which a job is not made larger.
 const JOB_RAW_BYTES: usize = 1 << 20;
 /// How often a range is asked for, over all servers.
@@ -136,13 +138,14 @@ impl Fetcher<'_> {
         };
         let mut ranges = self.download(&plan);
         let mut jobs = plan.ranges().iter().flat_map(|range| jobs(plan.map(), range));
+        let jobs_max = (JOBS_PER_PROCESSOR * rayon::current_num_threads()).min(JOBS_MAX);
         let mut came = 0;
         // Other threads decode and write, and this one takes what they are done with in the order of the ranges.
         in_place_scope(|scope| {
             let mut under_way = VecDeque::new();
             let mut bytes = Bytes::new();
             loop {
-                while under_way.len() < JOBS
+                while under_way.len() < jobs_max
                     && let Some(job) = jobs.next()
                 {
                     if job.is_first {
@@ -173,7 +176,8 @@ impl Fetcher<'_> {
         assembly.finish(self.interrupt)
     }
 
-    /// Decodes and writes some frames of a range; what was not what it should be is asked for elsewhere.
+    /// Decodes and writes some frames of a range. Where they are not what they should be, the other servers are asked
+    /// for the range, until one has it unharmed.
     fn land(
         &self,
         plan: &FetchPlan,
@@ -181,25 +185,18 @@ impl Fetcher<'_> {
         job: &Job<'_>,
         bytes: &Bytes,
     ) -> Result<Vec<Landed>, Failure> {
-        match landing.land(job.range, job.frames, bytes) {
-            Err(failure) if failure.exit() == Exit::Refused && !self.interrupt.is_requested() => {
-                let bytes = self.fetch_again(plan, job, failure)?;
-                landing.land(job.range, job.frames, &bytes)
-            }
-            landed => landed,
-        }
-    }
-
-    /// Asks the other servers for a range that did not hold what it should, until one has it unharmed.
-    fn fetch_again(&self, plan: &FetchPlan, job: &Job<'_>, failure: Failure) -> Result<Bytes, Failure> {
         let range = job.range;
+        let failure = match landing.land(range, job.frames, bytes) {
+            Err(failure) if failure.exit() == Exit::Refused => failure,
+            landed => return landed,
+        };
         let path = format!("pack/{}", plan.map().packs[range.pack as usize].id);
         for remote in self.remotes.iter().skip(1) {
             let asked = async { Ok(remote.get_range(&path, range.bytes.start, range.bytes.end).await) };
-            if let Ok(bytes) = self.runtime.block_on(self.interrupt.guard(asked))?
-                && job.frames.iter().all(|frame| decode(plan, range, *frame, &bytes).is_ok())
-            {
-                return Ok(bytes);
+            let Ok(bytes) = self.runtime.block_on(self.interrupt.guard(asked))? else { continue };
+            match landing.land(range, job.frames, &bytes) {
+                Err(failure) if failure.exit() == Exit::Refused => {}
+                landed => return landed,
             }
         }
         Err(failure)
@@ -297,7 +294,7 @@ fn hash_received(
     let mut buffer = Vec::new();
     // The last chunk is fetched in any case, so that the content is completed by the common way.
     let all_but_last = content.chunks.split_last().map_or(&[][..], |(_, others)| others);
-    if content.chunks.is_sorted() {
+    if content.is_in_order() {
         for ordinal in all_but_last {
             let chunk = chunks[*ordinal as usize];
             buffer.resize(chunk.length as usize, 0);

@@ -16,7 +16,7 @@ use smart_sync_sync::apply::partial::Partial;
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::fetch_plan::{Destination, FetchPlan, PackRange};
-use smart_sync_sync::wire::fetch_map::FrameChunk;
+use smart_sync_sync::wire::fetch_map::{ContentParts, FrameChunk};
 
 use super::session::Needs;
 use crate::failure::{DAMAGED_HINT, Exit, Failure};
@@ -35,14 +35,14 @@ pub(super) struct Landing<'a> {
     plan: &'a FetchPlan,
     needs: &'a Needs<'a>,
     stage: &'a Stage<'a>,
-    /// Of each content of the map, whether its chunks come in the order in which it has them.
+    /// Of each content of the map, whether it [is in order](ContentParts::is_in_order).
     in_order: Vec<bool>,
     open: Mutex<HashMap<u32, Arc<Partial<'a>>>>,
 }
 
 impl<'a> Landing<'a> {
     pub(super) fn new(plan: &'a FetchPlan, needs: &'a Needs<'a>, stage: &'a Stage<'a>) -> Self {
-        let in_order = plan.map().contents.iter().map(|content| content.chunks.is_sorted()).collect();
+        let in_order = plan.map().contents.iter().map(ContentParts::is_in_order).collect();
         Self { plan, needs, stage, in_order, open: Mutex::default() }
     }
 

@@ -70,6 +70,13 @@ pub struct ContentParts {
     pub chunks: Vec<u32>,
 }
 
+impl ContentParts {
+    /// Whether its chunks come in the order in which it has them, where frames are fetched in theirs.
+    pub fn is_in_order(&self) -> bool {
+        self.chunks.is_sorted()
+    }
+}
+
 /// The chunks of all frames, by ordinal.
 #[derive(Debug)]
 struct Ordinals<'a>(Vec<&'a FrameChunk>);

@@ -22,11 +22,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 pub use limits::Limits;
 pub use program::{Encoder, Op, PROGRAM_LEN_MAX, Piece, Program, Summary};
 pub use rebuild::{RebuildError, rebuild};
-pub use spool::{Spools, Storage};
+pub use spool::{InMemory, Spools, Storage};
 
 use emit::Emit;
 use limits::Budget;
-use search::Search;
+use search::{Extent, Search};
 use spool::{Input, Positioned, Section, copy};
 use walk::{Found, Walk};
 
@@ -104,33 +104,58 @@ pub fn take_apart<R: Read + Seek>(
     limits: &Limits,
     spools: &mut dyn Spools,
 ) -> io::Result<Option<TakenApart>> {
-    let (mut frames, mut members) = (spools.spool()?, spools.spool()?);
     let mut input = Positioned::new(source);
+    for extent in [Extent::Beginning, Extent::Whole] {
+        match take_apart_once(&mut input, size, limits, spools, extent)? {
+            Attempt::Taken(taken) => return Ok(Some(*taken)),
+            Attempt::NotWorthIt => break,
+            Attempt::Wrong => {}
+        }
+    }
+    Ok(None)
+}
+
+/// What has come of taking an artifact apart.
+enum Attempt {
+    Taken(Box<TakenApart>),
+    NotWorthIt,
+    /// The proof has failed.
+    Wrong,
+}
+
+fn take_apart_once(
+    input: &mut dyn Input,
+    size: u64,
+    limits: &Limits,
+    spools: &mut dyn Spools,
+    extent: Extent,
+) -> io::Result<Attempt> {
+    let (mut frames, mut members) = (spools.spool()?, spools.spool()?);
     let mut walk = Walk {
         limits,
         budget: Budget::new(limits),
         spools,
         emit: Emit::new(&mut frames, &mut members),
-        search: Some(Search::default()),
+        search: Some(Search::new(extent)),
     };
-    if !walk.region(&mut input, 0, size, 0)? {
-        return Ok(None);
+    if !walk.region(input, 0, size, 0)? {
+        return Ok(Attempt::NotWorthIt);
     }
     let Emit { frames_len, member_lens, encoders, ops, .. } = walk.emit;
     let views = Views { frames_len, members: member_lens };
     let (view, members_len) = (VIEW_VERSION, views.members_len());
     let program = Program { view, size, frames: frames_len, members: members_len, encoders, ops };
     if !is_worth_it(&program) {
-        return Ok(None);
+        return Ok(Attempt::NotWorthIt);
     }
     frames.seek(SeekFrom::Start(0))?;
     members.seek(SeekFrom::Start(0))?;
-    if !is_proven(&program, &mut input, &mut frames, &mut members, limits)? {
-        return Ok(None);
+    if !is_proven(&program, input, &mut frames, &mut members, limits)? {
+        return Ok(Attempt::Wrong);
     }
     frames.seek(SeekFrom::Start(0))?;
     members.seek(SeekFrom::Start(0))?;
-    Ok(Some(TakenApart { program, views, frames, members }))
+    Ok(Attempt::Taken(Box::new(TakenApart { program, views, frames, members })))
 }
 
 /// The part of an artifact that its program may come to.

@@ -111,9 +111,10 @@ impl Program {
         let members = reader.number("the number of bytes of members", u64::MAX)?;
         let count = reader.count("the number of encoders", ENCODERS_MAX)?;
         let encoders = (0..count).map(|_| get_encoder(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        let count = reader.count("the number of steps", reader.rest().len())?;
         let mut ops = Vec::new();
         let mut open = 0u8;
-        while !reader.is_empty() {
+        for _ in 0..count {
             let op = get_op(&mut reader, encoders.len())?;
             open = match op {
                 Op::Encode { .. } => open.checked_add(1),
@@ -123,6 +124,7 @@ impl Program {
             .ok_or_else(|| DecodeError::invalid("the steps of a program are not nested well"))?;
             ops.push(op);
         }
+        reader.finish()?;
         if open != 0 {
             return Err(DecodeError::Truncated("the steps of a program"));
         }
@@ -142,6 +144,7 @@ impl Program {
             put_prefixed(&mut out, &encoder.version);
             put_prefixed(&mut out, &encoder.parameters);
         }
+        put_number(&mut out, self.ops.len() as u64);
         for op in &self.ops {
             put_op(&mut out, op);
         }

@@ -105,10 +105,10 @@ impl Machine<'_> {
                         return Err(RebuildError::OverLimit("nesting"));
                     }
                     let coding = self.coding(*encoder)?;
-                    let mut encoded =
+                    let mut writer =
                         EncodeWriter::new(coding, *plain, pieces, out).map_err(RebuildError::Output)?;
-                    self.run(&mut encoded, depth + 1)?;
-                    encoded.finish().map_err(RebuildError::Output)?;
+                    self.run(&mut writer, depth + 1)?;
+                    writer.finish().map_err(RebuildError::Output)?;
                 }
             }
         }
@@ -142,10 +142,10 @@ impl Machine<'_> {
                 (Payload::Frames, _) => self.frames.copy(layout.plain, out)?,
                 (Payload::Deflated, Some(encoder)) => {
                     let coding = self.coding(encoder)?;
-                    let encoded = EncodeWriter::new(coding, layout.plain, &[], out);
-                    let mut encoded = encoded.map_err(RebuildError::Output)?;
-                    self.members.copy(layout.plain, &mut encoded)?;
-                    encoded.finish().map_err(RebuildError::Output)?;
+                    let writer = EncodeWriter::new(coding, layout.plain, &[], out);
+                    let mut writer = writer.map_err(RebuildError::Output)?;
+                    self.members.copy(layout.plain, &mut writer)?;
+                    writer.finish().map_err(RebuildError::Output)?;
                 }
                 (Payload::Member | Payload::Deflated, _) => self.members.copy(layout.plain, out)?,
             }

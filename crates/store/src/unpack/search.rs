@@ -20,9 +20,22 @@ const CORRECTIONS_SHARE: u64 = 16;
 /// What corrections may come to in any case.
 const CORRECTIONS_FREE: u64 = 64;
 
+/// How much of a stream tells encoders apart where the proof sees to the rest; an encoder of xz holds back 2 MiB.
+const PREFIX: u64 = 6 << 20;
+
+/// How far a stream is compared while its encoder is searched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Its beginning, so that slow encoders run once less: whether the whole is right is left to the proof.
+    Beginning,
+    /// All of it.
+    Whole,
+}
+
 /// What has been learnt from the streams of one artifact.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Search {
+    extent: Extent,
     /// From the last one that was right to the first.
     right: Vec<Coding>,
     xz_failures: u32,
@@ -36,6 +49,10 @@ pub(super) struct Found {
 }
 
 impl Search {
+    pub(super) const fn new(extent: Extent) -> Self {
+        Self { extent, right: Vec::new(), xz_failures: 0, zstd_failures: 0 }
+    }
+
     /// Finds what encodes `plain` to the bytes of `spans` and what lies between them.
     pub(super) fn find(
         &mut self,
@@ -47,13 +64,13 @@ impl Search {
     ) -> io::Result<Option<Found>> {
         let pieces = pieces(spans, compressed)?;
         for coding in self.candidates(family, limits) {
-            if is_right(coding, &pieces, spans, compressed, plain)? {
+            if self.is_right(coding, &pieces, spans, compressed, plain)? {
                 self.remember(coding);
                 return Ok(Some(Found { coding, pieces }));
             }
         }
         match family {
-            Family::Deflate => return corrected(spans, compressed, plain),
+            Family::Deflate => return self.corrected(spans, compressed, plain),
             Family::Xz(_) => self.xz_failures += 1,
             Family::Zstd(_) => self.zstd_failures += 1,
             Family::Bzip2(_) => {}
@@ -93,6 +110,49 @@ impl Search {
         let rest = all.into_iter().filter(|coding| failures < FAILURES_MAX && !known.contains(coding));
         known.iter().copied().chain(rest).collect()
     }
+
+    /// Predicts a stream of deflate and corrects the prediction.
+    fn corrected(
+        &self,
+        spans: &[Span],
+        compressed: &mut dyn Input,
+        plain: &mut Plain,
+    ) -> io::Result<Option<Found>> {
+        let [span] = spans else { return Ok(None) };
+        let corrections_max = (span.end - span.start) / CORRECTIONS_SHARE + CORRECTIONS_FREE;
+        let mut section = Section::new(compressed, span.start, span.end);
+        let Some(pieces) = corrections::predict(&mut section, corrections_max)? else { return Ok(None) };
+        let coding = Coding::Corrected;
+        let right = self.is_right(coding, &pieces, spans, compressed, plain)?;
+        Ok(right.then_some(Found { coding, pieces }))
+    }
+
+    /// Whether an encoder gives the bytes of `spans`; an error is one of the inputs alone.
+    fn is_right(
+        &self,
+        coding: Coding,
+        pieces: &[Piece],
+        spans: &[Span],
+        compressed: &mut dyn Input,
+        plain: &mut Plain,
+    ) -> io::Result<bool> {
+        let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return Ok(false) };
+        let mut compare = Compare { section: Section::new(compressed, first.start, last.end), error: None };
+        let len = plain.len();
+        let compared = if self.extent == Extent::Beginning { len.min(PREFIX) } else { len };
+        let encoded = EncodeWriter::new(coding, len, pieces, &mut compare).map(|mut writer| {
+            copy(&mut Section::new(plain, 0, compared), compared, &mut writer)?;
+            if compared == len { writer.finish().map_err(CopyError::Write) } else { Ok(()) }
+        });
+        if let Some(error) = compare.error {
+            return Err(error);
+        }
+        match encoded {
+            Ok(Ok(())) => Ok(compared < len || compare.section.rest() == 0),
+            Ok(Err(CopyError::Read(error))) => Err(error),
+            Ok(Err(CopyError::Write(_))) | Err(_) => Ok(false),
+        }
+    }
 }
 
 fn deflate_candidates() -> Vec<Coding> {
@@ -128,42 +188,6 @@ fn pieces(spans: &[Span], compressed: &mut dyn Input) -> io::Result<Vec<Piece>> 
             Ok(Piece { plain: pair[0].plain, extra })
         })
         .collect()
-}
-
-/// Predicts a stream of deflate and corrects the prediction.
-fn corrected(spans: &[Span], compressed: &mut dyn Input, plain: &mut Plain) -> io::Result<Option<Found>> {
-    let [span] = spans else { return Ok(None) };
-    let corrections_max = (span.end - span.start) / CORRECTIONS_SHARE + CORRECTIONS_FREE;
-    let mut section = Section::new(compressed, span.start, span.end);
-    let Some(pieces) = corrections::predict(&mut section, corrections_max)? else { return Ok(None) };
-    let coding = Coding::Corrected;
-    let right = is_right(coding, &pieces, spans, compressed, plain)?;
-    Ok(right.then_some(Found { coding, pieces }))
-}
-
-/// Whether an encoder gives the bytes of `spans`; an error is one of the inputs alone.
-fn is_right(
-    coding: Coding,
-    pieces: &[Piece],
-    spans: &[Span],
-    compressed: &mut dyn Input,
-    plain: &mut Plain,
-) -> io::Result<bool> {
-    let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return Ok(false) };
-    let mut compare = Compare { section: Section::new(compressed, first.start, last.end), error: None };
-    let len = plain.len();
-    let encoded = EncodeWriter::new(coding, len, pieces, &mut compare).map(|mut writer| {
-        copy(&mut Section::new(plain, 0, len), len, &mut writer)
-            .and_then(|_| writer.finish().map_err(CopyError::Write))
-    });
-    if let Some(error) = compare.error {
-        return Err(error);
-    }
-    match encoded {
-        Ok(Ok(())) => Ok(compare.section.rest() == 0),
-        Ok(Err(CopyError::Read(error))) => Err(error),
-        Ok(Err(CopyError::Write(_))) | Err(_) => Ok(false),
-    }
 }
 
 /// Fails at the first byte that differs from the section.

@@ -22,6 +22,16 @@ impl<F: FnMut() -> io::Result<Box<dyn Storage>>> Spools for F {
     }
 }
 
+/// Spools in memory, for artifacts that are known to be small.
+#[derive(Debug, Clone, Copy)]
+pub struct InMemory;
+
+impl Spools for InMemory {
+    fn spool(&mut self) -> io::Result<Box<dyn Storage>> {
+        Ok(Box::new(io::Cursor::new(Vec::new())))
+    }
+}
+
 /// Bytes that are read at any offset.
 pub(super) trait Input {
     /// Fills `buffer` from `offset` on, up to the end of what there is, and says how much of it was filled.

@@ -4,15 +4,16 @@
 //! is a member as it is; where they are not, every stream is seen through. Nothing is given out for a stream before all
 //! of this is decided, so that the walk never takes anything back.
 
+mod zip_entries;
+
 use std::io;
 
-use super::coding::{Coding, deflate};
 use super::container::{Archive, Payload, cpio, kernel, tar, zip};
 use super::emit::Emit;
 use super::limits::{Budget, Limits};
 use super::search::Search;
 use super::spool::{Input, Plain, Section, Spools, fill, peek};
-use super::stream::{Decoding, Family, Kind, Span};
+use super::stream::{Decoding, Kind};
 use super::{PROBE_LEN, is_promising};
 
 /// What follows the last thing that was recognised is a member if it is longer.
@@ -37,14 +38,17 @@ impl Found {
         if let Some(kind) = Kind::of(head) {
             return Some(Self::Stream(kind));
         }
-        let known: [(fn(&[u8]) -> bool, Self); 5] = [
-            (zip::begins, Self::Zip),
-            (cpio::begins, Self::Cpio),
-            (|head| head.starts_with(AR_MAGIC), Self::Ar),
-            (tar::begins, Self::Tar),
-            (|head| kernel::payload(head, u64::MAX).is_some(), Self::Kernel),
-        ];
-        known.into_iter().find_map(|(begins, found)| begins(head).then_some(found))
+        if zip::begins(head) {
+            Some(Self::Zip)
+        } else if cpio::begins(head) {
+            Some(Self::Cpio)
+        } else if head.starts_with(AR_MAGIC) {
+            Some(Self::Ar)
+        } else if tar::begins(head) {
+            Some(Self::Tar)
+        } else {
+            kernel::payload(head, u64::MAX).map(|_| Self::Kernel)
+        }
     }
 }
 
@@ -116,7 +120,8 @@ impl Walk<'_> {
 
     /// Gives out a file: what is in it where that is recognised, or the file.
     fn file(&mut self, input: &mut dyn Input, at: u64, len: u64, depth: u8) -> io::Result<()> {
-        let seen_through = self.region(input, at, at + len, depth)?;
+        let worth_it = self.is_worth_it(input, at, len, depth)?;
+        let seen_through = worth_it && self.region(input, at, at + len, depth)?;
         if seen_through { Ok(()) } else { self.emit.member(input, at, len) }
     }
 
@@ -204,127 +209,6 @@ impl Walk<'_> {
             }
         }
         Ok((at > start).then_some(at))
-    }
-
-    /// Gives out the entries of a zip from `at` on, as far as they are right.
-    fn zip(&mut self, input: &mut dyn Input, start: u64, end: u64, depth: u8) -> io::Result<Option<u64>> {
-        let mut at = start;
-        while self.budget.member() {
-            let Some(next) = self.zip_entry(input, at, end, depth)? else { break };
-            at = next;
-        }
-        Ok((at > start).then_some(at))
-    }
-
-    fn zip_entry(&mut self, input: &mut dyn Input, at: u64, end: u64, depth: u8) -> io::Result<Option<u64>> {
-        let header = peek(input, at, end, zip::HEADER_LEN)?;
-        let Some(local) = header.first_chunk().and_then(zip::local) else { return Ok(None) };
-        let data = at + local.header;
-        let layout = Archive::Zip.layout(&header);
-        match layout {
-            Some(layout) if layout.len().is_some_and(|len| len <= end - at) => {
-                let after = data + layout.stored;
-                match layout.payload {
-                    Payload::Deflated => {
-                        let known = Some((after, layout.plain));
-                        self.deflated(input, at, data, after, known, depth)?;
-                    }
-                    Payload::Member | Payload::Frames => {
-                        let worth_it = self.is_worth_it(input, data, layout.plain, depth + 1)?;
-                        if !worth_it && self.emit.stored_entry() {
-                            self.emit.copy_frames(input, at, local.header)?;
-                            self.emit.copy_member(input, data, layout.plain)?;
-                        } else {
-                            self.emit.frames(input, at, local.header)?;
-                            self.file(input, data, layout.plain, depth + 1)?;
-                        }
-                    }
-                }
-                Ok(Some(after))
-            }
-            None if local.has_descriptor() && local.flags & 1 == 0 && local.method == 8 && data < end => {
-                self.deflated(input, at, data, end, None, depth)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Gives out an entry whose data is deflated, and says where the next one begins.
-    ///
-    /// `known` is where the data ends and what it comes to, where the header tells it.
-    fn deflated(
-        &mut self,
-        input: &mut dyn Input,
-        at: u64,
-        data: u64,
-        end: u64,
-        known: Option<(u64, u64)>,
-        depth: u8,
-    ) -> io::Result<Option<u64>> {
-        let mut plain = Plain::new();
-        let mut decoding = Decoding { limits: self.limits, budget: &mut self.budget, spools: self.spools };
-        let span = decoding.span(&mut deflate::Inflater::new(), input, data, end, &mut plain)?;
-        let span = span.filter(|span| known.is_none_or(|known| known == (span.end, span.plain)));
-        let next = match (known, span) {
-            (Some((after, _)), _) => Some(after),
-            (None, Some(span)) => {
-                let bytes = peek(input, span.end, end, zip::DESCRIPTOR_LEN_MAX)?;
-                zip::descriptor_len(&bytes, span.end - span.start, span.plain).map(|len| span.end + len)
-            }
-            (None, None) => None,
-        };
-        let Some(next) = next else { return Ok(None) };
-        let Some(span) = span else {
-            self.emit.frames(input, at, data - at)?;
-            self.emit.member(input, data, next - data)?;
-            return Ok(Some(next));
-        };
-        self.deflated_span(input, at, span, &mut plain, known.is_some(), depth)?;
-        self.emit.frames(input, span.end, next - span.end)?;
-        Ok(Some(next))
-    }
-
-    /// Gives out the header at `at` and what is deflated after it.
-    fn deflated_span(
-        &mut self,
-        input: &mut dyn Input,
-        at: u64,
-        span: Span,
-        plain: &mut Plain,
-        is_told: bool,
-        depth: u8,
-    ) -> io::Result<()> {
-        let found = match &mut self.search {
-            Some(search) if self.emit.has_room() => {
-                search.find(Family::Deflate, &[span], input, plain, self.limits)?
-            }
-            _ => None,
-        };
-        let len = plain.len();
-        let worth_it = self.is_worth_it(plain, 0, len, depth + 1)?;
-        match found {
-            Some(found) if is_told && !worth_it && found.coding != Coding::Corrected => {
-                self.emit.deflated_entry(found.coding, len);
-                self.emit.copy_frames(input, at, span.start - at)?;
-                self.emit.copy_member(plain, 0, len)
-            }
-            None if self.search.is_some() => {
-                self.emit.frames(input, at, span.start - at)?;
-                self.emit.member(input, span.start, span.end - span.start)
-            }
-            found => {
-                self.emit.frames(input, at, span.start - at)?;
-                let is_encoded = found.is_some();
-                if let Some(found) = found {
-                    self.emit.begin(found, len);
-                }
-                self.file(plain, 0, len, depth + 1)?;
-                if is_encoded {
-                    self.emit.end();
-                }
-                Ok(())
-            }
-        }
     }
 
     /// Gives out an archive of `ar`, as far as it is right.

@@ -5,8 +5,8 @@ use bzip2::{Action, Compress, Compression, Decompress, Status};
 use super::deflate::taken;
 use super::{Codec, Refused, Step};
 
-/// The length of a stream's header.
-pub(crate) const HEADER_LEN: usize = 4;
+/// The length of a stream's header and of the first block's magic number.
+pub(crate) const HEADER_LEN: usize = 10;
 
 /// The level that the header of a stream tells, which its encoder used.
 pub(crate) fn level(head: &[u8]) -> Option<u8> {

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 
 use crate::codec::DecodeError;
 
+use super::VIEW_VERSION;
 use super::coding::{Coding, EncodeWriter};
 use super::container::{Archive, Payload};
 use super::limits::Limits;
@@ -19,6 +20,9 @@ pub enum RebuildError {
     /// An encoder is not built in, or is of another version: the artifact has to be had as it is.
     #[error("method {} of version {} is not built in", .0.method, .0.version.escape_ascii())]
     OtherEncoder(Encoder),
+    /// The program is of another version of the views.
+    #[error("the program is of version {0} of the views")]
+    OtherView(u8),
     /// The parameters of an encoder are not such.
     #[error("reading the parameters of an encoder")]
     Parameters(#[from] DecodeError),
@@ -50,6 +54,9 @@ pub fn rebuild(
 ) -> Result<(), RebuildError> {
     if program.size != size {
         return Err(RebuildError::Unfit("it is for an artifact of another size"));
+    }
+    if program.view != VIEW_VERSION {
+        return Err(RebuildError::OtherView(program.view));
     }
     let codings =
         program.encoders.iter().map(|encoder| coding(encoder, limits)).collect::<Result<Vec<_>, _>>()?;

@@ -23,6 +23,8 @@ fn another_version_of_an_encoder_is_told_apart() {
     assert!(
         matches!(run(&again, &frames, &members), Err(RebuildError::OtherEncoder(other)) if other == program.encoders[0])
     );
+    let other_view = Program { view: 2, ..program.clone() };
+    assert!(matches!(run(&other_view, &frames, &members), Err(RebuildError::OtherView(2))));
     program.encoders[0].method = 200;
     assert!(matches!(run(&program, &frames, &members), Err(RebuildError::OtherEncoder(_))));
 }
@@ -92,4 +94,60 @@ fn programs_are_decoded_strictly() {
     assert!(refused(&[bytes.as_slice(), &[1, 0]].concat()), "no frames");
     assert!(refused(&[bytes.as_slice(), &[9]].concat()), "an unknown step");
     assert!(refused(&[bytes.as_slice(), &[6, 1, 0, 0, 0]].concat()), "an encoder that is not listed");
+}
+
+/// Words at random: enough for encoders to differ.
+fn prose() -> Vec<u8> {
+    let words = "a an as at be by do for from go he if in is it may no not of on or set so that the then this to up we when with";
+    let words: Vec<_> = words.split(' ').collect();
+    let pick =
+        |byte: &u8| format!("{}{}", words[usize::from(byte & 31)], if *byte < 224 { ' ' } else { '\n' });
+    noise(7, 400).iter().map(pick).collect::<String>().into_bytes()
+}
+
+/// The artifacts were made by zlib 1.2.13, miniz_oxide 0.9.1, zlib-rs 0.6.8, zlib flushed in the middle, xz 5.4, bzip2
+/// 1.0.8 and zstd 1.5.7. A library that gives other bytes is another version, and a program that reads differently is
+/// another format.
+#[test]
+fn every_method_gives_the_bytes_of_its_golden_files() {
+    let check = |name: &str, version: &str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/unpack");
+        let artifact = std::fs::read(format!("{folder}/{name}")).unwrap();
+        let golden = std::fs::read(format!("{folder}/{name}.program")).unwrap();
+        let (program, parts) = apart(&artifact, &Limits::default()).unwrap();
+        assert_eq!(parts.members, [prose()]);
+        assert_eq!(program.encode(), golden, "{name}");
+        assert_eq!(program.encoders[0].version, version.as_bytes());
+        let golden = Program::decode(&golden).unwrap();
+        assert_eq!(run(&golden, &parts.frames, &prose()).unwrap(), artifact);
+    };
+    check("zlib.gz", "zlib 1.4");
+    check("miniz.gz", "miniz_oxide 0.9.1");
+    check("zlib-rs.gz", "zlib-rs 0.6.8");
+    check("corrected.gz", "preflate-rs 0.7.6");
+    check("lzma2.xz", "liblzma 5.8.4");
+    check("x86.xz", "liblzma 5.8.4");
+    check("bzip2.bz2", "libbz2-rs 0.2.6");
+    check("zstd.zst", "zstd 1.5.7");
+}
+
+#[test]
+fn corrections_that_make_no_sense_are_an_error() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/unpack");
+    let artifact = std::fs::read(format!("{folder}/corrected.gz")).unwrap();
+    let (program, parts) = apart(&artifact, &Limits::default()).unwrap();
+    let change = |at: usize| {
+        let mut program = program.clone();
+        let pieces = program.ops.iter_mut().find_map(|op| match op {
+            Op::Encode { pieces, .. } => Some(pieces),
+            _ => None,
+        });
+        let byte = pieces.unwrap()[0].extra.get_mut(at)?;
+        *byte ^= 0x55;
+        Some(run(&program, &parts.frames, &prose()).ok())
+    };
+    // What the library panics over is an error; what it takes gives other bytes, but for parameters without effect.
+    let results: Vec<_> = (0..).map_while(change).collect();
+    let wrong = results.iter().filter(|result| result.as_ref() != Some(&artifact)).count();
+    assert!(wrong > results.len() / 2, "{wrong} of {}", results.len());
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream;
-use reqwest::header::{CONTENT_LENGTH, HeaderValue, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -310,6 +310,47 @@ impl Remote {
         }
     }
 
+    /// Asks for something that is taken as it comes, of at most `limit` bytes. With a place to go on at and the tag of
+    /// what came before, it goes on there if that is still the same; see [`Download::start`].
+    pub async fn download(
+        &self,
+        path: &str,
+        resume: Option<(u64, &str)>,
+        limit: u64,
+    ) -> Result<Download, RemoteError> {
+        let mut request = self.request(Method::GET, path)?;
+        if let Some((start, tag)) = resume {
+            request = request.header(RANGE, format!("bytes={start}-")).header(IF_RANGE, tag);
+        }
+        let response = self.begin(request, path).await?;
+        let start = match resume {
+            Some((start, _)) if response.status() == StatusCode::PARTIAL_CONTENT => {
+                let found = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+                let expected = format!("bytes {start}-");
+                if !found.is_some_and(|found| found.starts_with(&expected)) {
+                    let reason = format!("it says {found:?} where {expected:?} was asked for");
+                    return Err(RemoteError::Wrong { url: self.shown(path), reason });
+                }
+                start
+            }
+            _ => 0,
+        };
+        let tag = response.headers().get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let window = Window::new(self.stall);
+        let (stall, traffic) = (self.stall, Arc::clone(&self.traffic));
+        Ok(Download {
+            response,
+            url: self.shown(path),
+            start,
+            tag,
+            left: limit,
+            limit,
+            window,
+            stall,
+            traffic,
+        })
+    }
+
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, RemoteError> {
         self.request_by(&self.client, method, path)
     }
@@ -348,39 +389,77 @@ impl Remote {
         Err(RemoteError::Status { url: self.shown(path), status, text })
     }
 
-    async fn body(&self, mut response: Response, path: &str, limit: u64) -> Result<Bytes, RemoteError> {
-        let too_long = || RemoteError::TooLong { url: self.shown(path), limit };
+    async fn body(&self, response: Response, path: &str, limit: u64) -> Result<Bytes, RemoteError> {
+        let url = self.shown(path);
         if response.content_length().is_some_and(|length| length > limit) {
-            return Err(too_long());
+            return Err(RemoteError::TooLong { url, limit });
         }
         // What is announced is made room for at once, within reason: growing would take twice the room.
         let announced = response.content_length().unwrap_or(0).min(ANNOUNCED_BYTES_MAX);
         let mut bytes = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
-        let mut window = Window::new(self.stall);
-        loop {
-            let Ok(piece) = timeout_at(window.end, response.chunk()).await else {
-                if window.renew(self.stall) {
-                    continue;
-                }
-                return Err(RemoteError::Stalled { url: self.shown(path), seconds: self.stall.as_secs() });
-            };
-            let piece = piece.map_err(|source| RemoteError::Broken {
-                url: self.shown(path),
-                source: source.without_url(),
-            })?;
-            let Some(piece) = piece else { return Ok(bytes.freeze()) };
-            if (bytes.len() + piece.len()) as u64 > limit {
-                return Err(too_long());
-            }
-            self.traffic.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
-            window.bytes += piece.len() as u64;
+        let (window, traffic) = (Window::new(self.stall), Arc::clone(&self.traffic));
+        let (start, tag, left, stall) = (0, None, limit, self.stall);
+        let mut download = Download { response, url, start, tag, left, limit, window, stall, traffic };
+        while let Some(piece) = download.next().await? {
             bytes.extend_from_slice(&piece);
         }
+        Ok(bytes.freeze())
     }
 
     /// The address of something, without the query: what is asked does not help a reader, and may hold a signature.
     fn shown(&self, path: &str) -> String {
         format!("{}/{}", self.base, path.split('?').next().unwrap_or_default())
+    }
+}
+
+/// An answer that is taken as it comes.
+#[derive(Debug)]
+pub struct Download {
+    response: Response,
+    url: String,
+    start: u64,
+    tag: Option<String>,
+    left: u64,
+    limit: u64,
+    window: Window,
+    stall: Duration,
+    traffic: Arc<Traffic>,
+}
+
+impl Download {
+    /// Where in the whole it begins: where it was asked to go on, or at the beginning.
+    pub const fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// What the server calls this version of it.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The next bytes; nothing at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, RemoteError> {
+        loop {
+            let Ok(piece) = timeout_at(self.window.end, self.response.chunk()).await else {
+                if self.window.renew(self.stall) {
+                    continue;
+                }
+                return Err(RemoteError::Stalled { url: self.url.clone(), seconds: self.stall.as_secs() });
+            };
+            let piece = piece.map_err(|source| RemoteError::Broken {
+                url: self.url.clone(),
+                source: source.without_url(),
+            })?;
+            let Some(piece) = piece else { return Ok(None) };
+            let length = piece.len() as u64;
+            self.left = self
+                .left
+                .checked_sub(length)
+                .ok_or_else(|| RemoteError::TooLong { url: self.url.clone(), limit: self.limit })?;
+            self.traffic.received.fetch_add(length, Ordering::Relaxed);
+            self.window.bytes += length;
+            return Ok(Some(piece));
+        }
     }
 }
 
@@ -398,6 +477,7 @@ fn check_token_way(server: &ServerUrl, way: TokenWay) -> Result<(), Failure> {
 }
 
 /// The time in which a connection has to bring something.
+#[derive(Debug)]
 struct Window {
     end: Instant,
     bytes: u64,

@@ -1,6 +1,7 @@
 //! The sync: `smart-sync` without a subcommand.
 
 mod assembly;
+mod bundle;
 pub mod fetch;
 mod former;
 pub mod landing;

@@ -6,6 +6,7 @@ use reqwest::{Method, StatusCode};
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::{Fidelity, ManifestSummary};
 use smart_sync_sync::apply::plan::Need;
+use smart_sync_sync::apply::scan::Scan;
 use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::trust::Verified;
 use smart_sync_sync::wire::delta::{Delta, decoded_len_max};
@@ -13,17 +14,20 @@ use smart_sync_sync::wire::fetch_map::FetchMap;
 use smart_sync_sync::wire::locate::{CONTENTS_MAX, Wanted as Located, encode as encode_locate};
 
 use super::Surroundings;
+use super::bundle::{self, Brought};
 use super::fetch::{Fetch, Fetcher};
 use super::pages::Pages;
 use super::place::{AppliedEvent, Label, Place};
 use super::session::{Needs, Outcome, Session, Wanted};
 use crate::failure::{Exit, Failure};
-use crate::output::count;
+use crate::interrupt::Interrupt;
+use crate::output::{Output, count};
 use crate::realm::remote::Remote;
 use crate::realm::resolve::{Realm, RealmOptions, Resolved, now};
 use crate::realm::trust_store::TrustStore;
 use crate::settings::{SyncMode, SyncSettings, TreeSource};
 use indicatif::HumanBytes;
+use tokio::runtime::Handle;
 
 /// What to do about a version that is not there any more.
 const COLLECTED_HINT: &str = "choose another ref with --ref, or ask whoever runs the server";
@@ -55,7 +59,7 @@ pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> R
     run.apply()
 }
 
-struct Run<'a> {
+pub(super) struct Run<'a> {
     settings: &'a SyncSettings,
     surroundings: &'a Surroundings<'a>,
     realm: &'a Realm,
@@ -64,16 +68,36 @@ struct Run<'a> {
 }
 
 /// A tree that was made of a list of changes, and is the one that was signed.
-struct Rebuilt {
-    pages: Pages,
-    summary: ManifestSummary,
-    fidelity: Fidelity,
-    map: FetchMap,
+pub(super) struct Rebuilt {
+    pub(super) pages: Pages,
+    pub(super) summary: ManifestSummary,
+    pub(super) fidelity: Fidelity,
+    pub(super) map: FetchMap,
 }
 
 impl Run<'_> {
-    fn verified(&self) -> &Verified {
+    pub(super) fn verified(&self) -> &Verified {
         &self.resolved.verified
+    }
+
+    pub(super) const fn place(&self) -> &Place {
+        self.place
+    }
+
+    pub(super) const fn output(&self) -> &Output {
+        self.surroundings.output
+    }
+
+    pub(super) const fn interrupt(&self) -> &Interrupt {
+        self.surroundings.interrupt
+    }
+
+    pub(super) const fn runtime(&self) -> &Handle {
+        self.surroundings.runtime
+    }
+
+    pub(super) fn remotes(&self) -> &[Remote] {
+        &self.resolved.remotes
     }
 
     fn name(&self) -> String {
@@ -113,9 +137,12 @@ impl Run<'_> {
             self.tell_applied(&Label { applied: applied.unwrap_or(label.applied), ..label }, 0);
             return Ok(Exit::Success);
         }
-        let (wanted, map) = self.wanted(&session)?;
-        let outcome =
-            session.apply(&wanted, scan, settings.mode, |needs, stage| self.stage(map, needs, stage))?;
+        let (wanted, map, staged) = self.wanted(&session, &scan)?;
+        let outcome = session
+            .apply(&wanted, scan, settings.mode, staged, |needs, stage| self.stage(map, needs, stage))?;
+        if !matches!(outcome, Outcome::Shown) {
+            bundle::discard_received(&self.place.state);
+        }
         match outcome {
             Outcome::Nothing => {
                 output.info(&format!("{} is what is here already{}", self.name(), self.traffic()));
@@ -173,8 +200,12 @@ impl Run<'_> {
         )
     }
 
-    /// Gets the wanted manifest, as edits to the one that is here.
-    fn wanted(&self, session: &Session<'_>) -> Result<(Wanted, FetchMap), Failure> {
+    /// Gets the wanted manifest, as edits to the one that is here, and by a bundle its contents too.
+    fn wanted<'s>(
+        &self,
+        session: &'s Session<'_>,
+        scan: &Scan,
+    ) -> Result<(Wanted, FetchMap, Option<Stage<'s>>), Failure> {
         let signed = self.verified().manifest;
         let publication = self.verified().publication.record();
         let label = self.label();
@@ -186,9 +217,18 @@ impl Run<'_> {
                 fidelity: session.fidelity(),
                 label,
             };
-            return Ok((wanted, FetchMap::default()));
+            return Ok((wanted, FetchMap::default(), None));
         }
-        let Rebuilt { pages, summary, fidelity, map } = self.rebuild(base, session)?;
+        // Who only wants to see what would happen does not pay for contents.
+        let brought = match self.settings.mode {
+            SyncMode::Apply => self.bring(session, scan)?,
+            _ => None,
+        };
+        let (rebuilt, staged) = match brought {
+            Some(Brought { rebuilt, stage }) => (rebuilt, Some(stage)),
+            None => (self.rebuild(base, session)?, None),
+        };
+        let Rebuilt { pages, summary, fidelity, map } = rebuilt;
         let content = publication.content;
         if (summary.root_length, summary.entries, summary.bytes)
             != (signed.bytes, content.entries, content.bytes)
@@ -204,7 +244,7 @@ impl Run<'_> {
                 "the tree keeps another amount of metadata than the configuration of this target allows",
             ));
         }
-        Ok((Wanted { pages, manifest: signed.id, fidelity, label }, map))
+        Ok((Wanted { pages, manifest: signed.id, fidelity, label }, map, staged))
     }
 
     /// Asks for the changes since `base`, or for everything where no server knows that, and makes them. A server
@@ -283,7 +323,7 @@ impl Run<'_> {
     }
 
     /// Brings contents into the stage.
-    fn stage(&self, map: FetchMap, needs: &[&Need], stage: &Stage<'_>) -> Result<(), Failure> {
+    pub(super) fn stage(&self, map: FetchMap, needs: &[&Need], stage: &Stage<'_>) -> Result<(), Failure> {
         if needs.is_empty() {
             return Ok(());
         }

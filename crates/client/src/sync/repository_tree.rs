@@ -119,7 +119,7 @@ impl Run<'_> {
         let wanted = self.wanted(&tree, head, &known)?;
         let blobs: HashMap<ContentId, BlobId> =
             known.values().map(|content| (content.id, content.blob)).collect();
-        let outcome = session.apply(&wanted, scan, settings.mode, |needs, stage| {
+        let outcome = session.apply(&wanted, scan, settings.mode, None, |needs, stage| {
             self.stage(&tree, needs, stage, &downloads, &blobs)
         })?;
         downloads.discard()?;

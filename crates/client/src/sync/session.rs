@@ -18,6 +18,7 @@ use smart_sync_sync::apply::scan::{Rehash, Scan, ScanOptions, scan};
 use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::apply::stat::FileKind;
 use smart_sync_sync::apply::stat_cache::StatCache;
+use smart_sync_sync::apply::tree_dir::TreeDir;
 use smart_sync_sync::apply::{Stamp, Version};
 use smart_sync_sync::exclude::Exclusions;
 
@@ -199,15 +200,26 @@ impl<'a> Session<'a> {
         work(&ScanOptions { excluded: &excluded, fidelity, rehash, started: time_now() })
     }
 
-    /// Makes the target what is wanted. `stage_needs` brings contents into the stage.
-    pub fn apply(
-        &self,
+    /// The tree of the target.
+    pub const fn tree(&self) -> &TreeDir {
+        self.ready.target().tree()
+    }
+
+    /// Opens the stage for contents that come before it is known what is wanted.
+    pub fn stage(&self) -> Result<Stage<'_>, Failure> {
+        Ok(self.ready.stage()?)
+    }
+
+    /// Makes the target what is wanted. `stage_needs` brings contents into the stage that are not `staged` already.
+    pub fn apply<'s>(
+        &'s self,
         wanted: &Wanted,
         mut scan: Scan,
         mode: SyncMode,
+        staged: Option<Stage<'s>>,
         stage_needs: impl FnOnce(&[&Need], &Stage<'_>) -> Result<(), Failure>,
     ) -> Result<Outcome, Failure> {
-        let plan = self.plan(wanted, &mut scan)?;
+        let plan = self.plan(wanted, &mut scan, staged.as_ref())?;
         self.tell_plan(&plan);
         if mode != SyncMode::Apply {
             plan.to_string().lines().for_each(|line| self.output.info(line));
@@ -226,10 +238,13 @@ impl<'a> Session<'a> {
                 wanted.with_entries(|entries| Ok(self.ready.adopt(&version, entries, &scan, options)?))
             })?;
             Pages::discard_others(&self.place.state, wanted.manifest)?;
+            if staged.is_some() {
+                self.ready.discard_staged()?;
+            }
             return Ok(Outcome::Nothing);
         }
         let changes = plan.actions.len();
-        let run = self.ready.begin(plan, version, stamp())?;
+        let run = self.ready.begin_with(plan, version, stamp(), staged)?;
         let mut needs = Vec::new();
         for need in run.needs() {
             if !run.stage().has(&need.content)? && !run.stage().copy_local(need)? {
@@ -247,7 +262,12 @@ impl<'a> Session<'a> {
         Ok(Outcome::Applied { changes })
     }
 
-    fn plan(&self, wanted: &Wanted, scan: &mut Scan) -> Result<ApplyPlan, Failure> {
+    fn plan(
+        &self,
+        wanted: &Wanted,
+        scan: &mut Scan,
+        staged: Option<&Stage<'_>>,
+    ) -> Result<ApplyPlan, Failure> {
         let tree = self.ready.target().tree();
         self.with_options(wanted.fidelity, |options| {
             wanted.with_entries(|entries| Ok(scan.examine(tree, entries, options)?))
@@ -256,6 +276,9 @@ impl<'a> Session<'a> {
         let input = PlanInput { scan, excluded: &excluded, policy: &self.allows, now: time_now() };
         let mut plan =
             self.with_applied(|applied| wanted.with_entries(|entries| Ok(plan(applied, entries, &input)?)))?;
+        if let Some(stage) = staged {
+            plan.count_staged(|content| stage.has(content))?;
+        }
         wanted.with_entries(|entries| Ok(preflight(tree, &mut plan, entries)?))?;
         Ok(plan)
     }

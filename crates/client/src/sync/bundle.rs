@@ -1,0 +1,223 @@
+//! An update by a bundle: one answer with everything that the old tree does not have.
+//!
+//! What comes is written to a spool beside the other state of the target while it is used, so that a download which
+//! broke off goes on where it stood, in this run or in the next one. A bundle that is not there, or does not lead to
+//! the manifest that was signed, is no failure: the same tree can be had chunk by chunk.
+
+mod spool;
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+
+use indicatif::HumanBytes;
+use smart_sync_store::id::{ContentId, ManifestId};
+use smart_sync_store::manifest::{Content, Manifest};
+use smart_sync_sync::apply::error::ApplyError;
+use smart_sync_sync::apply::plan::Need;
+use smart_sync_sync::apply::receive::Receiver;
+use smart_sync_sync::apply::scan::{Drift, Scan};
+use smart_sync_sync::apply::stage::Stage;
+use smart_sync_sync::apply::tree_dir::TreeDir;
+use smart_sync_sync::bundle::apply::{Bundle, BundleError, Limits, OldFiles};
+use smart_sync_sync::bundle::resolve::OldFile;
+use smart_sync_sync::wire::delta::decoded_len_max;
+
+use self::spool::Spool;
+pub(super) use self::spool::discard_received;
+use super::realm_tree::{Rebuilt, Run};
+use super::session::Session;
+use crate::failure::{Exit, Failure};
+
+/// What a bundle may have beyond what its contents and its head could have at the most.
+const OVERHEAD_BYTES: u64 = 1 << 20;
+
+/// A tree that a bundle led to, and the stage with the contents that it brought.
+pub(super) struct Brought<'s> {
+    pub(super) rebuilt: Rebuilt,
+    pub(super) stage: Stage<'s>,
+}
+
+/// Why a bundle did not lead to the tree.
+enum Failed {
+    /// The tree can be had in another way.
+    PassedOver(Failure),
+    /// Nothing else would do better.
+    Stopped(Failure),
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self::Stopped(failure)
+    }
+}
+
+impl From<ApplyError> for Failed {
+    fn from(error: ApplyError) -> Self {
+        Self::Stopped(error.into())
+    }
+}
+
+impl Run<'_> {
+    /// Brings the wanted tree by a bundle from what is here; nothing where that is not possible.
+    pub(super) fn bring<'s>(
+        &self,
+        session: &'s Session<'_>,
+        scan: &Scan,
+    ) -> Result<Option<Brought<'s>>, Failure> {
+        let base = session.known_manifest().map(|(base, _)| base);
+        match self.try_bundle(base, session, scan) {
+            Ok(brought) => Ok(brought),
+            Err(Failed::Stopped(failure)) => Err(failure),
+            Err(Failed::PassedOver(failure)) => {
+                let reason = failure.messages().collect::<Vec<_>>().join(": ");
+                tracing::debug!(reason, "the bundle is passed over");
+                Ok(None)
+            }
+        }
+    }
+
+    fn try_bundle<'s>(
+        &self,
+        base: Option<ManifestId>,
+        session: &'s Session<'_>,
+        scan: &Scan,
+    ) -> Result<Option<Brought<'s>>, Failed> {
+        let signed = self.verified().manifest;
+        let content = self.verified().publication.record().content;
+        let old_entries = session.known_manifest().map_or(0, |(_, entries)| entries);
+        let head_bytes = decoded_len_max(old_entries, content.entries, 0);
+        let limits = Limits { head_bytes, content_bytes: content.bytes };
+        let from = base.map_or_else(|| "none".to_owned(), |base| base.to_string());
+        let name = format!("bundle/{from}/{}", signed.id);
+        let limit = head_bytes.saturating_add(content.bytes).saturating_add(OVERHEAD_BYTES);
+        let mut spool = Spool::open(&self.place().state, &name)?;
+        let mut feed = self.feed(&name, spool.resume(), limit);
+        // A server that cannot be reached is asked again chunk by chunk, and so are the others.
+        let begun = feed.begin().map_err(|failure| match failure.exit() {
+            Exit::Interrupted => Failed::Stopped(failure),
+            _ => Failed::PassedOver(failure),
+        })?;
+        let Some(begun) = begun else { return Ok(None) };
+        let reader = spool.reader(begun, feed)?;
+
+        let manifest = base.map(|base| Manifest::open(&session.pages, base, None)).transpose();
+        let manifest = manifest.map_err(|error| Failed::PassedOver(error.into()))?;
+        let entries = manifest.iter().flat_map(Manifest::iter);
+        let opened = Bundle::open::<_, _, ApplyError>(reader, entries, limits);
+        let bundle = opened.map_err(|error| self.judge(error, &mut spool))?;
+
+        let stage = session.stage()?;
+        let bases = self.fetch_lost_bases(&bundle, session, scan, &stage)?;
+        let total: u64 = bundle.items().iter().map(|item| item.size).sum();
+        let receiver = Receiver::new(&stage, total)?;
+        let mut progress = self.output().progress("receiving", total);
+        let carried = bundle.carry_out(&bases, &receiver, |bytes| progress.advance(bytes));
+        drop(receiver);
+        drop(bases);
+        let (resolved, contents) = carried.map_err(|error| self.judge(error, &mut spool))?;
+        self.output().info(&format!("received {} by one bundle", HumanBytes(spool.length())));
+        let fidelity = resolved.fidelity;
+        let from = base.filter(|_| fidelity == session.fidelity());
+        let edited = session.pages.edited(from, fidelity, resolved.into_edits(&contents));
+        let wrong = |failure: Failure, spool: &mut Spool| {
+            spool.forget();
+            Failed::PassedOver(failure)
+        };
+        let (pages, summary) = edited.map_err(|error| wrong(error.into(), &mut spool))?;
+        if summary.id != signed.id {
+            let text = format!("the bundle leads to manifest {}, and {} was signed", summary.id, signed.id);
+            return Err(wrong(Failure::message(Exit::Refused, text), &mut spool));
+        }
+        let rebuilt = Rebuilt { pages, summary, fidelity, map: Default::default() };
+        Ok(Some(Brought { rebuilt, stage }))
+    }
+
+    /// Whether something else than the bundle may lead to the tree after an error.
+    fn judge(&self, error: BundleError<ApplyError>, spool: &mut Spool) -> Failed {
+        if self.interrupt().is_requested() {
+            return Failed::Stopped(crate::interrupt::interrupted());
+        }
+        match error {
+            BundleError::Sink(error) => Failed::Stopped(error.into()),
+            // What came is whole as far as it goes: the next run goes on with it.
+            BundleError::Stream(error) if spool::is_of_network(&error) => {
+                Failed::PassedOver(Failure::new(Exit::Network, error))
+            }
+            error => {
+                spool.forget();
+                Failed::PassedOver(Failure::new(Exit::Refused, error))
+            }
+        }
+    }
+
+    /// Fetches the files of the old tree that the bundle takes bytes of and that are not here as they were, or not at
+    /// all.
+    fn fetch_lost_bases<'a>(
+        &self,
+        bundle: &Bundle<impl io::Read>,
+        session: &'a Session<'_>,
+        scan: &Scan,
+        stage: &'a Stage<'a>,
+    ) -> Result<Bases<'a>, Failed> {
+        let tree = session.tree();
+        let mut lost = HashSet::new();
+        let mut needs = Vec::new();
+        for base in bundle.bases() {
+            if !is_here(base, tree, scan) && lost.insert(base.content.id) {
+                needs.push(lost_need(base.content));
+            }
+        }
+        if !needs.is_empty() {
+            let mut wanted = Vec::new();
+            for need in &needs {
+                if !stage.has(&need.content)? {
+                    wanted.push(need);
+                }
+            }
+            self.stage(Default::default(), &wanted, stage).map_err(|failure| {
+                if failure.exit() == Exit::Interrupted {
+                    Failed::Stopped(failure)
+                } else {
+                    Failed::PassedOver(failure)
+                }
+            })?;
+        }
+        Ok(Bases { tree, lost, stage })
+    }
+}
+
+/// Whether a file is here with the content that it had.
+fn is_here(base: &OldFile, tree: &TreeDir, scan: &Scan) -> bool {
+    let path = base.path.as_bytes();
+    let is_unchanged = scan
+        .finding(path)
+        .is_none_or(|finding| matches!(finding.drift, Drift::ExecutableBit | Drift::Metadata));
+    is_unchanged && tree.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.size == base.content.size))
+}
+
+fn lost_need(content: Content) -> Need {
+    Need { content, uses: 1, is_sparse: false, mode: None, modified: None, local: None, former: None }
+}
+
+/// The files of the old tree: those of the target, and those that were fetched because they are lost there.
+struct Bases<'a> {
+    tree: &'a TreeDir,
+    lost: HashSet<ContentId>,
+    stage: &'a Stage<'a>,
+}
+
+impl OldFiles for Bases<'_> {
+    fn read(&self, file: &OldFile, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let opened = if self.lost.contains(&file.content.id) {
+            let staged = self.stage.open_content(&file.content).map_err(io::Error::other)?;
+            staged.ok_or(io::ErrorKind::NotFound)?
+        } else {
+            self.tree.open_file(file.path.as_bytes()).map_err(io::Error::other)?
+        };
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
+        opened.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,259 @@
+//! A bundle on its way: from the network through a file to whoever decodes it.
+//!
+//! One task asks the servers and hands on what comes; the thread that decodes writes it to the spool first. Which
+//! bundle the spool holds, and which variant of it, stands in a file beside it, which is written before the first byte.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf as _, Bytes};
+use smart_sync_sync::bundle::frames::whole_length;
+use tokio::sync::mpsc;
+
+use super::super::realm_tree::Run;
+use crate::failure::Failure;
+use crate::interrupt::{Interrupt, interrupted};
+use crate::realm::remote::{Download, Remote, RemoteError};
+use crate::realm::trust_store::write;
+
+/// How often a bundle that breaks off is gone on with in one run.
+const ATTEMPTS: usize = 4;
+/// Pieces that have come and are not decoded yet.
+const PIECES_AHEAD: usize = 16;
+
+/// What came of a bundle, in the state directory of a target.
+pub(super) struct Spool {
+    path: PathBuf,
+    about: PathBuf,
+    name: String,
+    /// The variant that an earlier run received the beginning of, and how much of it is whole.
+    kept: Option<(String, u64)>,
+    length: u64,
+}
+
+/// How the download begins.
+pub(super) struct Begun {
+    start: u64,
+    tag: Option<String>,
+}
+
+/// What the task says.
+enum Message {
+    Begun(Begun),
+    Piece(Bytes),
+    Absent,
+    Failed(RemoteError),
+}
+
+/// The task's end of the wire.
+pub(super) struct Feed {
+    messages: mpsc::Receiver<Message>,
+}
+
+impl Spool {
+    /// The spool of a target. What it holds of another bundle is of no use.
+    pub(super) fn open(state: &Path, name: &str) -> Result<Self, Failure> {
+        let (path, about) = (state.join("incoming.bundle"), state.join("incoming.about"));
+        let kept = fs::read_to_string(&about).ok().and_then(|about| {
+            let (other, tag) = about.strip_suffix('\n')?.split_once('\n')?;
+            (other == name).then(|| tag.to_owned())
+        });
+        let kept = kept.and_then(|tag| {
+            let length = whole_length(BufReader::new(File::open(&path).ok()?)).ok()?;
+            (length > 0).then_some((tag, length))
+        });
+        Ok(Self { path, about, name: name.to_owned(), kept, length: 0 })
+    }
+
+    /// Where a download may go on.
+    pub(super) fn resume(&self) -> Option<(u64, String)> {
+        self.kept.as_ref().map(|(tag, length)| (*length, tag.clone()))
+    }
+
+    /// The number of bytes of the bundle.
+    pub(super) fn length(&self) -> u64 {
+        fs::metadata(&self.path).map_or(self.length, |metadata| metadata.len())
+    }
+
+    /// Removes what came: it is not right.
+    pub(super) fn forget(&mut self) {
+        discard(&self.path, &self.about);
+    }
+
+    /// Reads the bundle: what is here already, and what comes.
+    pub(super) fn reader(&mut self, begun: Begun, feed: Feed) -> Result<SpoolReader, Failure> {
+        let failed = |error: io::Error| {
+            Failure::from(error).context(format!("keeping what comes in {}", self.path.display()))
+        };
+        if begun.start == 0 {
+            discard(&self.path, &self.about);
+            // Without a name for the variant nothing can be gone on with.
+            if let Some(tag) = &begun.tag {
+                write(&self.about, format!("{}\n{tag}\n", self.name).as_bytes())?;
+            }
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&self.path).map_err(failed)?;
+        file.set_len(begun.start).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
+        let kept = File::open(&self.path).map_err(failed)?.take(begun.start);
+        self.length = begun.start;
+        Ok(SpoolReader { kept: BufReader::with_capacity(1 << 18, kept), file, feed, piece: Bytes::new() })
+    }
+}
+
+/// Removes what is kept of a bundle.
+fn discard(path: &Path, about: &Path) {
+    // What cannot be removed is found to be of another bundle, or damaged, when it is read.
+    let _ = fs::remove_file(about);
+    let _ = fs::remove_file(path);
+}
+
+/// Removes what was received of any bundle for a target, once it has the tree.
+pub(in crate::sync) fn discard_received(state: &Path) {
+    discard(&state.join("incoming.bundle"), &state.join("incoming.about"));
+}
+
+/// A bundle as it comes.
+pub(super) struct SpoolReader {
+    kept: BufReader<io::Take<File>>,
+    file: File,
+    feed: Feed,
+    piece: Bytes,
+}
+
+impl Read for SpoolReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.kept.read(bytes)?;
+        if read > 0 || bytes.is_empty() {
+            return Ok(read);
+        }
+        while self.piece.is_empty() {
+            match self.feed.messages.blocking_recv() {
+                Some(Message::Piece(piece)) => {
+                    self.file.write_all(&piece)?;
+                    self.piece = piece;
+                }
+                Some(Message::Failed(error)) => {
+                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, error));
+                }
+                Some(Message::Begun(_) | Message::Absent) | None => return Ok(0),
+            }
+        }
+        let taken = bytes.len().min(self.piece.len());
+        self.piece.copy_to_slice(&mut bytes[..taken]);
+        Ok(taken)
+    }
+}
+
+/// Whether reading a bundle failed because of the way that it came.
+pub(super) fn is_of_network(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionAborted
+}
+
+impl Feed {
+    /// Waits for the answer; nothing where no server has the bundle.
+    pub(super) fn begin(&mut self) -> Result<Option<Begun>, Failure> {
+        match self.messages.blocking_recv() {
+            Some(Message::Begun(begun)) => Ok(Some(begun)),
+            Some(Message::Failed(error)) => Err(error.into()),
+            Some(Message::Absent | Message::Piece(_)) => Ok(None),
+            None => Err(interrupted()),
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Begins to ask for a bundle.
+    pub(super) fn feed(&self, name: &str, resume: Option<(u64, String)>, limit: u64) -> Feed {
+        let (sender, messages) = mpsc::channel(PIECES_AHEAD);
+        let work = Feeding {
+            remotes: self.remotes().to_vec(),
+            name: name.to_owned(),
+            interrupt: self.interrupt().clone(),
+            limit,
+            sender,
+        };
+        self.runtime().spawn(work.run(resume));
+        Feed { messages }
+    }
+}
+
+/// Asks for a bundle, and hands on what comes.
+struct Feeding {
+    remotes: Vec<Remote>,
+    name: String,
+    interrupt: Interrupt,
+    limit: u64,
+    sender: mpsc::Sender<Message>,
+}
+
+impl Feeding {
+    async fn run(self, resume: Option<(u64, String)>) {
+        tokio::select! {
+            biased;
+            () = self.interrupt.requested() => {}
+            () = self.download(resume) => {}
+        }
+    }
+
+    async fn download(&self, resume: Option<(u64, String)>) {
+        let (mut download, remote) = match self.first(resume.as_ref()).await {
+            Ok(Some(begun)) => begun,
+            Ok(None) => return self.say(Message::Absent).await,
+            Err(error) => return self.say(Message::Failed(error)).await,
+        };
+        let mut at = download.start();
+        let tag = download.tag().map(str::to_owned);
+        self.say(Message::Begun(Begun { start: at, tag: tag.clone() })).await;
+        let mut attempt = 0;
+        loop {
+            match download.next().await {
+                Ok(Some(piece)) => {
+                    at += piece.len() as u64;
+                    if self.sender.send(Message::Piece(piece)).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    attempt += 1;
+                    let Some(tag) = tag.as_deref().filter(|_| attempt < ATTEMPTS && error.is_passing())
+                    else {
+                        return self.say(Message::Failed(error)).await;
+                    };
+                    tracing::debug!(%error, attempt, "a bundle broke off");
+                    match remote.download(&self.name, Some((at, tag)), self.limit).await {
+                        Ok(next) if next.start() == at => download = next,
+                        // Another variant has taken its place.
+                        _ => return self.say(Message::Failed(error)).await,
+                    }
+                }
+            }
+        }
+    }
+
+    /// The answer of the first server that has the bundle.
+    async fn first(
+        &self,
+        resume: Option<&(u64, String)>,
+    ) -> Result<Option<(Download, &Remote)>, RemoteError> {
+        let mut last = None;
+        for remote in &self.remotes {
+            let resume = resume.map(|(start, tag)| (*start, tag.as_str()));
+            match remote.download(&self.name, resume, self.limit).await {
+                Ok(download) => return Ok(Some((download, remote))),
+                Err(error) if error.status().is_some() => {}
+                Err(error) => last = Some(error),
+            }
+        }
+        last.map_or(Ok(None), Err)
+    }
+
+    async fn say(&self, message: Message) {
+        // Nobody listens any more when the run has ended.
+        let _ = self.sender.send(message).await;
+    }
+}

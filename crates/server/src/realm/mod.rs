@@ -7,6 +7,7 @@
 pub(crate) mod append;
 pub(crate) mod complete;
 pub(crate) mod destination;
+pub(crate) mod evidence;
 pub(crate) mod fetch;
 pub(crate) mod index;
 pub(crate) mod log_files;

@@ -198,7 +198,8 @@ impl Backend {
     pub fn list_all<F: StoredFile + Send + 'static>(
         &self,
     ) -> BoxStream<'static, Result<Listed<F>, StoreError>> {
-        let listing = |source| StoreError::Backend { operation: "listing", object: F::ROOT.to_owned(), source };
+        let listing =
+            |source| StoreError::Backend { operation: "listing", object: F::ROOT.to_owned(), source };
         self.store
             .list(Some(&Path::from(F::ROOT)))
             .map_err(listing)

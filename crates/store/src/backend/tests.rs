@@ -145,5 +145,8 @@ fn what_a_killed_process_left_half_written_is_removed_when_it_is_old() {
     assert_eq!(backend.remove_unfinished::<PackFile>(Timestamp(1_001)).unwrap(), 1);
     assert_eq!(backend.remove_unfinished::<PackFile>(Timestamp(1_002)).unwrap(), 1);
     assert_eq!(listed(&backend).len(), 1);
-    assert_eq!(Backend::new(Arc::new(InMemory::new())).remove_unfinished::<PackFile>(Timestamp(1_002)).unwrap(), 0);
+    assert_eq!(
+        Backend::new(Arc::new(InMemory::new())).remove_unfinished::<PackFile>(Timestamp(1_002)).unwrap(),
+        0
+    );
 }

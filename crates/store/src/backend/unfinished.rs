@@ -14,11 +14,7 @@ use crate::error::StoreError;
 /// The components of a domain, and one directory above them.
 const DEPTH_MAX: usize = 17;
 
-pub(super) fn remove(
-    directory: &Path,
-    extension: &str,
-    before: Timestamp,
-) -> Result<usize, StoreError> {
+pub(super) fn remove(directory: &Path, extension: &str, before: Timestamp) -> Result<usize, StoreError> {
     let Ok(seconds) = u64::try_from(before.0) else { return Ok(0) };
     let before = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     remove_below(directory, extension, before, DEPTH_MAX).map_err(|source| StoreError::Io {
@@ -28,12 +24,7 @@ pub(super) fn remove(
     })
 }
 
-fn remove_below(
-    directory: &Path,
-    extension: &str,
-    before: SystemTime,
-    depth: usize,
-) -> io::Result<usize> {
+fn remove_below(directory: &Path, extension: &str, before: SystemTime, depth: usize) -> io::Result<usize> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,

@@ -1,0 +1,158 @@
+//! Where bundles are computed: threads of the lowest priority, and a bounded number of everything.
+//!
+//! The threads are not those of the server's runtime, and what they call runs on a runtime of their own: a thread
+//! inherits the priority of the one that starts it, and a request must not be read by a thread that a computation
+//! started.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use rustix::process::setpriority_process;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::job::Ground;
+use super::step::Quality;
+use crate::config::BundleConfig;
+
+/// The lowest priority that there is.
+const NICE: i32 = 19;
+/// What memory is counted in.
+const MIB: u64 = 1 << 20;
+
+/// Slots, memory, and threads.
+pub(super) struct Workshop {
+    /// Computations that somebody may wait for.
+    foreground: Arc<Semaphore>,
+    /// Computations that take as long as they take.
+    background: Arc<Semaphore>,
+    /// Requests whose computation has not begun.
+    queue: Arc<Semaphore>,
+    /// Mebibytes.
+    memory: Arc<Semaphore>,
+    memory_mib: u64,
+    pools: [ThreadPool; 2],
+    runtime: Option<Runtime>,
+}
+
+impl Workshop {
+    pub(super) fn new(config: &BundleConfig, processors: usize) -> anyhow::Result<Self> {
+        let half = (processors / 2).max(1);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("bundle-io")
+            .enable_all()
+            .on_thread_start(lower_priority)
+            .build()
+            .context("starting the threads that compute bundles")?;
+        let memory_mib = config.memory_mib.clamp(1, (Semaphore::MAX_PERMITS as u64).min(u32::MAX.into()));
+        Ok(Self {
+            foreground: Arc::new(Semaphore::new(half)),
+            background: Arc::new(Semaphore::new(1)),
+            queue: Arc::new(Semaphore::new(config.queue.min(Semaphore::MAX_PERMITS))),
+            memory: Arc::new(Semaphore::new(usize::try_from(memory_mib).unwrap_or(usize::MAX))),
+            memory_mib,
+            pools: [pool("bundle-quick", half, &runtime)?, pool("bundle-best", half, &runtime)?],
+            runtime: Some(runtime),
+        })
+    }
+
+    /// A place among those who wait, if there is one.
+    pub(super) fn place_in_queue(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.queue).try_acquire_owned().ok()
+    }
+
+    /// Waits for a slot for a computation that somebody waits for.
+    pub(super) async fn foreground_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.foreground).acquire_owned().await.ok()
+    }
+
+    /// The same without waiting: for what can come later as well.
+    pub(super) fn foreground_slot_now(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.foreground).try_acquire_owned().ok()
+    }
+
+    /// A slot for a computation that takes as long as it takes.
+    pub(super) fn background_slot_now(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.background).try_acquire_owned().ok()
+    }
+
+    /// Whether so much memory may be used for one computation. What is prepared leaves some for those who wait.
+    pub(super) const fn may_ever_use(&self, bytes: u64, ground: Ground) -> bool {
+        let most = match ground {
+            Ground::Waited => self.memory_mib,
+            Ground::Prepared => self.memory_mib - self.memory_mib / 4,
+        };
+        bytes <= most.saturating_mul(MIB)
+    }
+
+    /// A share of the memory. Who is waited for waits for it; what is prepared comes later. Called on a thread of the
+    /// workshop, with what [`Self::may_ever_use`] allows.
+    pub(super) fn memory(&self, bytes: u64, ground: Ground) -> Option<OwnedSemaphorePermit> {
+        let mebibytes = u32::try_from(bytes.div_ceil(MIB).clamp(1, self.memory_mib)).unwrap_or(u32::MAX);
+        let memory = Arc::clone(&self.memory);
+        match ground {
+            Ground::Waited => self.handle().block_on(memory.acquire_many_owned(mebibytes)).ok(),
+            Ground::Prepared => memory.try_acquire_many_owned(mebibytes).ok(),
+        }
+    }
+
+    /// Starts a thread of the lowest priority.
+    pub(super) fn thread(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let handle = self.handle();
+        let working = move || {
+            lower_priority();
+            let _runtime = handle.enter();
+            work();
+        };
+        thread::Builder::new().name("bundle".to_owned()).spawn(working).map(drop)
+    }
+
+    /// Where a computation of this quality spreads its work.
+    pub(super) const fn pool(&self, quality: Quality) -> &ThreadPool {
+        match quality {
+            Quality::Quick => &self.pools[0],
+            Quality::Best => &self.pools[1],
+        }
+    }
+
+    /// The runtime for what computations read and store.
+    pub(super) fn handle(&self) -> Handle {
+        self.runtime.as_ref().expect("the runtime is there until the workshop is dropped").handle().clone()
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        // Waiting for its threads is not allowed everywhere where this may be dropped.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn pool(name: &'static str, threads: usize, runtime: &Runtime) -> anyhow::Result<ThreadPool> {
+    let handle = runtime.handle().clone();
+    let spawn = move |worker: rayon::ThreadBuilder| {
+        let handle = handle.clone();
+        let working = move || {
+            lower_priority();
+            let _runtime = handle.enter();
+            worker.run();
+        };
+        thread::Builder::new().name(name.to_owned()).spawn(working).map(drop)
+    };
+    let pool = ThreadPoolBuilder::new().num_threads(threads).spawn_handler(spawn).build();
+    pool.context("starting the threads that compute bundles")
+}
+
+/// Lowers the priority of this thread.
+fn lower_priority() {
+    // On Linux, the priority of "this process" is that of the calling thread.
+    if let Err(error) = setpriority_process(None, NICE) {
+        tracing::warn!(%error, "bundles are computed at the priority of everything else");
+    }
+}

@@ -16,7 +16,7 @@ mod policy;
 mod reader;
 mod shelf;
 mod spool;
-mod step;
+pub(crate) mod step;
 mod tend;
 mod workshop;
 

@@ -88,11 +88,7 @@ impl Reader {
             if range.is_empty() {
                 return Ok(None);
             }
-            let there = if let Source::Spool(spool) = &reader.source {
-                spool.beyond(range.start).await?.written
-            } else {
-                range.end
-            };
+            let there = reader.beyond(range.start).await?;
             let end = range.end.min(there).min(range.start.saturating_add(PIECE));
             if end <= range.start {
                 return Ok(None);

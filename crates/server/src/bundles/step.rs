@@ -150,7 +150,7 @@ impl StoredFile for BundleFile {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn manifest(number: u8) -> ManifestId {

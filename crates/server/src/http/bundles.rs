@@ -130,3 +130,130 @@ impl From<Refusal> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundles::fake::{Order, Place, until};
+    use crate::bundles::step::tests::step;
+    use axum::http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+
+    /// An answer in short: status, length, range, body.
+    async fn ask(reader: &Reader, fields: &[(header::HeaderName, &str)]) -> (u16, String, String, String) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.insert(name, HeaderValue::from_str(value).unwrap());
+        }
+        let response = answer(reader.clone(), &headers, "public, no-cache").await.unwrap();
+        let (head, body) = response.into_parts();
+        let header =
+            |name| head.headers.get(name).map_or(String::new(), |value| value.to_str().unwrap().to_owned());
+        let (length, range) = (header(header::CONTENT_LENGTH), header(header::CONTENT_RANGE));
+        let status = head.status.as_u16();
+        if [200, 206, 304].contains(&status) {
+            assert_eq!(header(header::ETAG), reader.variant.etag());
+            assert_eq!(header(header::CACHE_CONTROL), "public, no-cache");
+        }
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        (status, length, range, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn expected(status: u16, length: &str, range: &str, body: &str) -> (u16, String, String, String) {
+        (status, length.to_owned(), range.to_owned(), body.to_owned())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_growing_bundle_is_answered_as_far_as_it_has_come() {
+        let place = Place::new().await;
+        let orders = place.fake.order();
+        let growing = place.bundles.get(&step(1, 2)).await.unwrap();
+        orders.send(Order::Write(b"0123456789".to_vec())).unwrap();
+        growing.beyond(9).await.unwrap();
+        let etag = growing.variant.etag();
+        let part = |part, range, body: &str| expected(206, part, range, body);
+        for (asked, answer) in [
+            ("bytes=4-", part("6", "bytes 4-9/*", "456789")),
+            ("bytes=4-5", part("2", "bytes 4-5/*", "45")),
+            ("bytes=8-100", part("2", "bytes 8-9/*", "89")),
+        ] {
+            assert_eq!(ask(&growing, &[(RANGE, asked)]).await, answer);
+            assert_eq!(ask(&growing, &[(RANGE, asked), (IF_RANGE, &etag)]).await, answer);
+        }
+        assert_eq!(ask(&growing, &[(IF_NONE_MATCH, &etag)]).await, expected(304, "", "", ""));
+        // A range beyond what there is waits for it; so does one from the end.
+        let waiting = |asked: &'static str| {
+            let growing = growing.clone();
+            tokio::spawn(async move { ask(&growing, &[(RANGE, asked)]).await })
+        };
+        let (next, last, never) = (waiting("bytes=10-"), waiting("bytes=-3"), waiting("bytes=99-"));
+        let whole = tokio::spawn({
+            let growing = growing.clone();
+            async move { ask(&growing, &[]).await }
+        });
+        orders.send(Order::Write(b"ab".to_vec())).unwrap();
+        let next = next.await.unwrap();
+        assert!(
+            next == part("2", "bytes 10-11/*", "ab") || next == part("1", "bytes 10-10/*", "a"),
+            "{next:?}"
+        );
+        orders.send(Order::End).unwrap();
+        assert_eq!(last.await.unwrap(), part("3", "bytes 9-11/12", "9ab"));
+        assert_eq!(never.await.unwrap(), expected(416, "", "bytes */12", ""));
+        let whole = whole.await.unwrap();
+        assert_eq!((whole.0, whole.3), (200, "0123456789ab".to_owned()));
+        assert_eq!(ask(&growing, &[]).await, expected(200, "12", "", "0123456789ab"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stored_bundle_is_answered_as_a_file_is() {
+        let place = Place::new().await;
+        let orders = place.fake.order();
+        let first = place.bundles.get(&step(1, 2)).await.unwrap();
+        orders.send(Order::Write(b"0123456789".to_vec())).unwrap();
+        orders.send(Order::End).unwrap();
+        first.whole().await.unwrap();
+        until(|| !place.bundles.variants(&step(1, 2)).is_empty()).await;
+        let stored = place.bundles.get(&step(1, 2)).await.unwrap();
+        let etag = stored.variant.etag();
+        for (fields, answer) in [
+            (vec![], expected(200, "10", "", "0123456789")),
+            (vec![(RANGE, "bytes=4-")], expected(206, "6", "bytes 4-9/10", "456789")),
+            (vec![(RANGE, "bytes=4-"), (IF_RANGE, &etag)], expected(206, "6", "bytes 4-9/10", "456789")),
+            (vec![(RANGE, "bytes=4-"), (IF_RANGE, "\"best-x\"")], expected(200, "10", "", "0123456789")),
+            (vec![(RANGE, "bytes=10-")], expected(416, "", "bytes */10", "")),
+            (vec![(IF_NONE_MATCH, &etag)], expected(304, "", "", "")),
+            (vec![(IF_MATCH, "\"best-x\"")], expected(412, "", "", "")),
+        ] {
+            assert_eq!(ask(&stored, &fields).await, answer, "{fields:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_breaks_off_with_the_computation() {
+        let place = Place::new().await;
+        let orders = place.fake.order();
+        let growing = place.bundles.get(&step(1, 2)).await.unwrap();
+        orders.send(Order::Write(b"half of".to_vec())).unwrap();
+        let response = answer(growing.clone(), &HeaderMap::new(), "private, no-cache").await.unwrap();
+        let beyond = tokio::spawn({
+            let growing = growing.clone();
+            let headers = HeaderMap::from_iter([(RANGE, HeaderValue::from_static("bytes=100-"))]);
+            async move { answer(growing, &headers, "private, no-cache").await.map(drop) }
+        });
+        drop(orders);
+        assert!(axum::body::to_bytes(response.into_body(), 1 << 20).await.is_err());
+        assert!(matches!(beyond.await.unwrap(), Err(Problem::Busy(_))));
+    }
+
+    #[test]
+    fn only_who_wants_the_rest_of_a_variant_gets_that_one() {
+        let headers = |fields: &[(header::HeaderName, &'static str)]| {
+            let fields = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            HeaderMap::from_iter(fields)
+        };
+        let both = headers(&[(RANGE, "bytes=5-"), (IF_RANGE, "\"quick-1\"")]);
+        assert_eq!(variant_begun(&both), Some("\"quick-1\""));
+        assert_eq!(variant_begun(&headers(&[(IF_RANGE, "\"quick-1\"")])), None);
+        assert_eq!(variant_begun(&headers(&[(RANGE, "bytes=5-")])), None);
+    }
+}

@@ -10,7 +10,8 @@ use futures::TryStreamExt as _;
 use smart_sync_store::backend::Backend;
 use tempfile::TempDir;
 
-use super::{Bundles, Estimate, Maker, Quality, Reader, Settings, Step};
+use super::maker::{Estimate, Work};
+use super::{Bundles, Maker, Quality, Reader, Settings, Step};
 use crate::config::BundleConfig;
 
 /// What a computation does next. One whose orders end before its end has failed.
@@ -28,6 +29,8 @@ pub(crate) struct Fake {
     pub(crate) fault: Mutex<Option<fn() -> anyhow::Error>>,
     /// Bytes that the next bundle would have to look at.
     pub(crate) bytes: AtomicU64,
+    /// Bytes of memory that it takes.
+    pub(crate) memory: AtomicU64,
     pub(crate) estimated: AtomicUsize,
     pub(crate) made: AtomicUsize,
 }
@@ -54,29 +57,37 @@ impl Fake {
     }
 }
 
-impl Maker for Fake {
-    fn estimate(&self, _: &Step) -> anyhow::Result<Estimate> {
+impl Maker for Arc<Fake> {
+    fn plan(&self, step: &Step) -> anyhow::Result<Box<dyn Work>> {
         self.estimated.fetch_add(1, Ordering::SeqCst);
         if let Some(fault) = *self.fault.lock().unwrap() {
             return Err(fault());
         }
-        Ok(Estimate { new_bytes: self.bytes.load(Ordering::SeqCst), base_bytes: 0, entries: 1 })
+        Ok(Box::new(FakeWork { fake: Self::clone(self), step: step.clone() }))
+    }
+}
+
+struct FakeWork {
+    fake: Arc<Fake>,
+    step: Step,
+}
+
+impl Work for FakeWork {
+    fn estimate(&self) -> Estimate {
+        Estimate { new_bytes: self.fake.bytes.load(Ordering::SeqCst), base_bytes: 0 }
     }
 
-    fn memory(&self, _: &Estimate, _: Quality) -> u64 {
-        1
+    fn memory(&self, _: Quality, _: usize) -> u64 {
+        self.fake.memory.load(Ordering::SeqCst)
     }
 
-    fn make(&self, step: &Step, quality: Quality, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
-        self.made.fetch_add(1, Ordering::SeqCst);
-        let orders = self.orders.lock().unwrap().pop_front();
-        let Some(orders) = orders else { return Ok(out.write_all(&made(step, quality))?) };
+    fn make(self: Box<Self>, quality: Quality, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+        self.fake.made.fetch_add(1, Ordering::SeqCst);
+        let orders = self.fake.orders.lock().unwrap().pop_front();
+        let Some(orders) = orders else { return Ok(out.write_all(&made(&self.step, quality))?) };
         loop {
             match orders.recv() {
-                Ok(Order::Write(bytes)) => {
-                    out.write_all(&bytes)?;
-                    out.flush()?;
-                }
+                Ok(Order::Write(bytes)) => out.write_all(&bytes)?,
                 Ok(Order::Panic) => panic!("as it was told"),
                 Ok(Order::End) => return Ok(()),
                 Err(_) => return Err(io::Error::other("as it was told").into()),
@@ -122,7 +133,7 @@ async fn open(
     config: BundleConfig,
     directory: &TempDir,
 ) -> Arc<Bundles> {
-    let maker: Arc<dyn Maker> = Arc::<Fake>::clone(fake);
+    let maker: Arc<dyn Maker> = Arc::new(Arc::clone(fake));
     // One slot for those who wait, and one in the background.
     let spool = directory.path().join("spool");
     let settings = Settings { config, spool, processors: 2, now: || 1_000_000 };

@@ -1,7 +1,7 @@
 //! One computation of a bundle.
 
 use std::fs::File;
-use std::io::{BufWriter, Seek as _, Write as _};
+use std::io::Seek as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,11 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::sync::watch;
 
+use super::maker::Work;
 use super::reader::{Reader, Source};
 use super::spool::{Spool, SpoolWriter, spool};
 use super::step::{BundleFile, Quality, Step, Variant};
 use super::{Bundles, Refusal};
-
-/// Bytes that are collected before they are written and told of.
-const WRITE_BUFFER: usize = 64 << 10;
 
 /// Why a bundle is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,12 +144,14 @@ pub(super) fn run(bundles: &Bundles, job: &Job) -> Result<Done, Failure> {
     let ground = job.ground;
     let begun = Instant::now();
     let config = &bundles.settings.config;
-    let estimate = shielded(|| bundles.maker.estimate(&job.step)).context("comparing the manifests")?;
+    let work = shielded(|| bundles.maker.plan(&job.step)).context("comparing the manifests")?;
+    let estimate = work.estimate();
     let most = match ground {
         Ground::Waited => config.on_demand_mib,
         Ground::Prepared => config.prepare_mib,
     };
-    let needed = bundles.maker.memory(&estimate, job.quality);
+    let threads = bundles.workshop.pool(job.quality).current_num_threads();
+    let needed = work.memory(job.quality, threads);
     if estimate.bytes() > most.saturating_mul(1 << 20) || !bundles.workshop.may_ever_use(needed, ground) {
         tracing::info!(step = %job.step, quality = %job.quality, bytes = estimate.bytes(), "too large a step");
         return Err(Failure::Refused(Refusal::TooLarge));
@@ -162,7 +162,7 @@ pub(super) fn run(bundles: &Bundles, job: &Job) -> Result<Done, Failure> {
     let (writer, spool) = spool(&bundles.settings.spool, Arc::clone(&job.is_cancelled), length_max)?;
     job.stage.send_replace(Stage::Started(spool.clone()));
     let length =
-        make(bundles, job, writer).map_err(|error| match job.is_cancelled.load(Ordering::Relaxed) {
+        make(bundles, job, work, writer).map_err(|error| match job.is_cancelled.load(Ordering::Relaxed) {
             true => Failure::Stopped,
             false => Failure::Fault(error),
         })?;
@@ -174,13 +174,10 @@ pub(super) fn run(bundles: &Bundles, job: &Job) -> Result<Done, Failure> {
 }
 
 /// Writes the bundle into the spool; returns its length. The last thing that happens to the spool is that it is whole.
-fn make(bundles: &Bundles, job: &Job, writer: SpoolWriter) -> anyhow::Result<u64> {
-    let mut out = BufWriter::with_capacity(WRITE_BUFFER, writer);
+fn make(bundles: &Bundles, job: &Job, work: Box<dyn Work>, mut out: SpoolWriter) -> anyhow::Result<u64> {
     let pool = bundles.workshop.pool(job.quality);
-    shielded(|| pool.install(|| bundles.maker.make(&job.step, job.quality, &mut out)))?;
-    out.flush()?;
-    let writer = out.into_inner().map_err(|error| error.into_error())?;
-    Ok(writer.finish())
+    shielded(|| pool.install(|| work.make(job.quality, &mut out)))?;
+    Ok(out.finish())
 }
 
 /// Stores what lies in the spool, unless what is stored is better. Who follows it has it in either case.

@@ -34,7 +34,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use demand::Demand;
 use job::{Done, Failure, Ground, Job};
-pub(crate) use maker::{Estimate, Maker};
+pub(crate) use maker::Maker;
 pub(crate) use reader::Reader;
 use reader::Source;
 use shelf::Shelf;

@@ -157,6 +157,27 @@ async fn when_the_queue_is_full_the_answer_is_no_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn memory_is_shared_and_what_never_fits_is_refused() {
+    let config = BundleConfig { memory_mib: 100, ..BundleConfig::default() };
+    let place = Place::with(config, |directory| Backend::local(directory).unwrap()).await;
+    place.fake.memory.store(101 << 20, Ordering::SeqCst);
+    assert_eq!(place.bundles.get(&step(1, 2)).await.unwrap_err(), Refusal::TooLarge);
+    place.fake.memory.store(70 << 20, Ordering::SeqCst);
+    let orders = place.fake.order();
+    assert_eq!(place.bundles.prepare(&step(3, 4), Quality::Best), Preparation::Begun);
+    until(|| place.fake.made() == 1).await;
+    // Who is waited for waits for memory; what is prepared comes another time.
+    assert_eq!(place.bundles.prepare(&step(5, 6), Quality::Quick), Preparation::Begun);
+    until(|| place.bundles.state().jobs.len() == 1).await;
+    let bundles = Arc::clone(&place.bundles);
+    let waiting = tokio::spawn(async move { read(bundles.get(&step(5, 6)).await.unwrap()).await });
+    until(|| place.fake.estimated.load(Ordering::SeqCst) == 4).await;
+    assert_eq!(place.fake.made(), 1);
+    orders.send(Order::End).unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), made(&step(5, 6), Quality::Quick));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_published_is_prepared_quickly_and_then_well() {
     let place = Place::new().await;
     let histories = moved();

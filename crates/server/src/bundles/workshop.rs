@@ -22,6 +22,8 @@ use crate::config::BundleConfig;
 const NICE: i32 = 19;
 /// What memory is counted in.
 const MIB: u64 = 1 << 20;
+/// What one thread may need that compresses one batch: a quick variant, and the best one.
+const THREAD_MIB: [u64; 2] = [240, 600];
 
 /// Slots, memory, and threads.
 pub(super) struct Workshop {
@@ -41,6 +43,9 @@ pub(super) struct Workshop {
 impl Workshop {
     pub(super) fn new(config: &BundleConfig, processors: usize) -> anyhow::Result<Self> {
         let half = (processors / 2).max(1);
+        // More threads than there is memory for would make every large computation one that is never allowed.
+        let affordable =
+            |share: u64, each: u64| usize::try_from(share / each).unwrap_or(usize::MAX).clamp(1, half);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("bundle-io")
@@ -55,7 +60,10 @@ impl Workshop {
             queue: Arc::new(Semaphore::new(config.queue.min(Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new(usize::try_from(memory_mib).unwrap_or(usize::MAX))),
             memory_mib,
-            pools: [pool("bundle-quick", half, &runtime)?, pool("bundle-best", half, &runtime)?],
+            pools: [
+                pool("bundle-quick", affordable(memory_mib / 2, THREAD_MIB[0]), &runtime)?,
+                pool("bundle-best", affordable(prepared_mib(memory_mib), THREAD_MIB[1]), &runtime)?,
+            ],
             runtime: Some(runtime),
         })
     }
@@ -84,7 +92,7 @@ impl Workshop {
     pub(super) const fn may_ever_use(&self, bytes: u64, ground: Ground) -> bool {
         let most = match ground {
             Ground::Waited => self.memory_mib,
-            Ground::Prepared => self.memory_mib - self.memory_mib / 4,
+            Ground::Prepared => prepared_mib(self.memory_mib),
         };
         bytes <= most.saturating_mul(MIB)
     }
@@ -123,6 +131,11 @@ impl Workshop {
     pub(super) fn handle(&self) -> Handle {
         self.runtime.as_ref().expect("the runtime is there until the workshop is dropped").handle().clone()
     }
+}
+
+/// What of the memory may go into what is prepared.
+const fn prepared_mib(memory_mib: u64) -> u64 {
+    memory_mib - memory_mib / 4
 }
 
 impl Drop for Workshop {

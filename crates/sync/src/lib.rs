@@ -1,6 +1,7 @@
 //! Trust, manifests in motion, applying.
 
 pub mod apply;
+pub mod bundle;
 pub mod evidence;
 pub mod exclude;
 pub mod fetch_plan;

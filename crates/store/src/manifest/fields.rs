@@ -109,13 +109,18 @@ fn check_xattrs(xattrs: &[Xattr]) -> Result<(), &'static str> {
 
 /// Appends the kind and the fields of an entry that [`check_entry`] has accepted.
 pub(super) fn put_fields(out: &mut Vec<u8>, entry: &Entry) {
+    put_fields_with(out, entry, &mut put_content);
+}
+
+/// Appends the kind and the fields of an entry whose content is written as the caller writes it.
+pub fn put_fields_with(out: &mut Vec<u8>, entry: &Entry, put: &mut dyn FnMut(&mut Vec<u8>, &Content)) {
     match &entry.attributes {
-        Attributes::Git(mode) => put_git(out, &entry.node, *mode),
-        Attributes::System(metadata) => put_system(out, &entry.node, metadata.as_deref()),
+        Attributes::Git(mode) => put_git(out, &entry.node, *mode, put),
+        Attributes::System(metadata) => put_system(out, &entry.node, metadata.as_deref(), put),
     }
 }
 
-fn put_git(out: &mut Vec<u8>, node: &Node, mode: GitMode) {
+fn put_git(out: &mut Vec<u8>, node: &Node, mode: GitMode, put: &mut dyn FnMut(&mut Vec<u8>, &Content)) {
     match mode {
         GitMode::FILE => out.push(FILE),
         GitMode::EXECUTABLE => out.push(EXECUTABLE),
@@ -128,13 +133,18 @@ fn put_git(out: &mut Vec<u8>, node: &Node, mode: GitMode) {
         }
     }
     match node {
-        Node::File(content) | Node::Symlink(content) => put_content(out, content),
+        Node::File(content) | Node::Symlink(content) => put(out, content),
         Node::Submodule(commit) => out.extend_from_slice(commit.as_bytes()),
         _ => {}
     }
 }
 
-fn put_system(out: &mut Vec<u8>, node: &Node, metadata: Option<&SystemMetadata>) {
+fn put_system(
+    out: &mut Vec<u8>,
+    node: &Node,
+    metadata: Option<&SystemMetadata>,
+    put: &mut dyn FnMut(&mut Vec<u8>, &Content),
+) {
     out.push(match node {
         Node::File(_) => FILE,
         Node::Symlink(_) => SYMLINK,
@@ -152,9 +162,9 @@ fn put_system(out: &mut Vec<u8>, node: &Node, metadata: Option<&SystemMetadata>)
     match node {
         Node::File(content) => {
             out.push(u8::from(metadata.is_some_and(|metadata| metadata.is_sparse)));
-            put_content(out, content);
+            put(out, content);
         }
-        Node::Symlink(content) => put_content(out, content),
+        Node::Symlink(content) => put(out, content),
         Node::Hardlink(target) => put_prefixed(out, target.as_bytes()),
         Node::Device { major, minor, .. } => {
             put_number(out, u64::from(*major));
@@ -191,9 +201,19 @@ pub(super) fn read_fields(
     path: TreePath,
     fidelity: Fidelity,
 ) -> Result<Entry, DecodeError> {
+    read_fields_with(reader, path, fidelity, &mut read_content)
+}
+
+/// Reads the kind and the fields of the entry at `path`, whose content is read as the caller reads it.
+pub fn read_fields_with(
+    reader: &mut Reader<'_>,
+    path: TreePath,
+    fidelity: Fidelity,
+    read: &mut dyn FnMut(&mut Reader<'_>) -> Result<Content, DecodeError>,
+) -> Result<Entry, DecodeError> {
     let entry = match fidelity {
-        Fidelity::Git => read_git(reader, path)?,
-        Fidelity::System => read_system(reader, path)?,
+        Fidelity::Git => read_git(reader, path, read)?,
+        Fidelity::System => read_system(reader, path, read)?,
     };
     match check_entry(&entry, fidelity) {
         Ok(()) => Ok(entry),
@@ -201,7 +221,11 @@ pub(super) fn read_fields(
     }
 }
 
-fn read_git(reader: &mut Reader<'_>, path: TreePath) -> Result<Entry, DecodeError> {
+fn read_git(
+    reader: &mut Reader<'_>,
+    path: TreePath,
+    read: &mut dyn FnMut(&mut Reader<'_>) -> Result<Content, DecodeError>,
+) -> Result<Entry, DecodeError> {
     let mode = match reader.byte("kind")? {
         FILE => GitMode::FILE,
         EXECUTABLE => GitMode::EXECUTABLE,
@@ -212,9 +236,9 @@ fn read_git(reader: &mut Reader<'_>, path: TreePath) -> Result<Entry, DecodeErro
         kind => return Err(unknown_kind(&path, kind)),
     };
     let node = if mode.is_file() {
-        Node::File(read_content(reader)?)
+        Node::File(read(reader)?)
     } else if mode.is_symlink() {
-        Node::Symlink(read_content(reader)?)
+        Node::Symlink(read(reader)?)
     } else if mode.is_directory() {
         Node::Directory
     } else {
@@ -234,7 +258,11 @@ fn read_other_mode(reader: &mut Reader<'_>) -> Result<GitMode, DecodeError> {
     }
 }
 
-fn read_system(reader: &mut Reader<'_>, path: TreePath) -> Result<Entry, DecodeError> {
+fn read_system(
+    reader: &mut Reader<'_>,
+    path: TreePath,
+    read: &mut dyn FnMut(&mut Reader<'_>) -> Result<Content, DecodeError>,
+) -> Result<Entry, DecodeError> {
     let kind = reader.byte("kind")?;
     if kind == HARDLINK {
         let target = reader.prefixed("target of a hard link", PATH_BYTES_MAX)?;
@@ -249,9 +277,9 @@ fn read_system(reader: &mut Reader<'_>, path: TreePath) -> Result<Entry, DecodeE
     let node = match kind {
         FILE => {
             metadata.is_sparse = reader.number("flags", 1)? == 1;
-            Node::File(read_content(reader)?)
+            Node::File(read(reader)?)
         }
-        SYMLINK => Node::Symlink(read_content(reader)?),
+        SYMLINK => Node::Symlink(read(reader)?),
         DIRECTORY => Node::Directory,
         FIFO => Node::Fifo,
         SOCKET => Node::Socket,

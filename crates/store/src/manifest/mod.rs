@@ -24,9 +24,11 @@ pub use edit::{Edit, edited, put_edits, read_edits};
 pub use entry::{
     Attributes, Content, DeviceKind, Entry, Fidelity, FileTime, GitMode, Node, SystemMetadata, Xattr,
 };
+pub use fields::{put_fields_with, read_fields_with};
 pub use git_tree::{GitTreeError, GitTreeHasher};
 pub use list::{Child, Children};
 pub use order::{OrderChecker, OrderError};
 pub use page::{Page, PageItem, references};
 pub use path::{PathError, Shown, TreePath};
 pub use read::{Entries, Found, Manifest, PageError, PageSource, ReadError};
+pub use shorten::{put_path, read_path};

@@ -5,14 +5,14 @@ use super::path::{PATH_BYTES_MAX, Shown, TreePath};
 use crate::codec::{DecodeError, Reader, put_number, put_prefixed};
 
 /// Appends a path that is greater than `previous`; at the beginning of a list, `previous` is empty.
-pub(super) fn put_path(out: &mut Vec<u8>, previous: &[u8], path: &[u8]) {
+pub fn put_path(out: &mut Vec<u8>, previous: &[u8], path: &[u8]) {
     let shared = shared_len(previous, path);
     put_number(out, shared as u64);
     put_prefixed(out, &path[shared..]);
 }
 
 /// Reads a path that is greater than `previous` and shortened as far as it can be.
-pub(super) fn read_path(
+pub fn read_path(
     reader: &mut Reader<'_>,
     previous: Option<&TreePath>,
     root_is_allowed: bool,

@@ -24,6 +24,7 @@ mod op;
 pub mod partial;
 pub mod plan;
 pub mod preflight;
+pub mod receive;
 mod record;
 pub mod run;
 pub mod scan;

@@ -23,7 +23,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 #[derive(Debug)]
 pub struct Partial<'a> {
     tree: &'a TreeDir,
-    content: Content,
+    size: u64,
     path: Vec<u8>,
     file: File,
     is_sparse: bool,
@@ -31,14 +31,28 @@ pub struct Partial<'a> {
 
 impl<'a> Partial<'a> {
     pub(super) fn new(tree: &'a TreeDir, need: &Need, path: Vec<u8>, file: File) -> Self {
-        Self { tree, content: need.content, path, file, is_sparse: need.is_sparse }
+        Self::of_size(tree, need.content.size, path, file, need.is_sparse)
+    }
+
+    /// The file of a content of which only the size is known.
+    pub(super) fn of_size(tree: &'a TreeDir, size: u64, path: Vec<u8>, file: File, is_sparse: bool) -> Self {
+        Self { tree, size, path, file, is_sparse }
+    }
+
+    pub(super) fn path(&self) -> &[u8] {
+        &self.path
     }
 
     /// Writes bytes to their place in the content. What is beyond its end is refused before it is written.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), ApplyError> {
         let end = offset.checked_add(bytes.len() as u64);
-        if end.is_none_or(|end| end > self.content.size) {
-            return Err(wrong(&self.content, format!("they go on after its {} bytes", self.content.size)));
+        if end.is_none_or(|end| end > self.size) {
+            let text = format!("more than the {} bytes that a content has", self.size);
+            return Err(self.tree.failed(
+                "writing",
+                &self.path,
+                io::Error::new(io::ErrorKind::InvalidData, text),
+            ));
         }
         self.tree.announce("write", &self.path)?;
         let written = if self.is_sparse {
@@ -51,11 +65,8 @@ impl<'a> Partial<'a> {
 
     /// Hashes what is in the file.
     pub fn hash(&self) -> Result<ContentId, ApplyError> {
+        self.end()?;
         let failed = |source| self.tree.failed("reading", &self.path, source);
-        if self.is_sparse {
-            // A hole at the end was only skipped.
-            self.file.set_len(self.content.size).map_err(failed)?;
-        }
         let mut hasher = ContentIdHasher::default();
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut position = 0;
@@ -70,6 +81,14 @@ impl<'a> Partial<'a> {
                 Err(error) => return Err(failed(error)),
             }
         }
+    }
+
+    /// Makes the file as long as its content: a hole at the end was only skipped.
+    pub(super) fn end(&self) -> Result<(), ApplyError> {
+        if !self.is_sparse {
+            return Ok(());
+        }
+        self.file.set_len(self.size).map_err(|source| self.tree.failed("writing", &self.path, source))
     }
 
     fn write_around_holes(&self, mut offset: u64, bytes: &[u8]) -> io::Result<()> {

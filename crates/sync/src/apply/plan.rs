@@ -23,6 +23,9 @@ use super::metadata::{Metadata, Owners};
 use super::scan::{Excluded, Scan};
 use super::stat::{FileKind, Fingerprint};
 
+/// What a file takes room in.
+const BLOCK_BYTES: u64 = 4096;
+
 /// What the host allows a manifest to do.
 #[expect(clippy::struct_excessive_bools, reason = "each is a permission of its own, off by default")]
 #[derive(Debug, Clone, Default)]
@@ -231,6 +234,20 @@ impl ApplyPlan {
     /// Whether the target is already what is wanted.
     pub const fn is_empty(&self) -> bool {
         self.actions.is_empty()
+    }
+
+    /// Takes contents that are staged already out of what is needed.
+    pub fn count_staged(
+        &mut self,
+        is_staged: impl Fn(&Content) -> Result<bool, ApplyError>,
+    ) -> Result<(), ApplyError> {
+        for need in &self.needs {
+            if is_staged(&need.content)? {
+                self.bytes = self.bytes.saturating_sub(need.content.size.next_multiple_of(BLOCK_BYTES));
+                self.inodes = self.inodes.saturating_sub(1);
+            }
+        }
+        Ok(())
     }
 
     /// The paths of the host's own changes that will be moved to the backup.

@@ -132,14 +132,33 @@ impl ReadyTarget {
         &self.target
     }
 
+    /// Opens the stage before it is known what is wanted, for contents that tell it.
+    pub fn stage(&self) -> Result<Stage<'_>, ApplyError> {
+        Stage::open(&self.target.tree)
+    }
+
     /// Begins to carry out a plan. One with problems is refused.
     pub fn begin(&self, plan: ApplyPlan, version: Version, stamp: Stamp) -> Result<Staging<'_>, ApplyError> {
+        self.begin_with(plan, version, stamp, None)
+    }
+
+    /// Begins to carry out a plan with what was [staged](Self::stage) before.
+    pub fn begin_with<'a>(
+        &'a self,
+        plan: ApplyPlan,
+        version: Version,
+        stamp: Stamp,
+        staged: Option<Stage<'a>>,
+    ) -> Result<Staging<'a>, ApplyError> {
         if !plan.problems.is_empty() {
             return Err(ApplyError::Refused(plan.problems));
         }
         let Target { tree, state } = &self.target;
         let journal = Journal::begin(state, &version, &stamp)?;
-        let stage = Stage::open(tree)?;
+        let stage = match staged {
+            Some(stage) => stage,
+            None => Stage::open(tree)?,
+        };
         Ok(Staging { target: &self.target, plan, version, stamp, journal, stage })
     }
 

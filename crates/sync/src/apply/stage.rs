@@ -48,6 +48,10 @@ impl<'a> Stage<'a> {
         Ok(Self { tree, is_used, verified: Mutex::new(HashSet::new()) })
     }
 
+    pub(super) const fn tree(&self) -> &'a TreeDir {
+        self.tree
+    }
+
     /// Whether a content is staged. One that an earlier run left is hashed first, and removed if it is damaged.
     pub fn has(&self, content: &Content) -> Result<bool, ApplyError> {
         if self.is_verified(content.id) {
@@ -144,6 +148,23 @@ impl<'a> Stage<'a> {
             writer.write(bytes)?;
             return writer.finish();
         }
+        self.write_named(content, bytes, |file| give_new(file, need.mode, need.modified))
+    }
+
+    /// Stages a content whose names were found by hashing these bytes.
+    pub(super) fn put_named(&self, content: &Content, bytes: &[u8]) -> Result<(), ApplyError> {
+        if self.is_verified(content.id) {
+            return Ok(());
+        }
+        self.write_named(content, bytes, |_| Ok(()))
+    }
+
+    fn write_named(
+        &self,
+        content: &Content,
+        bytes: &[u8],
+        finish: impl FnOnce(&File) -> io::Result<()>,
+    ) -> Result<(), ApplyError> {
         let path = content_path(content.id);
         let mut file = match self.create(content.id, &path) {
             Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
@@ -154,10 +175,21 @@ impl<'a> Stage<'a> {
         };
         self.tree.announce("write", &path)?;
         file.write_all(bytes)
-            .and_then(|()| give_new(&file, need.mode, need.modified))
+            .and_then(|()| finish(&file))
             .map_err(|source| self.tree.failed("writing", &path, source))?;
         self.set_verified(content.id);
         Ok(())
+    }
+
+    /// Takes a file whose names were found by hashing what was written to it.
+    pub(super) fn adopt(&self, content: &Content, path: &[u8]) -> Result<(), ApplyError> {
+        self.tree.make_directory(&shard_path(content.id), 0o700)?;
+        self.keep(content.id, path)
+    }
+
+    /// A staged content, to be read.
+    pub fn open_content(&self, content: &Content) -> Result<Option<File>, ApplyError> {
+        if self.has(content)? { self.tree.open_file(&content_path(content.id)).map(Some) } else { Ok(None) }
     }
 
     /// Stages a content from the file of the target that the plan names; false if that is no longer the content,

@@ -7,14 +7,12 @@ use smart_sync_store::id::ContentId;
 use smart_sync_store::manifest::entry::{Entry, Node};
 use smart_sync_store::manifest::path::TreePath;
 
-use super::{Action, ApplyPlan, Change, Displaced, Need, PlanInput, Problem, check};
+use super::{Action, ApplyPlan, BLOCK_BYTES, Change, Displaced, Need, PlanInput, Problem, check};
 use crate::apply::error::ApplyError;
 use crate::apply::metadata::{Metadata, is_executable, metadata_of};
 use crate::apply::scan::{Drift, Found, is_excluded};
 use crate::apply::stat::{FileKind, Fingerprint};
 use crate::apply::stat_cache::Expected;
-
-const BLOCK_BYTES: u64 = 4096;
 
 type Paths = HashSet<Box<[u8]>>;
 

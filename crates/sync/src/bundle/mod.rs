@@ -1,0 +1,30 @@
+//! Bundles: everything that turns the tree which a client has into the one it wants, in one answer.
+//!
+//! The client has all of the old tree, so a bundle refers to its bytes freely: contents that moved are named, contents
+//! that changed are compressed against what they were. It carries no hash that the receiver can compute. The design
+//! decision that follows: nothing in a bundle is believed until the manifest that it leads to has the id that was
+//! signed, so a decoder has to bound what a bundle may make it do, and need not recognise every wrong one.
+//!
+//! Making a bundle has three steps. [`plan`] compares two manifests and decides what is delivered, and against what;
+//! it reads no content. [`encode`] reads contents and compresses them batch by batch. [`frames`] wraps what comes out
+//! in frames with short checks, so that a download which broke off is gone on with. [`apply`] is the way back. The
+//! bytes are in `docs/formats.md`.
+
+pub mod apply;
+mod codec;
+pub mod encode;
+pub mod frames;
+pub mod head;
+mod pairing;
+mod parts;
+pub mod plan;
+pub mod resolve;
+
+/// The most bytes of contents that one batch delivers, and of old contents that it is compressed against.
+pub const BATCH_BYTES_MAX: u64 = 64 << 20;
+
+/// The base-2 logarithm of the largest window that a reader makes room for: both of these together.
+const WINDOW_LOG_MAX: u32 = 27;
+
+#[cfg(test)]
+mod tests;

@@ -161,11 +161,11 @@ pub(super) fn run(bundles: &Bundles, job: &Job) -> Result<Done, Failure> {
     let length_max = most.max(config.store_mib).saturating_mul(1 << 20);
     let (writer, spool) = spool(&bundles.settings.spool, Arc::clone(&job.is_cancelled), length_max)?;
     job.stage.send_replace(Stage::Started(spool.clone()));
-    let length =
-        make(bundles, job, work, writer).map_err(|error| match job.is_cancelled.load(Ordering::Relaxed) {
-            true => Failure::Stopped,
-            false => Failure::Fault(error),
-        })?;
+    let failed = |error| {
+        let is_cancelled = job.is_cancelled.load(Ordering::Relaxed);
+        if is_cancelled { Failure::Stopped } else { Failure::Fault(error) }
+    };
+    let length = make(bundles, job, work, writer).map_err(failed)?;
     let seconds = begun.elapsed().as_secs_f64();
     let (step, quality) = (&job.step, job.quality);
     let (new_bytes, base_bytes) = (estimate.new_bytes, estimate.base_bytes);

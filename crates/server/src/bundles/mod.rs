@@ -30,7 +30,7 @@ use futures::TryStreamExt as _;
 use smart_sync_store::backend::{Backend, Listed};
 use smart_sync_store::catalogue::Timestamp;
 use smart_sync_store::error::Fault;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 
 use demand::Demand;
 use job::{Done, Failure, Ground, Job};
@@ -57,7 +57,10 @@ const UNFINISHED_SECONDS: u64 = 600;
 /// The bundles of a realm, unless its operator wants none.
 pub(crate) async fn open(realm: &Realm) -> anyhow::Result<Option<Arc<Bundles>>> {
     let config = realm.config.bundles.clone();
-    let Some(maker) = maker::of(realm).filter(|_| config.enabled) else { return Ok(None) };
+    if !config.enabled {
+        return Ok(None);
+    }
+    let maker = Arc::new(maker::StoreMaker(Arc::clone(&realm.store)));
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let settings = Settings { config, spool: realm.data.spool(), processors, now: crate::http::now };
     Ok(Some(Bundles::open(realm.store.backend().clone(), maker, settings).await?))
@@ -147,6 +150,7 @@ impl Bundles {
 
     /// Finds out what is stored, also by other processes. What is not as long as its name says is removed.
     pub(crate) async fn look(&self) -> anyhow::Result<()> {
+        let added = self.state().shelf.added();
         let listed: Vec<Listed<BundleFile>> = self.backend.list_all().try_collect().await?;
         let (whole, torn): (Vec<_>, Vec<_>) =
             listed.into_iter().partition(|listed| listed.length == listed.file.length);
@@ -154,7 +158,7 @@ impl Bundles {
             tracing::warn!(%file, length, "a bundle of the wrong length is removed");
             self.backend.delete(&file).await?;
         }
-        self.state().shelf.settle(whole, self.now());
+        self.state().shelf.settle(whole, added, self.now());
         Ok(())
     }
 
@@ -283,10 +287,8 @@ impl Bundles {
         drop(state);
         let (bundles, queued) = (Arc::clone(self), Arc::clone(&job));
         tokio::spawn(async move {
-            let slot = bundles.workshop.foreground_slot().await;
-            drop(place);
-            match slot {
-                Some(slot) => bundles.begin(&queued, slot),
+            match bundles.workshop.foreground_slot().await {
+                Some(slot) => bundles.begin(&queued, (slot, place)),
                 None => bundles.end(&queued, Err(Failure::Refused(Refusal::Busy))),
             }
         });
@@ -321,7 +323,7 @@ impl Bundles {
         Preparation::Begun
     }
 
-    fn begin(self: &Arc<Self>, job: &Arc<Job>, slot: OwnedSemaphorePermit) {
+    fn begin(self: &Arc<Self>, job: &Arc<Job>, slot: impl Send + 'static) {
         let (bundles, working) = (Arc::clone(self), Arc::clone(job));
         let begun = self.workshop.thread(move || {
             let outcome = job::run(&bundles, &working);
@@ -443,8 +445,12 @@ fn bounded<T>(set: &mut HashSet<T>) {
 fn is_absent(error: &anyhow::Error) -> bool {
     use smart_sync_store::error::StoreError;
     use smart_sync_store::manifest::PageError;
+    let is_absent = |error: &StoreError| error.fault() == Fault::Absent;
     error.chain().any(|cause| {
-        cause.downcast_ref().is_some_and(|error: &StoreError| error.fault() == Fault::Absent)
+        // What an error of IO was made of is not in its chain.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause.downcast_ref().is_some_and(is_absent)
+            || inner.and_then(|inner| inner.downcast_ref()).is_some_and(is_absent)
             || cause.downcast_ref().is_some_and(|error: &PageError| matches!(error, PageError::Absent))
     })
 }

@@ -17,6 +17,8 @@ pub(super) struct Kept {
     pub(super) replaced: Option<u64>,
     /// One for the shelf, and one for each reader.
     pub(super) reading: Arc<()>,
+    /// How many bundles had been added before it; 0 for one that was found.
+    added: u64,
 }
 
 impl Kept {
@@ -30,11 +32,18 @@ impl Kept {
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     bundles: BTreeMap<Step, Vec<Kept>>,
+    added: u64,
 }
 
 impl Shelf {
-    /// Makes the list agree with what was found in the object store. What was known already keeps its history.
-    pub(super) fn settle(&mut self, found: Vec<Listed<BundleFile>>, now: u64) {
+    /// How many bundles were added so far: to be asked before the object store is.
+    pub(super) const fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// Makes the list agree with what was found in the object store. What was known already keeps its history, and what
+    /// was added since `added` is not missed because it was not found yet.
+    pub(super) fn settle(&mut self, found: Vec<Listed<BundleFile>>, added: u64, now: u64) {
         let mut known: BTreeMap<BundleFile, Kept> = std::mem::take(&mut self.bundles)
             .into_values()
             .flatten()
@@ -46,14 +55,20 @@ impl Shelf {
                 file: listed.file,
                 replaced: None,
                 reading: Arc::default(),
+                added: 0,
             });
+            self.place(kept, now);
+        }
+        for kept in known.into_values().filter(|kept| kept.added > added) {
             self.place(kept, now);
         }
     }
 
     /// Adds a bundle that is stored now. It takes the place of a lesser variant, or stands behind a better one.
     pub(super) fn add(&mut self, file: BundleFile, now: u64) {
-        self.place(Kept { file, asked: now, replaced: None, reading: Arc::default() }, now);
+        self.added += 1;
+        let kept = Kept { file, asked: now, replaced: None, reading: Arc::default(), added: self.added };
+        self.place(kept, now);
     }
 
     fn place(&mut self, kept: Kept, now: u64) {
@@ -147,7 +162,12 @@ mod tests {
         shelf.note(&step(1, 2), 15);
         let listed =
             |file: &BundleFile| Listed { file: file.clone(), length: file.length, stored: Timestamp(5) };
-        shelf.settle(vec![listed(&new), listed(&stays)], 20);
+        let added = shelf.added();
+        let late = file(Quality::Quick, 4, 9);
+        shelf.add(late.clone(), 20);
+        shelf.settle(vec![listed(&new), listed(&stays)], added, 20);
+        assert_eq!(shelf.of(&step(1, 2)).len(), 3, "what was added meanwhile stays");
+        shelf.remove(&late);
         let all: Vec<_> = shelf.iter().map(|kept| (kept.file.clone(), kept.asked, kept.replaced)).collect();
         assert_eq!(all, [(new, 5, None), (stays, 15, Some(10))]);
     }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use smart_sync_store::backend::StoredFile;
 use smart_sync_store::domain::Domain;
-use smart_sync_store::id::{ManifestId, from_hex, to_hex};
+use smart_sync_store::id::{ManifestId, ParseIdError, from_hex, to_hex};
 
 /// From one manifest to another, in a domain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,8 +34,8 @@ impl fmt::Display for FromText<'_> {
 }
 
 /// Reads what [`FromText`] writes.
-pub(crate) fn parse_from(text: &str) -> Option<Option<ManifestId>> {
-    if text == "none" { Some(None) } else { text.parse().ok().map(Some) }
+pub(crate) fn parse_from(text: &str) -> Result<Option<ManifestId>, ParseIdError> {
+    if text == "none" { Ok(None) } else { text.parse().map(Some) }
 }
 
 impl fmt::Display for Step {
@@ -138,7 +138,7 @@ impl StoredFile for BundleFile {
         let (domain, rest) = name.strip_prefix(Self::ROOT)?.strip_prefix('/')?.rsplit_once('/')?;
         let mut parts = rest.strip_suffix(Self::EXTENSION)?.split('-');
         let mut part = || parts.next();
-        let (from, to) = (parse_from(part()?)?, part()?.parse().ok()?);
+        let (from, to) = (parse_from(part()?).ok()?, part()?.parse().ok()?);
         let variant = Variant { quality: part()?.parse().ok()?, number: from_hex(part()?)? };
         let file = Self {
             step: Step { domain: domain.parse().ok()?, from, to },

@@ -36,10 +36,9 @@ pub(crate) async fn tend(bundles: Arc<Bundles>, realm: Arc<Realm>) {
     loop {
         let is_news = tokio::time::timeout(POLL, bundles.news.notified()).await.is_ok();
         let asked = Arc::clone(&realm);
-        let view = match tokio::task::spawn_blocking(move || asked.newest_view()).await {
-            Ok(Ok(view)) => view,
-            Ok(Err(_)) | Err(_) => continue, // Whoever serves requests says so.
-        };
+        let view = tokio::task::spawn_blocking(move || asked.newest_view()).await;
+        // Whoever serves requests says that the log cannot be read.
+        let Ok(Ok(view)) = view else { continue };
         let is_due = last_round.is_none_or(|last: Instant| last.elapsed() >= ROUND);
         if !is_news && !is_due && known.size == view.size {
             continue;

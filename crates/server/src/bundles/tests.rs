@@ -37,7 +37,7 @@ async fn many_who_ask_at_once_follow_one_computation() {
     let readers: Vec<_> = join_all((0..40).map(|_| place.bundles.get(&step))).await;
     let reading: Vec<_> = readers.into_iter().map(|reader| tokio::spawn(read(reader.unwrap()))).collect();
     let mut expected = Vec::new();
-    for piece in [&b"some"[..], &[7; 1_000_000], b"thing"] {
+    for piece in [&b"some"[..], &vec![7; 1_000_000], b"thing"] {
         orders.send(Order::Write(piece.to_vec())).unwrap();
         expected.extend_from_slice(piece);
     }
@@ -238,9 +238,12 @@ async fn what_is_hot_is_made_smaller() {
 async fn a_bundle_is_removed_while_a_client_downloads() {
     // A file that is open can be read to its end, whatever becomes of its name; an object store has to wait.
     for is_local in [true, false] {
-        let place = Place::with(BundleConfig::default(), |directory| match is_local {
-            true => Backend::local(directory).unwrap(),
-            false => Backend::new(Arc::new(InMemory::new())),
+        let place = Place::with(BundleConfig::default(), |directory| {
+            if is_local {
+                Backend::local(directory).unwrap()
+            } else {
+                Backend::new(Arc::new(InMemory::new()))
+            }
         })
         .await;
         read(place.bundles.get(&step(1, 2)).await.unwrap()).await.unwrap();

@@ -23,7 +23,7 @@ const NICE: i32 = 19;
 /// What memory is counted in.
 const MIB: u64 = 1 << 20;
 /// What one thread may need that compresses one batch: a quick variant, and the best one.
-const THREAD_MIB: [u64; 2] = [240, 600];
+const THREAD_MIB: [u64; 2] = [256, 656];
 
 /// Slots, memory, and threads.
 pub(super) struct Workshop {
@@ -31,7 +31,7 @@ pub(super) struct Workshop {
     foreground: Arc<Semaphore>,
     /// Computations that take as long as they take.
     background: Arc<Semaphore>,
-    /// Requests whose computation has not begun.
+    /// Computations that were asked for, under way and waiting.
     queue: Arc<Semaphore>,
     /// Mebibytes.
     memory: Arc<Semaphore>,
@@ -57,7 +57,7 @@ impl Workshop {
         Ok(Self {
             foreground: Arc::new(Semaphore::new(half)),
             background: Arc::new(Semaphore::new(1)),
-            queue: Arc::new(Semaphore::new(config.queue.min(Semaphore::MAX_PERMITS))),
+            queue: Arc::new(Semaphore::new(config.queue.saturating_add(half).min(Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new(usize::try_from(memory_mib).unwrap_or(usize::MAX))),
             memory_mib,
             pools: [
@@ -68,7 +68,7 @@ impl Workshop {
         })
     }
 
-    /// A place among those who wait, if there is one.
+    /// A place among those who are computed for or wait for it, if there is one.
     pub(super) fn place_in_queue(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.queue).try_acquire_owned().ok()
     }

@@ -46,10 +46,14 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
                 _ = interrupt.recv() => {}
             }
             notify(&[sd_notify::NotifyState::Stopping]);
-            bundles.iter().for_each(|bundles| bundles.close());
+            if let Some(bundles) = &bundles {
+                bundles.close();
+            }
         })
         .await;
-    bundles.iter().for_each(|bundles| bundles.stop());
+    if let Some(bundles) = &bundles {
+        bundles.stop();
+    }
     for task in [Some(clock), Some(peers), tending].into_iter().flatten() {
         task.abort();
     }

@@ -27,7 +27,7 @@ pub(super) async fn bundle(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let from = parse_from(&from).ok_or(Problem::NotFound)?;
+    let from = parse_from(&from).map_err(|_| Problem::NotFound)?;
     let to = to.parse().map_err(|_| Problem::NotFound)?;
     let bundles = app.bundles.as_ref().ok_or(Problem::NotFound)?;
     let domain = app.domain_of_manifests(&headers, [Some(to), from].into_iter().flatten().collect()).await?;
@@ -42,7 +42,7 @@ pub(super) async fn bundle(
     };
     if method == Method::HEAD {
         // Who asks how long it is waits until that is known, and finds it stored when asking for it.
-        reader.whole().await.map_err(broken_off)?;
+        reader.whole().await.map_err(|error| broken_off(&error))?;
     }
     answer(reader, &headers, caching(&step.domain)).await
 }
@@ -63,7 +63,7 @@ async fn answer(reader: Reader, headers: &HeaderMap, caching: &'static str) -> R
     {
         // The last bytes of what has no end yet are not known before it has one.
         let there = if start > UNKNOWN / 2 { reader.whole().await } else { reader.beyond(start).await };
-        there.map_err(broken_off)?;
+        there.map_err(|error| broken_off(&error))?;
         validators.size = reader.length().unwrap_or(UNKNOWN);
         decided = evaluate(headers, &validators);
     }
@@ -78,8 +78,11 @@ async fn answer(reader: Reader, headers: &HeaderMap, caching: &'static str) -> R
         }
         Answer::Whole => body(reader, 0..size, StatusCode::OK, (size != UNKNOWN).then_some(size)),
         Answer::Part { start, end } => {
-            let end =
-                if size == UNKNOWN { end.min(reader.beyond(start).await.map_err(broken_off)?) } else { end };
+            let end = if size == UNKNOWN {
+                end.min(reader.beyond(start).await.map_err(|error| broken_off(&error))?)
+            } else {
+                end
+            };
             let mut response =
                 body(reader, start..end, StatusCode::PARTIAL_CONTENT, Some(end.saturating_sub(start)));
             let range = format!("bytes {start}-{}/{total}", end.saturating_sub(1));
@@ -115,7 +118,7 @@ pub(crate) fn caching(domain: &Domain) -> &'static str {
     if *domain == Domain::public() { "public, no-cache" } else { "private, no-cache" }
 }
 
-fn broken_off(error: anyhow::Error) -> Problem {
+fn broken_off(error: &anyhow::Error) -> Problem {
     tracing::debug!(error = format!("{error:#}"), "a bundle broke off before it was answered");
     Problem::Busy("the bundle could not be computed")
 }
@@ -249,7 +252,7 @@ mod tests {
     fn only_who_wants_the_rest_of_a_variant_gets_that_one() {
         let headers = |fields: &[(header::HeaderName, &'static str)]| {
             let fields = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
-            HeaderMap::from_iter(fields)
+            fields.collect::<HeaderMap>()
         };
         let both = headers(&[(RANGE, "bytes=5-"), (IF_RANGE, "\"quick-1\"")]);
         assert_eq!(variant_begun(&both), Some("\"quick-1\""));

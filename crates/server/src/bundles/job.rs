@@ -150,8 +150,7 @@ pub(super) fn run(bundles: &Bundles, job: &Job) -> Result<Done, Failure> {
         Ground::Waited => config.on_demand_mib,
         Ground::Prepared => config.prepare_mib,
     };
-    let threads = bundles.workshop.pool(job.quality).current_num_threads();
-    let needed = work.memory(job.quality, threads);
+    let needed = work.memory(job.quality, bundles.workshop.threads(job.quality));
     if estimate.bytes() > most.saturating_mul(1 << 20) || !bundles.workshop.may_ever_use(needed, ground) {
         tracing::info!(step = %job.step, quality = %job.quality, bytes = estimate.bytes(), "too large a step");
         return Err(Failure::Refused(Refusal::TooLarge));
@@ -175,7 +174,7 @@ pub(super) fn run(bundles: &Bundles, job: &Job) -> Result<Done, Failure> {
 
 /// Writes the bundle into the spool; returns its length. The last thing that happens to the spool is that it is whole.
 fn make(bundles: &Bundles, job: &Job, work: Box<dyn Work>, mut out: SpoolWriter) -> anyhow::Result<u64> {
-    let pool = bundles.workshop.pool(job.quality);
+    let pool = bundles.workshop.pool(job.quality)?;
     shielded(|| pool.install(|| work.make(job.quality, &mut out)))?;
     Ok(out.finish())
 }

@@ -305,17 +305,8 @@ impl Bundles {
             if state.jobs.contains_key(&job.key()) {
                 return Preparation::UnderWay;
             }
-            let slot = match quality {
-                // Most slots are for those who wait.
-                Quality::Quick
-                    if state.jobs.values().any(|job| job.is_prepared() && job.quality == quality) =>
-                {
-                    None
-                }
-                Quality::Quick => self.workshop.foreground_slot_now(),
-                Quality::Best => self.workshop.background_slot_now(),
-            };
-            let Some(slot) = slot.filter(|_| !state.is_closed) else { return Preparation::NoSlot };
+            let slot = self.workshop.background_slot(quality).filter(|_| !state.is_closed);
+            let Some(slot) = slot else { return Preparation::NoSlot };
             state.jobs.insert(job.key(), Arc::clone(&job));
             (job, slot)
         };

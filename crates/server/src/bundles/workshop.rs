@@ -22,30 +22,39 @@ use crate::config::BundleConfig;
 const NICE: i32 = 19;
 /// What memory is counted in.
 const MIB: u64 = 1 << 20;
+/// Threads of one computation that somebody waits for: several computations are better than one that is quicker.
+const QUICK_THREADS_MAX: usize = 4;
 /// What one thread may need that compresses one batch: a quick variant, and the best one.
 const THREAD_MIB: [u64; 2] = [256, 656];
 
 /// Slots, memory, and threads.
 pub(super) struct Workshop {
-    /// Computations that somebody may wait for.
+    /// Computations that somebody waits for.
     foreground: Arc<Semaphore>,
-    /// Computations that take as long as they take.
-    background: Arc<Semaphore>,
+    /// Computations that nobody waits for: one of each quality, so that a quick variant need not wait for a better one
+    /// of another step.
+    background: [Arc<Semaphore>; 2],
     /// Computations that were asked for, under way and waiting.
     queue: Arc<Semaphore>,
     /// Mebibytes.
     memory: Arc<Semaphore>,
     memory_mib: u64,
-    pools: [ThreadPool; 2],
+    /// Threads of one computation.
+    threads: [usize; 2],
     runtime: Option<Runtime>,
 }
 
 impl Workshop {
     pub(super) fn new(config: &BundleConfig, processors: usize) -> anyhow::Result<Self> {
         let half = (processors / 2).max(1);
+        let memory_mib = config.memory_mib.clamp(1, (Semaphore::MAX_PERMITS as u64).min(u32::MAX.into()));
         // More threads than there is memory for would make every large computation one that is never allowed.
-        let affordable =
-            |share: u64, each: u64| usize::try_from(share / each).unwrap_or(usize::MAX).clamp(1, half);
+        let affordable = |share: u64, each: u64| usize::try_from(share / each).unwrap_or(usize::MAX).max(1);
+        let threads = [
+            affordable(memory_mib / 2, THREAD_MIB[0]).min(half).min(QUICK_THREADS_MAX),
+            affordable(prepared_mib(memory_mib), THREAD_MIB[1]).min(half),
+        ];
+        let slots = (half / threads[0]).max(1);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("bundle-io")
@@ -53,17 +62,13 @@ impl Workshop {
             .on_thread_start(lower_priority)
             .build()
             .context("starting the threads that compute bundles")?;
-        let memory_mib = config.memory_mib.clamp(1, (Semaphore::MAX_PERMITS as u64).min(u32::MAX.into()));
         Ok(Self {
-            foreground: Arc::new(Semaphore::new(half)),
-            background: Arc::new(Semaphore::new(1)),
-            queue: Arc::new(Semaphore::new(config.queue.saturating_add(half).min(Semaphore::MAX_PERMITS))),
+            foreground: Arc::new(Semaphore::new(slots)),
+            background: [Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1))],
+            queue: Arc::new(Semaphore::new(config.queue.saturating_add(slots).min(Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new(usize::try_from(memory_mib).unwrap_or(usize::MAX))),
             memory_mib,
-            pools: [
-                pool("bundle-quick", affordable(memory_mib / 2, THREAD_MIB[0]), &runtime)?,
-                pool("bundle-best", affordable(prepared_mib(memory_mib), THREAD_MIB[1]), &runtime)?,
-            ],
+            threads,
             runtime: Some(runtime),
         })
     }
@@ -78,14 +83,9 @@ impl Workshop {
         Arc::clone(&self.foreground).acquire_owned().await.ok()
     }
 
-    /// The same without waiting: for what can come later as well.
-    pub(super) fn foreground_slot_now(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.foreground).try_acquire_owned().ok()
-    }
-
-    /// A slot for a computation that takes as long as it takes.
-    pub(super) fn background_slot_now(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.background).try_acquire_owned().ok()
+    /// A slot for a computation that nobody waits for, if there is one now.
+    pub(super) fn background_slot(&self, quality: Quality) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.background[at(quality)]).try_acquire_owned().ok()
     }
 
     /// Whether so much memory may be used for one computation. What is prepared leaves some for those who wait.
@@ -119,12 +119,25 @@ impl Workshop {
         thread::Builder::new().name("bundle".to_owned()).spawn(working).map(drop)
     }
 
-    /// Where a computation of this quality spreads its work.
-    pub(super) const fn pool(&self, quality: Quality) -> &ThreadPool {
-        match quality {
-            Quality::Quick => &self.pools[0],
-            Quality::Best => &self.pools[1],
-        }
+    /// The number of threads of a computation.
+    pub(super) const fn threads(&self, quality: Quality) -> usize {
+        self.threads[at(quality)]
+    }
+
+    /// Threads for one computation. They are its own: a shared one would be taken by another until that has ended.
+    pub(super) fn pool(&self, quality: Quality) -> anyhow::Result<ThreadPool> {
+        let handle = self.handle();
+        let spawn = move |worker: rayon::ThreadBuilder| {
+            let handle = handle.clone();
+            let working = move || {
+                lower_priority();
+                let _runtime = handle.enter();
+                worker.run();
+            };
+            thread::Builder::new().name(format!("bundle-{quality}")).spawn(working).map(drop)
+        };
+        let pool = ThreadPoolBuilder::new().num_threads(self.threads(quality)).spawn_handler(spawn).build();
+        pool.context("starting the threads that compute a bundle")
     }
 
     /// The runtime for what computations read and store.
@@ -147,19 +160,11 @@ impl Drop for Workshop {
     }
 }
 
-fn pool(name: &'static str, threads: usize, runtime: &Runtime) -> anyhow::Result<ThreadPool> {
-    let handle = runtime.handle().clone();
-    let spawn = move |worker: rayon::ThreadBuilder| {
-        let handle = handle.clone();
-        let working = move || {
-            lower_priority();
-            let _runtime = handle.enter();
-            worker.run();
-        };
-        thread::Builder::new().name(name.to_owned()).spawn(working).map(drop)
-    };
-    let pool = ThreadPoolBuilder::new().num_threads(threads).spawn_handler(spawn).build();
-    pool.context("starting the threads that compute bundles")
+const fn at(quality: Quality) -> usize {
+    match quality {
+        Quality::Quick => 0,
+        Quality::Best => 1,
+    }
 }
 
 /// Lowers the priority of this thread.

@@ -62,7 +62,8 @@ impl Scene {
     /// Asks until the best variant has been stored, in the background.
     fn best(&self, from: &str, to: &str) -> Answer {
         loop {
-            let answer = self.ask(from, to, &["--head"]).expect(200);
+            let answer = self.ask(from, to, &["--head"]);
+            assert!([200, 503].contains(&answer.status), "{:?}", answer.headers);
             if answer.header("etag").starts_with("\"best-") {
                 return answer;
             }
@@ -137,7 +138,8 @@ fn a_first_install_is_computed_when_it_is_asked_for_and_stored() {
     assert!(first.body.len() > 600_000, "noise does not compress");
     let again = scene.ask("none", &to, &["--head"]).expect(200);
     assert_eq!((length(&again), again.header("etag")), (first.body.len(), first.header("etag")));
-    // A restart finds it.
+    // A restart finds it, once it is stored.
+    scene.wait_for_stored("public");
     let etag = first.header("etag").to_owned();
     scene.realm = scene.realm.restart(&scene.environment, |server| assert!(server.stop().success()));
     let found = scene.ask("none", &to, &[]).expect(200);
@@ -164,6 +166,56 @@ fn what_is_not_here_is_not_found_and_what_is_too_much_is_refused() {
     scene.publish();
     let next = scene.versions[1].clone();
     scene.best(&to, &next);
+}
+
+#[test]
+fn many_who_ask_at_once_are_sent_the_same_variant() {
+    let mut scene = Scene::new("");
+    scene.publish();
+    let url = scene.url("none", &scene.versions[0]);
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let ask = || curl(&scene.environment, &url, [] as [&str; 0]).expect(200);
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+    });
+    let etags: BTreeSet<_> = answers.iter().map(|answer| answer.header("etag")).collect();
+    assert_eq!(etags.len(), 1);
+    assert!(answers.iter().all(|answer| answer.body == answers[0].body));
+    scene.wait_for_stored("public");
+    assert_eq!(scene.stored().len(), 1);
+    assert_eq!(scene.realm.server().log().matches("bundle computed").count(), 1);
+}
+
+#[test]
+fn a_server_that_stops_or_dies_while_it_computes_leaves_nothing_torn() {
+    let mut scene = Scene::new("");
+    scene.publish();
+    scene.environment.write("tree/huge", noise("huge", 40_000_000));
+    for is_killed in [false, true] {
+        scene.publish();
+        let to = scene.versions.last().unwrap().clone();
+        let mut child = scene.environment.command("curl");
+        child.args(["--silent", "--output", "/dev/null", &scene.url("none", &to)]);
+        let mut child = child.spawn().unwrap();
+        // The step from the version before is under way by now, or this one is.
+        scene.get("healthz");
+        scene.realm = scene.realm.restart(&scene.environment, |server| {
+            if is_killed {
+                server.kill();
+            } else {
+                assert!(server.stop().success());
+            }
+        });
+        child.wait().unwrap();
+        assert_eq!(names(&scene.realm.data().join("spool")), BTreeSet::new());
+        for name in scene.stored().iter().filter(|name| !name.contains('#')) {
+            let length = fs::metadata(scene.realm.data().join("store/bundles/public").join(name));
+            let said = name.rsplit('-').next().unwrap().strip_suffix(".bundle").unwrap();
+            assert_eq!(length.unwrap().len().to_string(), said);
+        }
+        let answer = scene.ask("none", &to, &[]).expect(200);
+        assert!(answer.body.len() > 40_000_000);
+    }
 }
 
 #[test]

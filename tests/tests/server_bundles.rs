@@ -129,6 +129,22 @@ fn the_step_from_the_version_before_is_prepared_and_replaced_by_a_smaller_one() 
 }
 
 #[test]
+fn steps_from_older_versions_are_prepared_as_far_apart_as_powers_of_two() {
+    let mut scene = Scene::new("[bundles]\nladder = 1\n");
+    for _ in 0..4 {
+        scene.publish();
+    }
+    let versions = scene.versions.clone();
+    let prepared = |from: usize| format!("{}-{}-best-", versions[from], versions[3]);
+    let is_stored = |from: usize| scene.stored().iter().any(|name| name.starts_with(&prepared(from)));
+    while !(is_stored(2) && is_stored(1)) {
+        scene.get("healthz");
+    }
+    // Three versions ago is no power of two.
+    assert!(!is_stored(0));
+}
+
+#[test]
 fn a_first_install_is_computed_when_it_is_asked_for_and_stored() {
     let mut scene = Scene::new("");
     scene.publish();

@@ -4,6 +4,7 @@
 //! behind is noticed when they are written again.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
 use smart_sync_fuzz::trust::WORLD;
@@ -16,6 +17,7 @@ use smart_sync_store::manifest::{Attributes, Edit, Entry, Fidelity, GitMode, Nod
 use smart_sync_store::manifest::{FileTime, ManifestSummary, SystemMetadata};
 use smart_sync_store::object::ObjectKey;
 use smart_sync_store::pack::{Codec, PackIndex, PackWriter};
+use smart_sync_store::unpack::{InMemory, Limits, decode_views};
 use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::stat_cache::StatCache;
 use smart_sync_sync::apply::step::Steps;
@@ -138,7 +140,33 @@ fn store(seeds: &mut Seeds) {
     }
     pack(seeds, "texts", &writer.finish().expect("there are objects").1);
     let text = b"a text that repeats, repeats, repeats, repeats, repeats itself".repeat(4);
+    unpack(seeds);
     seeds.put("frame", "raw", &[&[0][..], &248u32.to_le_bytes(), &text].concat());
+}
+
+/// An artifact of each method, its program, and the program with its frames and members.
+fn unpack(seeds: &mut Seeds) {
+    let names = ["zlib.gz", "miniz.gz", "zlib-rs.gz", "corrected.gz", "lzma2.xz", "x86.xz", "bzip2.bz2", "zstd.zst"];
+    for name in names {
+        let artifact = store_golden(&format!("unpack/{name}"));
+        let program = store_golden(&format!("unpack/{name}.program"));
+        if name != "lzma2.xz" {
+            seeds.put("unpack_artifact", name, &artifact);
+        }
+        seeds.put("unpack_program", name, &program);
+        let (mut frames, mut members) = (Vec::new(), Vec::new());
+        let (size, limits) = (artifact.len() as u64, Limits::default());
+        decode_views(&mut Cursor::new(&artifact), size, &limits, &mut InMemory, &mut frames, &mut members)
+            .expect("memory does not fail");
+        let mut parts = Vec::new();
+        put_prefixed(&mut parts, &program);
+        put_prefixed(&mut parts, &frames);
+        parts.extend(members);
+        // One with a dictionary of 8 MiB is over the limits of the target.
+        if name != "lzma2.xz" {
+            seeds.put("unpack_rebuild", name, &parts);
+        }
+    }
 }
 
 /// A pack without its ends, its index alone, and the first of its frames.

@@ -9,6 +9,7 @@ pub mod host;
 pub mod record;
 pub mod store;
 pub mod trust;
+pub mod unpack;
 pub mod wire;
 
 use std::fmt::Display;
@@ -27,7 +28,7 @@ pub enum Verdict {
 pub type Target = fn(&[u8]) -> Verdict;
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 37] = [
+pub const TARGETS: [(&str, Target); 40] = [
     ("applied_version", host::applied_version),
     ("checkpoint", record::checkpoint),
     ("client_config", host::client_config),
@@ -64,6 +65,9 @@ pub const TARGETS: [(&str, Target); 37] = [
     ("tile_path", wire::tile_path),
     ("trust_state", trust::trust_state),
     ("trust_verify", trust::trust_verify),
+    ("unpack_artifact", unpack::unpack_artifact),
+    ("unpack_program", unpack::unpack_program),
+    ("unpack_rebuild", unpack::unpack_rebuild),
     ("vkey", record::vkey),
 ];
 

@@ -18,5 +18,6 @@ pub mod recipe;
 mod store;
 #[cfg(test)]
 mod test_data;
+pub mod unpack;
 
 pub use store::{Added, Store};

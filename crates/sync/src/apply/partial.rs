@@ -23,6 +23,8 @@ const BUFFER_BYTES: usize = 128 << 10;
 #[derive(Debug)]
 pub struct Partial<'a> {
     tree: &'a TreeDir,
+    /// The content, where it is known which it is.
+    content: Option<Content>,
     size: u64,
     path: Vec<u8>,
     file: File,
@@ -31,12 +33,13 @@ pub struct Partial<'a> {
 
 impl<'a> Partial<'a> {
     pub(super) fn new(tree: &'a TreeDir, need: &Need, path: Vec<u8>, file: File) -> Self {
-        Self::of_size(tree, need.content.size, path, file, need.is_sparse)
+        let content = Some(need.content);
+        Self { tree, content, size: need.content.size, path, file, is_sparse: need.is_sparse }
     }
 
     /// The file of a content of which only the size is known.
     pub(super) fn of_size(tree: &'a TreeDir, size: u64, path: Vec<u8>, file: File, is_sparse: bool) -> Self {
-        Self { tree, size, path, file, is_sparse }
+        Self { tree, content: None, size, path, file, is_sparse }
     }
 
     pub(super) fn path(&self) -> &[u8] {
@@ -47,12 +50,13 @@ impl<'a> Partial<'a> {
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), ApplyError> {
         let end = offset.checked_add(bytes.len() as u64);
         if end.is_none_or(|end| end > self.size) {
-            let text = format!("more than the {} bytes that a content has", self.size);
-            return Err(self.tree.failed(
-                "writing",
-                &self.path,
-                io::Error::new(io::ErrorKind::InvalidData, text),
-            ));
+            let text = format!("they go on after its {} bytes", self.size);
+            return Err(match &self.content {
+                Some(content) => wrong(content, text),
+                None => {
+                    self.tree.failed("writing", &self.path, io::Error::new(io::ErrorKind::InvalidData, text))
+                }
+            });
         }
         self.tree.announce("write", &self.path)?;
         let written = if self.is_sparse {

@@ -3,6 +3,7 @@
 //! A content is hashed and gets the name that its bytes have, so that the stage holds nothing under a name that is not
 //! its own. Whether anybody wants it is found out when the manifest is known; what nobody wants goes with the stage.
 
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,6 +38,18 @@ impl<'a> Receiver<'a> {
     }
 }
 
+impl Receiver<'_> {
+    fn new_file(&self) -> Result<(Vec<u8>, File), ApplyError> {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let path = join(STAGE, format!("received-{number}").as_bytes());
+        let tree = self.stage.tree();
+        // What a run that was killed left there is of no use.
+        tree.remove_all(&path)?;
+        let file = tree.create_file(&path)?;
+        Ok((path, file))
+    }
+}
+
 /// The bytes that a file system has left for this user.
 pub(super) fn free_bytes(tree: &TreeDir) -> Result<u64, ApplyError> {
     let root = tree.open_directory(b"")?;
@@ -59,13 +72,15 @@ impl<'a> NewContents for Receiver<'a> {
         Ok(content)
     }
 
+    fn scratch(&self) -> io::Result<File> {
+        let (path, file) = self.new_file().map_err(io::Error::other)?;
+        self.stage.tree().remove_file(&path).map_err(io::Error::other)?;
+        Ok(file)
+    }
+
     fn begin(&self, item: &Delivery) -> Result<Received<'a>, ApplyError> {
-        let number = self.begun.fetch_add(1, Ordering::Relaxed);
-        let path = join(STAGE, format!("received-{number}").as_bytes());
         let tree = self.stage.tree();
-        // What a run that was killed left there is of no use.
-        tree.remove_all(&path)?;
-        let file = tree.create_file(&path)?;
+        let (path, file) = self.new_file()?;
         Ok(Received {
             stage: self.stage,
             partial: Partial::of_size(tree, item.size, path, file, item.is_sparse),

@@ -4,22 +4,26 @@
 //! right before the manifest that it leads to has been compared with the signed one, so it is handed to a place where
 //! contents are found by the names that their bytes have, and by no other.
 
+mod making;
+mod old;
+
 use std::borrow::Borrow;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 
-use rayon::prelude::*;
 use smart_sync_store::codec::DecodeError;
 use smart_sync_store::manifest::{Content, Edit, Entry};
 
+use self::making::Making;
+use self::old::Old;
 use super::codec::{Method, decompress, unzstd};
 use super::frames::FrameReader;
-use super::head::{BaseRange, Batch, Head, Part};
-use super::resolve::{Bounds, Delivery, OldFile, ResolveError, Resolved, bases_of, batch_lengths, index};
+use super::head::{Batch, Head};
+use super::index;
+use super::resolve::{Bounds, Delivery, OldFile, ResolveError, Resolved, Role, Slot, batch_lengths};
 
-/// Bytes that are copied from a base at once.
-const COPY_BYTES: u64 = 4 << 20;
 /// How much longer than what it decodes to a batch may be.
 const OVERHEAD_BYTES: u64 = 1 << 16;
 
@@ -32,7 +36,7 @@ pub trait OldFiles: Sync {
 /// Takes contents that are made.
 pub trait NewContents: Sync {
     /// Why one was not taken.
-    type Error: Send;
+    type Error: fmt::Display + Send;
     /// Takes a content that comes in pieces.
     type Writer: ContentTaker<Error = Self::Error>;
 
@@ -41,6 +45,9 @@ pub trait NewContents: Sync {
 
     /// Begins a content that comes in pieces.
     fn begin(&self, item: &Delivery) -> Result<Self::Writer, Self::Error>;
+
+    /// A new file that is nowhere else, and is gone when it is closed, for what contents are made of.
+    fn scratch(&self) -> io::Result<File>;
 }
 
 /// Takes a content in pieces.
@@ -76,6 +83,12 @@ pub enum BundleError<N: fmt::Display> {
         #[source]
         source: io::Error,
     },
+    /// A content could not be rebuilt: the encoder that made it is not this one, or what was delivered is wrong.
+    #[error("a content cannot be rebuilt here")]
+    Rebuild(#[from] smart_sync_store::unpack::RebuildError),
+    /// What a content is made of could not be kept meanwhile.
+    #[error("keeping what a content is made of")]
+    Scratch(#[source] io::Error),
     /// A content was not taken.
     #[error("a content was not kept: {0}")]
     Sink(N),
@@ -129,197 +142,46 @@ impl<R: Read> Bundle<R> {
 
     /// The files of the old tree that bytes are taken from, some of them more than once.
     pub fn bases(&self) -> impl Iterator<Item = &OldFile> {
-        self.resolved.items.iter().filter_map(|item| item.base.as_ref())
+        self.resolved.slots.iter().filter_map(|slot| slot.base.as_ref())
     }
 
-    /// Makes all contents; returns the edits that lead to the new manifest.
-    pub fn carry_out<N: NewContents<Error: fmt::Display>>(
+    /// Makes all contents; returns what they are called, and what leads to the new manifest once that is known.
+    pub fn carry_out<N: NewContents>(
         mut self,
         old: &dyn OldFiles,
         new: &N,
         mut progress: impl FnMut(u64),
     ) -> Result<(Resolved, Vec<Content>), BundleError<N::Error>> {
-        let items = &self.resolved.items;
-        let mut contents: Vec<Option<Content>> = vec![None; items.len()];
-        let mut open: Option<InParts<'_, N::Writer>> = None;
+        let Resolved { items, slots, .. } = &self.resolved;
+        let mut old = Old::new(old, || new.scratch());
+        let mut making = Making::new(items, slots, new);
         for batch in &self.resolved.batches {
-            let (length, _) = batch_lengths(batch, items);
+            let (length, _) = batch_lengths(batch, slots);
             let (method, stored) = read_batch(&mut self.frames, length).map_err(BundleError::Stream)?;
-            let base = read_base(batch, items, old)?;
+            let base = old.base_of(batch, slots)?;
             let length = usize::try_from(length).expect("a batch fits in memory");
             let bytes = decompress(method, &base, stored, length).map_err(BundleError::Stream)?;
             drop(base);
             progress(bytes.len() as u64);
             match batch {
-                Batch::Whole(whole) => {
-                    let slices = split(whole, items, &bytes);
-                    let named = slices
-                        .into_par_iter()
-                        .map(|(item, bytes)| Ok((item, new.put(&items[item], bytes)?)))
-                        .collect::<Result<Vec<_>, _>>()
-                        .map_err(BundleError::Sink)?;
-                    for (item, content) in named {
-                        contents[item] = Some(content);
-                    }
-                }
-                Batch::Section { item, .. } => {
-                    let number = index(*item);
-                    let mut at_hand = match open.take() {
-                        Some(open) if open.item == number => open,
-                        Some(_) => {
-                            return Err(DecodeError::invalid("two contents come at the same time").into());
-                        }
-                        None => InParts::begin(number, &items[number], new)?,
-                    };
-                    at_hand.take(&bytes, old)?;
-                    open = at_hand.finish_if_complete(&mut contents)?;
-                }
+                Batch::Whole(whole) => making.take_whole(whole, bytes)?,
+                Batch::Section { slot, .. } => making.take_section(index(*slot), &bytes, &mut old)?,
             }
         }
-        // What is made of its base alone is in no batch.
-        for (number, item) in items.iter().enumerate() {
-            if item.parts.is_some() && contents[number].is_none() {
-                let mut copied = InParts::begin(number, item, new)?;
-                copied.take(&[], old)?;
-                copied.finish_if_complete(&mut contents)?;
-            }
+        let contents = making.finish(&mut old)?;
+        if self.frames.is_at_end().map_err(BundleError::Stream)? {
+            Ok((self.resolved, contents))
+        } else {
+            Err(DecodeError::invalid("bytes follow the last batch").into())
         }
-        if !self.frames.is_at_end().map_err(BundleError::Stream)? {
-            return Err(DecodeError::invalid("bytes follow the last batch").into());
-        }
-        let contents = contents.into_iter().collect::<Option<Vec<_>>>();
-        let contents = contents.ok_or_else(|| DecodeError::invalid("a content is not complete"))?;
-        Ok((self.resolved, contents))
     }
 }
 
 impl Resolved {
-    /// The edits that lead to the new manifest, as an answer of [`Bundle::carry_out`] has them.
+    /// The edits that lead to the new manifest, given what the contents that were made are called.
     pub fn into_edits(self, contents: &[Content]) -> Vec<Edit> {
         self.edits(contents)
     }
-}
-
-/// A content that comes in parts.
-struct InParts<'a, W> {
-    item: usize,
-    delivery: &'a Delivery,
-    writer: W,
-    /// The part at hand, and how much of its delivered bytes came.
-    part: usize,
-    came: u64,
-}
-
-impl<'a, W: ContentTaker> InParts<'a, W> {
-    fn begin<N>(item: usize, delivery: &'a Delivery, new: &N) -> Result<Self, BundleError<N::Error>>
-    where
-        N: NewContents<Writer = W, Error: fmt::Display>,
-    {
-        let writer = new.begin(delivery).map_err(BundleError::Sink)?;
-        Ok(Self { item, delivery, writer, part: 0, came: 0 })
-    }
-
-    fn parts(&self) -> &'a [Part] {
-        self.delivery.parts.as_deref().unwrap_or_default()
-    }
-
-    /// Takes delivered bytes, and copies what stands between them and after them.
-    fn take(&mut self, mut bytes: &[u8], old: &dyn OldFiles) -> Result<(), BundleError<W::Error>>
-    where
-        W::Error: fmt::Display,
-    {
-        while let Some(part) = self.parts().get(self.part) {
-            let left = part.delivered - self.came;
-            let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-            self.writer.write(&bytes[..taken]).map_err(BundleError::Sink)?;
-            self.came += taken as u64;
-            bytes = &bytes[taken..];
-            if self.came < part.delivered {
-                return Ok(());
-            }
-            self.copy(part, old)?;
-            self.part += 1;
-            self.came = 0;
-        }
-        Ok(())
-    }
-
-    fn copy(&mut self, part: &Part, old: &dyn OldFiles) -> Result<(), BundleError<W::Error>>
-    where
-        W::Error: fmt::Display,
-    {
-        let (mut at, end) = (part.offset, part.offset + part.copied);
-        while at < end {
-            let next = end.min(at + COPY_BYTES);
-            // A part that copies has a base, and lies within it: both were checked when the head was resolved.
-            let Some(base) = &self.delivery.base else { return Ok(()) };
-            let bytes = read_old(base, at..next, old)?;
-            self.writer.write(&bytes).map_err(BundleError::Sink)?;
-            at = next;
-        }
-        Ok(())
-    }
-
-    fn finish_if_complete(
-        self,
-        contents: &mut [Option<Content>],
-    ) -> Result<Option<Self>, BundleError<W::Error>>
-    where
-        W::Error: fmt::Display,
-    {
-        if self.part < self.parts().len() {
-            return Ok(Some(self));
-        }
-        contents[self.item] = Some(self.writer.finish().map_err(BundleError::Sink)?);
-        Ok(None)
-    }
-}
-
-/// The bytes of the contents of a batch.
-fn split<'a>(whole: &[u64], items: &[Delivery], mut bytes: &'a [u8]) -> Vec<(usize, &'a [u8])> {
-    let mut slices = Vec::with_capacity(whole.len());
-    for item in whole {
-        let size = usize::try_from(items[index(*item)].size).expect("a batch fits in memory");
-        let (content, rest) = bytes.split_at(size);
-        slices.push((index(*item), content));
-        bytes = rest;
-    }
-    slices
-}
-
-/// What a batch is compressed against.
-fn read_base<N: fmt::Display + Send>(
-    batch: &Batch,
-    items: &[Delivery],
-    old: &dyn OldFiles,
-) -> Result<Vec<u8>, BundleError<N>> {
-    match batch {
-        Batch::Whole(whole) => {
-            let bases: Vec<_> = bases_of(whole, items).collect();
-            let pieces = bases
-                .par_iter()
-                .map(|base| read_old(base, 0..base.content.size, old))
-                .collect::<Result<Vec<_>, _>>()?;
-            let mut bytes = Vec::with_capacity(pieces.iter().map(Vec::len).sum());
-            pieces.into_iter().for_each(|piece| bytes.extend_from_slice(&piece));
-            Ok(bytes)
-        }
-        Batch::Section { item, base: BaseRange { offset, length }, .. } => match &items[index(*item)].base {
-            Some(base) if *length > 0 => read_old(base, *offset..offset + length, old),
-            _ => Ok(Vec::new()),
-        },
-    }
-}
-
-fn read_old<N: fmt::Display>(
-    file: &OldFile,
-    range: Range<u64>,
-    old: &dyn OldFiles,
-) -> Result<Vec<u8>, BundleError<N>> {
-    let length = range.end - range.start;
-    let failed = |source| BundleError::OldFile { path: file.path.clone(), source };
-    let bytes = old.read(file, range).map_err(failed)?;
-    if bytes.len() as u64 == length { Ok(bytes) } else { Err(failed(io::ErrorKind::UnexpectedEof.into())) }
 }
 
 fn read_block(source: &mut impl Read, prefix: &[u8], limit: u64) -> io::Result<Vec<u8>> {

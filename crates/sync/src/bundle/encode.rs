@@ -3,6 +3,7 @@
 //! The head is written before anything is compressed, so a reader can begin while later batches are still being made.
 //! Batches are compressed side by side, and as many are in memory as there are threads to do so.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -10,15 +11,16 @@ use rayon::prelude::*;
 use smart_sync_store::chunk::ChunkRef;
 use smart_sync_store::codec::put_number;
 use smart_sync_store::manifest::Content;
+use smart_sync_store::unpack::VIEW_VERSION;
 
+use super::apart::{Apart, Ready, Scratch, apart};
 pub use super::codec::Effort;
 use super::codec::{Kind, Method, compress, zstd};
 use super::frames::FrameWriter;
-use super::head::{Batch, Head, Item};
-use super::parts;
+use super::head::{Batch, Head, Item, Part, Plain, Rebuilt};
 use super::plan::{Draft, DraftItem};
 use super::resolve::encode_names;
-use super::{BATCH_BYTES_MAX, WINDOW_LOG_MAX};
+use super::{BATCH_BYTES_MAX, WINDOW_LOG_MAX, index, parts};
 
 /// Where contents are read while a bundle is made.
 pub trait ContentSource: Sync {
@@ -27,6 +29,9 @@ pub trait ContentSource: Sync {
 
     /// The chunks of a content in order.
     fn chunks(&self, content: &Content) -> io::Result<Vec<ChunkRef>>;
+
+    /// A new file that is nowhere else, and is gone when it is closed.
+    fn scratch(&self) -> io::Result<File>;
 }
 
 /// The bytes of contents after which a batch is complete, and of bases.
@@ -46,60 +51,88 @@ pub struct Arranged {
     added_names: Vec<u8>,
     removed_names: Vec<u8>,
     items: Vec<DraftItem>,
-    kinds: Vec<Kind>,
+    /// For each slot, its item and what it is.
+    slots: Vec<(usize, Kind)>,
+    /// For each batch, where it is compressed already, where that is.
+    ready: Vec<Option<Ready>>,
+    scratch: Scratch,
 }
 
-/// Decides how contents are delivered.
-pub fn arrange(draft: Draft, source: &dyn ContentSource) -> io::Result<Arranged> {
+/// Decides how contents are delivered. With all the time in the world, compressed ones are taken apart for that.
+pub fn arrange(draft: Draft, source: &dyn ContentSource, effort: Effort) -> io::Result<Arranged> {
     let Draft { fidelity, edits, added, removed, items } = draft;
-    let looked_at =
-        items.par_iter().map(|item| look_at(item, source)).collect::<io::Result<Vec<LookedAt>>>()?;
+    let scratch = Scratch::new(source.scratch()?);
+    let looked_at = items
+        .par_iter()
+        .map(|item| look_at(item, source, effort, &scratch))
+        .collect::<io::Result<Vec<LookedAt>>>()?;
     let mut arranging = Arranging::default();
     let mut head_items = Vec::with_capacity(items.len());
-    let mut kinds = Vec::with_capacity(items.len());
-    for (number, (item, LookedAt { kind, parts })) in items.iter().zip(looked_at).enumerate() {
-        let base_size = item.base.map_or(0, |(_, content)| content.size);
-        let growth = item.content.size.wrapping_sub(base_size).cast_signed();
-        match &parts {
-            Some(parts) => {
-                let sections = parts::sections(number as u64, parts, item.content.size, base_size);
-                arranging.batches.extend(sections);
+    let mut slots = Vec::with_capacity(items.len());
+    for (number, (item, looked_at)) in items.iter().zip(looked_at).enumerate() {
+        let (base_size, base) = item.base.map_or((0, None), |(at, content)| (content.size, Some(at)));
+        let slot = slots.len() as u64;
+        match looked_at {
+            LookedAt::Plain(kind, parts) => {
+                match &parts {
+                    Some(parts) => arranging.parts(slot, parts, item.content.size, base_size),
+                    None => arranging.whole(slot, item, kind),
+                }
+                let growth = item.content.size.wrapping_sub(base_size).cast_signed();
+                head_items.push(Item::Plain(Plain { growth, base, parts }));
+                slots.push((number, kind));
             }
-            None => arranging.whole(number as u64, item, kind),
+            LookedAt::Apart(apart) => {
+                let Apart { program, frames, members, batches } = *apart;
+                arranging.ready(slot, batches);
+                let (size, view) = (item.content.size, VIEW_VERSION);
+                head_items.push(Item::Rebuilt(Rebuilt { size, base, view, program, frames, members }));
+                slots.extend([(number, Kind::Other); 3]);
+            }
         }
-        head_items.push(Item { growth, base: item.base.map(|(at, _)| at), parts });
-        kinds.push(kind);
     }
-    let head = Head { fidelity, edits, items: head_items, batches: arranging.finish() };
+    let (batches, ready) = arranging.finish().into_iter().unzip();
+    let head = Head { fidelity, edits, items: head_items, batches };
     let (added_names, removed_names) = (encode_names(&added), encode_names(&removed));
-    Ok(Arranged { head, added_names, removed_names, items, kinds })
+    Ok(Arranged { head, added_names, removed_names, items, slots, ready, scratch })
 }
 
-struct LookedAt {
-    kind: Kind,
-    parts: Option<Vec<super::head::Part>>,
+/// How a content is delivered.
+enum LookedAt {
+    Plain(Kind, Option<Vec<Part>>),
+    Apart(Box<Apart>),
 }
 
-fn look_at(item: &DraftItem, source: &dyn ContentSource) -> io::Result<LookedAt> {
+fn look_at(
+    item: &DraftItem,
+    source: &dyn ContentSource,
+    effort: Effort,
+    scratch: &Scratch,
+) -> io::Result<LookedAt> {
     let content = &item.content;
     let Some((_, base)) = &item.base else {
-        let parts = (content.size > FIRST_BATCH_BYTES)
-            .then(|| vec![super::head::Part { delivered: content.size, copied: 0, offset: 0 }]);
-        return Ok(LookedAt { kind: Kind::Other, parts });
+        let whole = Part { delivered: content.size, copied: 0, offset: 0 };
+        let parts = (content.size > FIRST_BATCH_BYTES).then(|| vec![whole]);
+        return Ok(LookedAt::Plain(Kind::Other, parts));
     };
+    if effort == Effort::Best
+        && let Some(apart) = apart(content, base, source, scratch)?
+    {
+        return Ok(LookedAt::Apart(Box::new(apart)));
+    }
     let kind = kind_of(&source.read(content, 0..content.size.min(4))?);
     let whole_max = if kind == Kind::Code { CODE_SIZE_MAX } else { SECTIONS_SIZE_MIN };
     let is_large = content.size > whole_max || base.size > whole_max;
     if content.size < PARTS_SIZE_MIN && !is_large {
-        return Ok(LookedAt { kind, parts: None });
+        return Ok(LookedAt::Plain(kind, None));
     }
     let parts = parts::parts(&source.chunks(base)?, &source.chunks(content)?);
     let is_alike = parts::copied(&parts) >= content.size / 2;
-    Ok(LookedAt { kind, parts: (is_alike || is_large).then_some(parts) })
+    Ok(LookedAt::Plain(kind, (is_alike || is_large).then_some(parts)))
 }
 
 /// What the first bytes say of a file.
-fn kind_of(head: &[u8]) -> Kind {
+pub(super) fn kind_of(head: &[u8]) -> Kind {
     match head {
         [0x7f, b'E', b'L', b'F'] | [b'M', b'Z', ..] | [0xcf, 0xfa, 0xed, 0xfe] => Kind::Code,
         _ => Kind::Other,
@@ -109,37 +142,52 @@ fn kind_of(head: &[u8]) -> Kind {
 /// Contents that are put together into batches, apart by their kinds.
 #[derive(Default)]
 struct Arranging {
-    batches: Vec<Batch>,
+    batches: Vec<(Batch, Option<Ready>)>,
     open: [Open; 2],
 }
 
 #[derive(Default)]
 struct Open {
-    items: Vec<u64>,
+    slots: Vec<u64>,
     bytes: u64,
     base_bytes: u64,
 }
 
 impl Arranging {
-    fn whole(&mut self, number: u64, item: &DraftItem, kind: Kind) {
+    fn whole(&mut self, slot: u64, item: &DraftItem, kind: Kind) {
         let open = &mut self.open[usize::from(kind == Kind::Code)];
         let base = item.base.map_or(0, |(_, content)| content.size);
         let bytes = open.bytes + item.content.size;
         let base_bytes = open.base_bytes + base;
         let bytes_max = if base_bytes == 0 { FIRST_BATCH_BYTES } else { BATCH_BYTES };
-        if !open.items.is_empty() && (bytes > bytes_max || base_bytes > BATCH_BYTES) {
-            let items = std::mem::take(open).items;
-            self.batches.push(Batch::Whole(items));
+        if !open.slots.is_empty() && (bytes > bytes_max || base_bytes > BATCH_BYTES) {
+            self.batches.push((Batch::Whole(std::mem::take(open).slots), None));
         }
         let open = &mut self.open[usize::from(kind == Kind::Code)];
-        open.items.push(number);
+        open.slots.push(slot);
         open.bytes += item.content.size;
         open.base_bytes += base;
     }
 
-    fn finish(mut self) -> Vec<Batch> {
-        let open = self.open.into_iter().filter(|open| !open.items.is_empty());
-        self.batches.extend(open.map(|open| Batch::Whole(open.items)));
+    fn parts(&mut self, slot: u64, parts: &[Part], size: u64, base_size: u64) {
+        self.batches
+            .extend(parts::sections(slot, parts, size, base_size).into_iter().map(|batch| (batch, None)));
+    }
+
+    /// Takes batches that are ready, whose slots are told from this one.
+    fn ready(&mut self, first: u64, batches: Vec<(Batch, Ready)>) {
+        for (batch, ready) in batches {
+            let batch = match batch {
+                Batch::Whole(slots) => Batch::Whole(slots.iter().map(|slot| first + slot).collect()),
+                Batch::Section { slot, length, base } => Batch::Section { slot: first + slot, length, base },
+            };
+            self.batches.push((batch, Some(ready)));
+        }
+    }
+
+    fn finish(mut self) -> Vec<(Batch, Option<Ready>)> {
+        let open = self.open.into_iter().filter(|open| !open.slots.is_empty());
+        self.batches.extend(open.map(|open| (Batch::Whole(open.slots), None)));
         self.batches
     }
 }
@@ -155,8 +203,8 @@ impl Arranged {
         let mut out = FrameWriter::new(out)?;
         put_block(&mut out, &[], &self.head.encode())?;
         put_block(&mut out, &self.removed_names, &self.added_names)?;
-        let cursors = Sections::of(&self.head);
-        let batches: Vec<_> = self.head.batches.iter().zip(&cursors.starts).collect();
+        let starts = section_starts(&self.head);
+        let batches: Vec<_> = self.head.batches.iter().zip(&self.ready).zip(&starts).collect();
         if !batches.is_empty() && effort == Effort::Quick {
             // Whoever waits can look up what is here meanwhile.
             out.end_frame()?;
@@ -164,9 +212,12 @@ impl Arranged {
         for group in batches.chunks(rayon::current_num_threads().max(1)) {
             let packed = group
                 .par_iter()
-                .map(|(batch, start)| {
-                    let (base, new, kind) = self.read(batch, **start, source)?;
-                    compress(&base, &new, kind, effort)
+                .map(|((batch, ready), start)| match ready {
+                    Some(ready) => Ok((ready.method, self.scratch.read(ready.region)?)),
+                    None => {
+                        let (base, new, kind) = self.read(batch, **start, source)?;
+                        compress(&base, &new, kind, effort)
+                    }
                 })
                 .collect::<io::Result<Vec<_>>>()?;
             for (method, bytes) in packed {
@@ -188,54 +239,51 @@ impl Arranged {
             Batch::Whole(whole) => {
                 let mut seen = std::collections::HashSet::new();
                 let mut kind = Kind::Other;
-                for item in whole {
-                    let index = super::resolve::index(*item);
-                    let DraftItem { content, base: item_base } = &self.items[index];
+                for slot in whole {
+                    let (item, kind_of_slot) = self.slots[index(*slot)];
+                    let DraftItem { content, base: item_base } = &self.items[item];
                     new.append(&mut source.read(content, 0..content.size)?);
                     if let Some((at, content)) = item_base
                         && seen.insert(at)
                     {
                         base.append(&mut source.read(content, 0..content.size)?);
                     }
-                    kind = self.kinds[index];
+                    kind = kind_of_slot;
                 }
                 Ok((base, new, kind))
             }
-            Batch::Section { item, length, base: range } => {
-                let index = super::resolve::index(*item);
-                let parts = self.head.items[index].parts.as_deref().unwrap_or_default();
-                for range in super::parts::delivered(parts, start, *length) {
-                    new.append(&mut source.read(&self.items[index].content, range)?);
+            Batch::Section { slot, length, base: range } => {
+                let (item, kind) = self.slots[index(*slot)];
+                let parts = match &self.head.items[item] {
+                    Item::Plain(Plain { parts: Some(parts), .. }) => parts.as_slice(),
+                    _ => &[],
+                };
+                for range in parts::delivered(parts, start, *length) {
+                    new.append(&mut source.read(&self.items[item].content, range)?);
                 }
-                if let Some((_, content)) = &self.items[index].base
+                if let Some((_, content)) = &self.items[item].base
                     && range.length > 0
                 {
                     base = source.read(content, range.offset..range.offset + range.length)?;
                 }
-                Ok((base, new, self.kinds[index]))
+                Ok((base, new, kind))
             }
         }
     }
 }
 
-/// Where the sections of contents begin among the bytes that are delivered of each.
-struct Sections {
-    starts: Vec<u64>,
-}
-
-impl Sections {
-    fn of(head: &Head) -> Self {
-        let mut delivered = std::collections::HashMap::new();
-        let starts = head.batches.iter().map(|batch| match batch {
-            Batch::Whole(_) => 0,
-            Batch::Section { item, length, .. } => {
-                let start = delivered.entry(*item).or_insert(0);
-                *start += length;
-                *start - length
-            }
-        });
-        Self { starts: starts.collect() }
-    }
+/// For each batch, where it begins among the delivered bytes of its slot.
+fn section_starts(head: &Head) -> Vec<u64> {
+    let mut delivered = std::collections::HashMap::new();
+    let starts = head.batches.iter().map(|batch| match batch {
+        Batch::Whole(_) => 0,
+        Batch::Section { slot, length, .. } => {
+            let start = delivered.entry(*slot).or_insert(0);
+            *start += length;
+            *start - length
+        }
+    });
+    starts.collect()
 }
 
 /// Writes a part of the head, compressed against what its reader knows.

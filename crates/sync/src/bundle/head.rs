@@ -8,6 +8,8 @@ use smart_sync_store::codec::{DecodeError, Reader, put_number, unzigzag, zigzag}
 use smart_sync_store::id::{BlobId, ContentId};
 use smart_sync_store::manifest::{Content, Entry, Fidelity, TreePath, put_fields_with, read_fields_with};
 
+use smart_sync_store::unpack::PROGRAM_LEN_MAX;
+
 use super::BATCH_BYTES_MAX;
 
 const MAGIC: &[u8] = b"ssbh\x01";
@@ -26,7 +28,8 @@ const OWN_BASE: u64 = 1;
 const OTHER_BASE: u64 = 2;
 const BASE_MASK: u64 = 3;
 const IN_PARTS: u64 = 4;
-const ITEM_CODE_MAX: u64 = 7;
+const REBUILT: u64 = 8;
+const ITEM_CODE_MAX: u64 = 15;
 
 /// What a bundle does, with nothing looked up in the old manifest yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +102,16 @@ pub enum Reference {
 
 /// A content that is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub enum Item {
+    /// As it is.
+    Plain(Plain),
+    /// As what it is rebuilt from.
+    Rebuilt(Rebuilt),
+}
+
+/// A content that is delivered as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plain {
     /// Its size: that of its base and this, or this alone where there is no base.
     pub growth: i64,
     /// The old entry whose file it is compressed against.
@@ -107,6 +119,50 @@ pub struct Item {
     /// What is taken of the base as it is, and what is delivered; without it, all of the content is delivered in one
     /// batch.
     pub parts: Option<Vec<Part>>,
+}
+
+/// A compressed content that is delivered decompressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Its size.
+    pub size: u64,
+    /// The old entry whose file is taken apart in the same way, for what is delivered to be compressed against.
+    pub base: Option<u64>,
+    /// The version of the division into frames and members.
+    pub view: u8,
+    /// The number of bytes of the program, which is delivered whole.
+    pub program: u64,
+    /// The frames: what is delivered, and what is taken of those of the base.
+    pub frames: Vec<Part>,
+    /// The members, likewise.
+    pub members: Vec<Part>,
+}
+
+/// What batches deliver: a content as it is, or one of the three streams that another is rebuilt from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot<'a> {
+    /// Its parts; without them it is delivered in one batch.
+    pub(super) parts: Option<&'a [Part]>,
+    /// Whether it is compressed against anything.
+    pub(super) has_base: bool,
+}
+
+/// What batches deliver, numbered: a plain item is one, a rebuilt one is three.
+pub(super) fn slots(items: &[Item]) -> Vec<Slot<'_>> {
+    let mut slots = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Item::Plain(Plain { base, parts, .. }) => {
+                slots.push(Slot { parts: parts.as_deref(), has_base: base.is_some() });
+            }
+            Item::Rebuilt(Rebuilt { base, frames, members, .. }) => {
+                slots.push(Slot { parts: None, has_base: false });
+                let has_base = base.is_some();
+                slots.extend([frames, members].map(|parts| Slot { parts: Some(parts), has_base }));
+            }
+        }
+    }
+    slots
 }
 
 /// Bytes that are delivered, and then bytes of the base.
@@ -120,15 +176,15 @@ pub struct Part {
     pub offset: u64,
 }
 
-/// Bytes that are compressed together.
+/// Bytes that are compressed together. What they are of is told by the numbers of slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Batch {
-    /// Contents as a whole, by their numbers, in order. They are compressed against their bases, each once.
+    /// Slots as a whole, in order. They are compressed against their bases, each once.
     Whole(Vec<u64>),
-    /// The next bytes of those that are delivered of a content in parts.
+    /// The next bytes of those that are delivered of a slot in parts.
     Section {
-        /// The content.
-        item: u64,
+        /// The slot.
+        slot: u64,
         /// How many bytes.
         length: u64,
         /// The range of the base that they are compressed against.
@@ -203,11 +259,13 @@ impl Head {
         let count = reader.count("the number of batches", reader.rest().len() / 2)?;
         let mut batches = Vec::with_capacity(count.min(1 << 16));
         let mut previous = 0;
+        let slots = slots(&items);
         for _ in 0..count {
-            batches.push(read_batch(&mut reader, &items, &mut previous)?);
+            batches.push(read_batch(&mut reader, slots.len() as u64, &mut previous)?);
         }
         reader.finish()?;
-        check_delivery(&items, &batches)?;
+        check_delivery(&slots, &batches)?;
+        drop(slots);
         Ok(Self { fidelity, edits, items, batches })
     }
 
@@ -379,29 +437,48 @@ pub(super) fn placeholder() -> TreePath {
 }
 
 fn put_item(out: &mut Vec<u8>, item: &Item, own: Option<u64>, previous_base: &mut u64) {
-    let base = match item.base {
+    let (base, flags) = match item {
+        Item::Plain(plain) => (plain.base, if plain.parts.is_some() { IN_PARTS } else { 0 }),
+        Item::Rebuilt(rebuilt) => (rebuilt.base, REBUILT),
+    };
+    let kind = match base {
         None => NO_BASE,
         base if base == own => OWN_BASE,
         Some(_) => OTHER_BASE,
     };
-    put_number(out, base | if item.parts.is_some() { IN_PARTS } else { 0 });
-    put_number(out, zigzag(item.growth));
-    if let Some(entry) = item.base {
-        if base == OTHER_BASE {
+    put_number(out, kind | flags);
+    if let Some(entry) = base {
+        if kind == OTHER_BASE {
             put_number(out, zigzag(entry.wrapping_sub(*previous_base).cast_signed()));
         }
         *previous_base = entry + 1;
     }
-    if let Some(parts) = &item.parts {
-        put_number(out, parts.len() as u64);
-        let mut end = 0;
-        for part in parts {
-            put_number(out, part.delivered);
-            put_number(out, part.copied);
-            if part.copied > 0 {
-                put_number(out, zigzag(part.offset.wrapping_sub(end).cast_signed()));
-                end = part.offset + part.copied;
+    match item {
+        Item::Plain(plain) => {
+            put_number(out, zigzag(plain.growth));
+            if let Some(parts) = &plain.parts {
+                put_parts(out, parts);
             }
+        }
+        Item::Rebuilt(rebuilt) => {
+            put_number(out, rebuilt.size);
+            out.push(rebuilt.view);
+            put_number(out, rebuilt.program);
+            put_parts(out, &rebuilt.frames);
+            put_parts(out, &rebuilt.members);
+        }
+    }
+}
+
+fn put_parts(out: &mut Vec<u8>, parts: &[Part]) {
+    put_number(out, parts.len() as u64);
+    let mut end = 0;
+    for part in parts {
+        put_number(out, part.delivered);
+        put_number(out, part.copied);
+        if part.copied > 0 {
+            put_number(out, zigzag(part.offset.wrapping_sub(end).cast_signed()));
+            end = part.offset + part.copied;
         }
     }
 }
@@ -412,7 +489,6 @@ fn read_item(
     previous_base: &mut u64,
 ) -> Result<Item, DecodeError> {
     let code = reader.number("how a content is delivered", ITEM_CODE_MAX)?;
-    let growth = unzigzag(reader.number("the size of a content", u64::MAX)?);
     let base = match code & BASE_MASK {
         NO_BASE => None,
         OWN_BASE => Some(own.ok_or_else(|| DecodeError::invalid("a new entry has no former version"))?),
@@ -430,8 +506,22 @@ fn read_item(
     if let Some(entry) = base {
         *previous_base = entry + 1;
     }
-    let parts = (code & IN_PARTS != 0).then(|| read_parts(reader, base.is_some())).transpose()?;
-    Ok(Item { growth, base, parts })
+    match code & !BASE_MASK {
+        REBUILT => Ok(Item::Rebuilt(Rebuilt {
+            size: reader.number("the size of a content", u64::MAX >> 2)?,
+            base,
+            view: reader.byte("the version of a division")?,
+            program: reader.number("the length of a program", PROGRAM_LEN_MAX as u64)?,
+            frames: read_parts(reader, base.is_some())?,
+            members: read_parts(reader, base.is_some())?,
+        })),
+        flags @ (0 | IN_PARTS) => {
+            let growth = unzigzag(reader.number("the size of a content", u64::MAX)?);
+            let parts = (flags == IN_PARTS).then(|| read_parts(reader, base.is_some())).transpose()?;
+            Ok(Item::Plain(Plain { growth, base, parts }))
+        }
+        _ => Err(DecodeError::invalid("a content is delivered in an unknown way")),
+    }
 }
 
 fn read_parts(reader: &mut Reader<'_>, has_base: bool) -> Result<Vec<Part>, DecodeError> {
@@ -461,9 +551,9 @@ fn read_parts(reader: &mut Reader<'_>, has_base: bool) -> Result<Vec<Part>, Deco
 
 fn put_batch(out: &mut Vec<u8>, batch: &Batch, previous: &mut u64) {
     match batch {
-        Batch::Whole(items) => {
+        Batch::Whole(slots) => {
             out.push(WHOLE);
-            let runs = runs(items);
+            let runs = runs(slots);
             put_number(out, runs.len() as u64);
             for (first, count) in runs {
                 put_number(out, zigzag(first.wrapping_sub(*previous).cast_signed()));
@@ -471,10 +561,10 @@ fn put_batch(out: &mut Vec<u8>, batch: &Batch, previous: &mut u64) {
                 *previous = first + count;
             }
         }
-        Batch::Section { item, length, base } => {
+        Batch::Section { slot, length, base } => {
             out.push(SECTION);
-            put_number(out, zigzag(item.wrapping_sub(*previous).cast_signed()));
-            *previous = *item;
+            put_number(out, zigzag(slot.wrapping_sub(*previous).cast_signed()));
+            *previous = *slot;
             put_number(out, *length);
             put_number(out, base.length);
             if base.length > 0 {
@@ -485,24 +575,24 @@ fn put_batch(out: &mut Vec<u8>, batch: &Batch, previous: &mut u64) {
 }
 
 /// Consecutive numbers as the first of them and their count.
-fn runs(items: &[u64]) -> Vec<(u64, u64)> {
+fn runs(slots: &[u64]) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
-    for item in items {
+    for slot in slots {
         match runs.last_mut() {
-            Some((first, count)) if *first + *count == *item => *count += 1,
-            _ => runs.push((*item, 1)),
+            Some((first, count)) if *first + *count == *slot => *count += 1,
+            _ => runs.push((*slot, 1)),
         }
     }
     runs
 }
 
-fn read_batch(reader: &mut Reader<'_>, items: &[Item], previous: &mut u64) -> Result<Batch, DecodeError> {
+fn read_batch(reader: &mut Reader<'_>, slots: u64, previous: &mut u64) -> Result<Batch, DecodeError> {
     let kind = reader.byte("the kind of a batch")?;
     let step = |reader: &mut Reader<'_>, previous: u64| {
         let step = unzigzag(reader.number("a content of a batch", u64::MAX)?);
         previous
             .checked_add_signed(step)
-            .filter(|item| *item < items.len() as u64)
+            .filter(|slot| *slot < slots)
             .ok_or_else(|| DecodeError::invalid("a batch delivers what is no content"))
     };
     match kind {
@@ -511,11 +601,11 @@ fn read_batch(reader: &mut Reader<'_>, items: &[Item], previous: &mut u64) -> Re
             let mut whole = Vec::new();
             for _ in 0..count {
                 let first = step(reader, *previous)?;
-                let count = reader.number("the contents of a run", items.len() as u64 - first)?;
+                let count = reader.number("the contents of a run", slots - first)?;
                 if count == 0 || whole.last().is_some_and(|last| last + 1 == first) {
                     return Err(DecodeError::invalid("a run of contents is empty, or goes on"));
                 }
-                if whole.len() as u64 + count > items.len() as u64 {
+                if whole.len() as u64 + count > slots {
                     return Err(DecodeError::invalid("a batch delivers a content twice"));
                 }
                 whole.extend(first..first + count);
@@ -524,37 +614,41 @@ fn read_batch(reader: &mut Reader<'_>, items: &[Item], previous: &mut u64) -> Re
             Ok(Batch::Whole(whole))
         }
         SECTION => {
-            let item = step(reader, *previous)?;
-            *previous = item;
+            let slot = step(reader, *previous)?;
+            *previous = slot;
             let length = reader.number("the length of a section", BATCH_BYTES_MAX)?;
             let base_length = reader.number("the length of a base", BATCH_BYTES_MAX)?;
             let offset =
                 if base_length > 0 { reader.number("the offset of a base", u64::MAX >> 2)? } else { 0 };
-            Ok(Batch::Section { item, length, base: BaseRange { offset, length: base_length } })
+            Ok(Batch::Section { slot, length, base: BaseRange { offset, length: base_length } })
         }
         other => Err(DecodeError::invalid(format!("{other} is not the kind of a batch"))),
     }
 }
 
-/// Every content is delivered once, and of one in parts what has to be, by one batch after the other.
-fn check_delivery(items: &[Item], batches: &[Batch]) -> Result<(), DecodeError> {
-    let mut left: Vec<Option<u64>> = items
+/// Every slot is delivered once, and of one in parts what has to be, by one batch after the other.
+fn check_delivery(slots: &[Slot<'_>], batches: &[Batch]) -> Result<(), DecodeError> {
+    let mut left: Vec<Option<u64>> = slots
         .iter()
-        .map(|item| item.parts.as_ref().map(|parts| parts.iter().map(|part| part.delivered).sum()))
+        .map(|slot| slot.parts.map(|parts| parts.iter().map(|part| part.delivered).sum()))
         .collect();
-    let mut is_whole = vec![false; items.len()];
+    let mut is_whole = vec![false; slots.len()];
+    // The slot of which a part came, and more has to come before anything else does.
+    let mut open = None;
     for batch in batches {
         let is_right = match batch {
-            Batch::Whole(whole) => whole.iter().all(|item| {
-                let index = usize::try_from(*item).expect("the number of an item is below their count");
+            Batch::Whole(whole) => whole.iter().all(|slot| {
+                let index = super::index(*slot);
                 left[index].is_none() && !std::mem::replace(&mut is_whole[index], true)
             }),
-            Batch::Section { item, length, base } => {
-                let index = usize::try_from(*item).expect("the number of an item is below their count");
+            Batch::Section { slot, length, base } => {
+                let index = super::index(*slot);
+                let is_next = open.is_none_or(|open| open == index);
                 match &mut left[index] {
-                    Some(left) if *left >= *length && *length > 0 => {
+                    Some(left) if is_next && *left >= *length && *length > 0 => {
                         *left -= length;
-                        base.length == 0 || items[index].base.is_some()
+                        open = (*left > 0).then_some(index);
+                        base.length == 0 || slots[index].has_base
                     }
                     _ => false,
                 }
@@ -565,7 +659,7 @@ fn check_delivery(items: &[Item], batches: &[Batch]) -> Result<(), DecodeError> 
         }
     }
     let is_missing = |index: usize| left[index].map_or(!is_whole[index], |left| left > 0);
-    if (0..items.len()).any(is_missing) {
+    if (0..slots.len()).any(is_missing) {
         return Err(DecodeError::invalid("a content is not delivered"));
     }
     Ok(())

@@ -10,6 +10,7 @@
 //! in frames with short checks, so that a download which broke off is gone on with. [`apply`] is the way back. The
 //! bytes are in `docs/formats.md`.
 
+mod apart;
 pub mod apply;
 mod codec;
 pub mod encode;
@@ -25,6 +26,11 @@ pub const BATCH_BYTES_MAX: u64 = 64 << 20;
 
 /// The base-2 logarithm of the largest window that a reader makes room for: both of these together.
 const WINDOW_LOG_MAX: u32 = 27;
+
+/// A number that a head was checked for, as a place in memory.
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("the number of a slot or an item is below their count")
+}
 
 #[cfg(test)]
 mod tests;

@@ -82,7 +82,7 @@ pub(super) fn delivered(parts: &[Part], start: u64, length: u64) -> Vec<Range<u6
 
 /// The sections in which what is delivered of a content is compressed, each against the bytes of the base that stood
 /// where it stands.
-pub(super) fn sections(item: u64, parts: &[Part], size: u64, base_size: u64) -> Vec<Batch> {
+pub(super) fn sections(slot: u64, parts: &[Part], size: u64, base_size: u64) -> Vec<Batch> {
     let mut sections = Vec::new();
     let mut open = Section::default();
     // Where bytes would come from if they had been copied: after those that were.
@@ -97,7 +97,7 @@ pub(super) fn sections(item: u64, parts: &[Part], size: u64, base_size: u64) -> 
                 _ => scaled(expected, taken, size, base_size),
             };
             if !open.reaches(expected, end) {
-                sections.extend(open.finish(item, base_size));
+                sections.extend(open.finish(slot, base_size));
                 open = Section::default();
             }
             open.take(expected, end, taken);
@@ -106,7 +106,7 @@ pub(super) fn sections(item: u64, parts: &[Part], size: u64, base_size: u64) -> 
                 expected = expected.saturating_add(taken).min(base_size);
             }
             if open.length == SECTION_BYTES {
-                sections.extend(open.finish(item, base_size));
+                sections.extend(open.finish(slot, base_size));
                 open = Section::default();
             }
         }
@@ -114,7 +114,7 @@ pub(super) fn sections(item: u64, parts: &[Part], size: u64, base_size: u64) -> 
             expected = part.offset + part.copied;
         }
     }
-    sections.extend(open.finish(item, base_size));
+    sections.extend(open.finish(slot, base_size));
     sections
 }
 
@@ -145,7 +145,7 @@ impl Section {
         self.base = Some((first.min(start), last.max(end)));
     }
 
-    fn finish(self, item: u64, base_size: u64) -> Option<Batch> {
+    fn finish(self, slot: u64, base_size: u64) -> Option<Batch> {
         let (first, last) = self.base.filter(|_| self.length > 0)?;
         // What was inserted or removed nearby moves bytes; and no more is read than could help.
         let slack = SLACK_BYTES.min(self.length.saturating_mul(2).max(64 << 10));
@@ -156,7 +156,7 @@ impl Section {
         } else {
             BaseRange { offset: start, length: end - start }
         };
-        Some(Batch::Section { item, length: self.length, base })
+        Some(Batch::Section { slot, length: self.length, base })
     }
 }
 
@@ -203,7 +203,7 @@ mod tests {
             prop_assert!(parts.iter().all(|part| part.offset + part.copied <= base_size));
             let mut delivered = 0;
             for section in sections(7, &parts, new_size, base_size) {
-                let Batch::Section { item: 7, length, base } = section else { panic!("{section:?}") };
+                let Batch::Section { slot: 7, length, base } = section else { panic!("{section:?}") };
                 prop_assert!(length > 0 && length <= SECTION_BYTES && base.length <= BASE_BYTES);
                 prop_assert!(base.offset + base.length <= base_size);
                 delivered += length;

@@ -12,8 +12,10 @@ use smart_sync_store::manifest::{
     Attributes, Content, Edit, Entry, Fidelity, FileTime, Node, TreePath, put_path, read_path,
 };
 
-use super::BATCH_BYTES_MAX;
-use super::head::{Batch, Head, HeadChange, Item, Part, Reference, Shape};
+use smart_sync_store::unpack::Limits;
+
+use super::head::{Batch, Head, HeadChange, Item, Part, Plain, Rebuilt, Reference, Shape};
+use super::{BATCH_BYTES_MAX, index};
 
 /// A file of the old tree that bytes are taken from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +31,40 @@ pub struct OldFile {
 pub struct Delivery {
     /// Its number of bytes.
     pub size: u64,
-    /// The old file that bytes of it are taken from.
-    pub base: Option<OldFile>,
-    /// What is delivered, and what is copied; without it, all of it is delivered in one batch.
-    pub parts: Option<Vec<Part>>,
     /// Whether a file that has it has holes.
     pub is_sparse: bool,
+    /// The first of its slots: the only one, or those of program, frames and members.
+    pub(super) slot: usize,
+    /// The version of the division into frames and members, where it is rebuilt.
+    pub view: Option<u8>,
+}
+
+/// What batches deliver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The content that it is of.
+    pub(super) item: usize,
+    /// What it is of it.
+    pub(super) role: Role,
+    /// Its number of bytes.
+    pub(super) size: u64,
+    /// The old file that bytes of it are taken from.
+    pub(super) base: Option<OldFile>,
+    /// What is delivered, and what is copied; without it, all of it is delivered in one batch.
+    pub(super) parts: Option<Vec<Part>>,
+}
+
+/// What a slot is of a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Role {
+    /// The content itself.
+    Content,
+    /// What rebuilds it.
+    Program,
+    /// The frames that it is rebuilt from.
+    Frames,
+    /// The members that it is rebuilt from.
+    Members,
 }
 
 /// A bundle whose contents are still to come.
@@ -45,7 +75,9 @@ pub struct Resolved {
     edits: Vec<Resolution>,
     /// The contents that are delivered.
     pub items: Vec<Delivery>,
-    /// How they are delivered.
+    /// What is delivered of them.
+    pub slots: Vec<Slot>,
+    /// How it is delivered.
     pub batches: Vec<Batch>,
 }
 
@@ -126,15 +158,15 @@ impl Head {
         let found = Found::look_up(&self, old)?;
         let names = names(&encode_names(&found.removed))?;
         let names = decode_names(&names, self.added(), self.fidelity, bounds.path_bytes)?;
-        let mut items = resolve_items(&self.items, &found, bounds)?;
-        check_batches(&self.batches, &items)?;
+        let (mut items, slots) = resolve_items(&self.items, &found, bounds)?;
+        check_batches(&self.batches, &slots)?;
         let edits = resolve_edits(self.edits, &found, names)?;
         for edit in &edits {
             if let Resolution::Put(entry, Some(Source::Delivered(item))) = edit {
                 items[*item].is_sparse |= is_sparse(entry);
             }
         }
-        Ok(Resolved { fidelity: self.fidelity, edits, items, batches: self.batches })
+        Ok(Resolved { fidelity: self.fidelity, edits, items, slots, batches: self.batches })
     }
 }
 
@@ -174,7 +206,7 @@ impl Found {
                 want(at);
             }
         }
-        head.items.iter().filter_map(|item| item.base).for_each(&mut want);
+        head.items.iter().filter_map(Item::base).for_each(&mut want);
         let mut found = Self { entries: HashMap::new(), removed: Vec::new() };
         let mut wanted = wanted.into_keys().peekable();
         let mut removed_runs = removed_runs.into_iter().peekable();
@@ -210,35 +242,77 @@ impl Found {
     }
 }
 
-fn resolve_items(items: &[Item], found: &Found, bounds: Bounds) -> Result<Vec<Delivery>, DecodeError> {
-    let mut resolved = Vec::with_capacity(items.len());
+fn resolve_items(
+    items: &[Item],
+    found: &Found,
+    bounds: Bounds,
+) -> Result<(Vec<Delivery>, Vec<Slot>), DecodeError> {
+    let (mut deliveries, mut slots) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
     let mut total = 0u64;
-    for item in items {
-        let base = item.base.map(|at| found.file(at)).transpose()?;
+    for (number, item) in items.iter().enumerate() {
+        let base = item.base().map(|at| found.file(at)).transpose()?;
         let base_size = base.as_ref().map_or(0, |base| base.content.size);
-        let size = base_size.checked_add_signed(item.growth).filter(|size| *size > 0);
+        let size = match item {
+            Item::Plain(plain) => base_size.checked_add_signed(plain.growth),
+            Item::Rebuilt(rebuilt) => Some(rebuilt.size),
+        };
+        let size = size.filter(|size| *size > 0);
         let size = size.ok_or_else(|| DecodeError::invalid("a content has no possible size"))?;
         total = total.saturating_add(size);
         if total > bounds.content_bytes {
             let field = "the size of all new contents";
             return Err(DecodeError::OverLimit { field, value: total, limit: bounds.content_bytes });
         }
-        if let Some(parts) = &item.parts {
-            let sum: u64 = parts.iter().map(|part| part.delivered + part.copied).sum();
-            let is_within = |part: &Part| part.copied == 0 || part.offset + part.copied <= base_size;
-            if sum != size || !parts.iter().all(is_within) {
-                return Err(DecodeError::invalid("the parts of a content do not make it"));
+        let view = match item {
+            Item::Plain(_) => None,
+            Item::Rebuilt(rebuilt) => Some(rebuilt.view),
+        };
+        deliveries.push(Delivery { size, is_sparse: false, slot: slots.len(), view });
+        let slot = |role, size, base, parts| Slot { item: number, role, size, base, parts };
+        match item {
+            Item::Plain(Plain { parts, .. }) => {
+                if let Some(parts) = parts {
+                    let is_within = |part: &Part| part.copied == 0 || part.offset + part.copied <= base_size;
+                    if length(parts) != size || !parts.iter().all(is_within) {
+                        return Err(DecodeError::invalid("the parts of a content do not make it"));
+                    }
+                }
+                slots.push(slot(Role::Content, size, base, parts.clone()));
+            }
+            Item::Rebuilt(Rebuilt { program, frames, members, .. }) => {
+                // How long the streams of the base are is not known before it is taken apart.
+                let plain = length(frames).saturating_add(length(members));
+                if plain > Limits::default().plain_max {
+                    let (field, limit) = ("what a content is rebuilt from", Limits::default().plain_max);
+                    return Err(DecodeError::OverLimit { field, value: plain, limit });
+                }
+                slots.push(slot(Role::Program, *program, None, None));
+                slots.push(slot(Role::Frames, length(frames), base.clone(), Some(frames.clone())));
+                slots.push(slot(Role::Members, length(members), base, Some(members.clone())));
             }
         }
-        resolved.push(Delivery { size, base, parts: item.parts.clone(), is_sparse: false });
     }
-    Ok(resolved)
+    Ok((deliveries, slots))
+}
+
+fn length(parts: &[Part]) -> u64 {
+    parts.iter().map(|part| part.delivered + part.copied).sum()
+}
+
+impl Item {
+    /// The old entry whose file it is compressed against.
+    pub const fn base(&self) -> Option<u64> {
+        match self {
+            Self::Plain(plain) => plain.base,
+            Self::Rebuilt(rebuilt) => rebuilt.base,
+        }
+    }
 }
 
 /// Whether each batch and what it is compressed against fit their bounds.
-fn check_batches(batches: &[Batch], items: &[Delivery]) -> Result<(), DecodeError> {
+fn check_batches(batches: &[Batch], slots: &[Slot]) -> Result<(), DecodeError> {
     for batch in batches {
-        let (length, base) = batch_lengths(batch, items);
+        let (length, base) = batch_lengths(batch, slots);
         if length > BATCH_BYTES_MAX || base.is_none_or(|base| base > BATCH_BYTES_MAX) {
             return Err(DecodeError::invalid("a batch has more bytes than a reader makes room for"));
         }
@@ -247,33 +321,33 @@ fn check_batches(batches: &[Batch], items: &[Delivery]) -> Result<(), DecodeErro
 }
 
 /// The bytes that a batch delivers, and those that it is compressed against; none if that is beyond a base.
-pub(super) fn batch_lengths(batch: &Batch, items: &[Delivery]) -> (u64, Option<u64>) {
+pub(super) fn batch_lengths(batch: &Batch, slots: &[Slot]) -> (u64, Option<u64>) {
     match batch {
         Batch::Whole(whole) => {
-            let length = whole.iter().map(|item| items[index(*item)].size).fold(0, u64::saturating_add);
-            let bases = bases_of(whole, items).map(|base| base.content.size).fold(0, u64::saturating_add);
+            let length = whole.iter().map(|slot| slots[index(*slot)].size).fold(0, u64::saturating_add);
+            let bases = bases_of(whole, slots).map(|base| base.content.size).fold(0, u64::saturating_add);
             (length, Some(bases))
         }
-        Batch::Section { item, length, base } => {
-            let base_size = items[index(*item)].base.as_ref().map_or(0, |base| base.content.size);
+        Batch::Section { slot, length, base } => {
+            let slot = &slots[index(*slot)];
             let end = base.offset.saturating_add(base.length);
-            (*length, (base.length == 0 || end <= base_size).then_some(base.length))
+            let is_within = match (&slot.base, slot.role) {
+                _ if base.length == 0 => true,
+                (Some(base), Role::Content) => end <= base.content.size,
+                (base, _) => base.is_some(),
+            };
+            (*length, is_within.then_some(base.length))
         }
     }
 }
 
 /// The bases of contents that are delivered together, each once, in the order of their first use.
-pub(super) fn bases_of<'a>(whole: &[u64], items: &'a [Delivery]) -> impl Iterator<Item = &'a OldFile> {
+pub(super) fn bases_of<'a>(whole: &[u64], slots: &'a [Slot]) -> impl Iterator<Item = &'a OldFile> {
     let mut seen = std::collections::HashSet::new();
     whole
         .iter()
-        .filter_map(|item| items[index(*item)].base.as_ref())
+        .filter_map(|slot| slots[index(*slot)].base.as_ref())
         .filter(move |base| seen.insert(&base.path))
-}
-
-/// The number of an item as a place in memory, which it is after the head was read.
-pub(super) fn index(item: u64) -> usize {
-    usize::try_from(item).expect("the number of an item is below their count")
 }
 
 fn resolve_edits(

@@ -5,6 +5,8 @@ use std::convert::Infallible;
 use std::io;
 use std::ops::Range;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use smart_sync_store::chunk::ChunkRef;
 use smart_sync_store::content::{cut_content, name_content};
@@ -110,6 +112,10 @@ impl ContentSource for Contents {
     fn chunks(&self, content: &Content) -> io::Result<Vec<ChunkRef>> {
         Ok(cut_content(&self.0[&content.id], |_, _| ()).chunks)
     }
+
+    fn scratch(&self) -> io::Result<std::fs::File> {
+        tempfile::tempfile()
+    }
 }
 
 impl OldFiles for Contents {
@@ -130,6 +136,10 @@ impl NewContents for Sink {
 
     fn begin(&self, _: &Delivery) -> Result<Vec<u8>, Infallible> {
         Ok(Vec::new())
+    }
+
+    fn scratch(&self) -> io::Result<std::fs::File> {
+        tempfile::tempfile()
     }
 }
 
@@ -165,7 +175,8 @@ fn bundle(old: &Tree, new: &Tree, effort: Effort) -> Vec<u8> {
     contents.extend(new.contents());
     let source = Contents(contents);
     let mut out = Vec::new();
-    let written = arrange(drafted(old, new), &source).unwrap().write(&source, effort, &mut out).unwrap();
+    let written =
+        arrange(drafted(old, new), &source, effort).unwrap().write(&source, effort, &mut out).unwrap();
     assert_eq!(written, out.len() as u64);
     out
 }
@@ -265,6 +276,37 @@ fn a_large_file_is_delivered_in_parts() {
     assert!(quick < 3000 && best < 3000, "{quick} {best}");
 }
 
+/// A tar of some files, compressed as gzip does.
+fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::new(9)));
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, *bytes).unwrap();
+    }
+    archive.into_inner().unwrap().finish().unwrap()
+}
+
+#[test]
+fn a_compressed_archive_costs_what_changed_in_it() {
+    let text = |seed: u64| -> Vec<u8> {
+        let words = [&b"alpha "[..], b"beta ", b"gamma ", b"delta\n"];
+        noise(seed, 30_000).iter().flat_map(|byte| words[usize::from(byte % 4)].to_vec()).collect()
+    };
+    let (one, two, mut three) = (text(1), text(2), text(3));
+    let before = tgz(&[("p-1.0/one", &one), ("p-1.0/two", &two), ("p-1.0/three", &three)]);
+    three.splice(50_000..50_005, *b"other");
+    let after = tgz(&[("p-1.1/one", &one), ("p-1.1/two", &two), ("p-1.1/three", &three)]);
+    let old = Tree::git().put("p-1.0.tar.gz", before).put("a", *b"x");
+    let new = Tree::git().put("p-1.1.tar.gz", after.clone()).put("a", *b"y");
+    let [quick, best] = check(&old, &new);
+    assert!(best < 700 && best * 20 < quick, "{quick} {best} of {}", after.len());
+    // What is no archive of a kind that can be rebuilt comes as it is.
+    let noise = Tree::git().put("p-1.2.tar.gz", [&after[..10], &noise(5, 40_000)].concat());
+    check(&new, &noise);
+}
+
 #[test]
 fn times_alone_cost_little() {
     let system = |seconds: i64, byte: u8| {
@@ -341,7 +383,7 @@ proptest! {
         let mut contents = old.contents();
         contents.extend(new.contents());
         let source = Contents(contents);
-        let arranged = arrange(drafted(&old, &new), &source).unwrap();
+        let arranged = arrange(drafted(&old, &new), &source, Effort::Quick).unwrap();
         let mut bytes = arranged.head().encode();
         prop_assert_eq!(&super::head::Head::decode(&bytes).unwrap(), arranged.head());
         let at = at.index(bytes.len());

@@ -1,0 +1,287 @@
+//! Compressed contents that are delivered decompressed.
+//!
+//! A content and its former version are taken apart, and what the new one is rebuilt from is compressed against what
+//! the old one divides into. All of it is done before the head is written, and only where it comes to fewer bytes than
+//! the content itself does the bundle have it this way. What lies in between waits in one file.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use smart_sync_store::chunk::{CHUNK_LEN_MAX, ChunkRef, cut};
+use smart_sync_store::id::ObjectId;
+use smart_sync_store::manifest::Content;
+use smart_sync_store::unpack::{
+    InMemory, Limits, PROBE_LEN, Spools, Storage, decode_views, is_promising, take_apart,
+};
+
+use super::codec::{Effort, Kind, Method, compress};
+use super::encode::ContentSource;
+use super::head::{BaseRange, Batch, Part};
+use super::parts;
+
+/// A content of fewer bytes gains nothing.
+const SIZE_MIN: u64 = 2048;
+/// Bytes of contents that are read at once.
+const READ_BYTES: u64 = 1 << 20;
+/// What a content may decompress to, to be kept in memory meanwhile.
+const IN_MEMORY_SIZE_MAX: u64 = 1 << 20;
+/// One part in so many has to be saved, or the content is delivered as it is.
+const SAVING_DIVISOR: u64 = 20;
+
+/// A content as what it is rebuilt from.
+pub(super) struct Apart {
+    pub(super) program: u64,
+    pub(super) frames: Vec<Part>,
+    pub(super) members: Vec<Part>,
+    /// The batches of the three, in order, with the slot told from the first of them.
+    pub(super) batches: Vec<(Batch, Ready)>,
+}
+
+/// A batch that is compressed already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ready {
+    pub(super) method: Method,
+    pub(super) region: Region,
+}
+
+/// Bytes in a scratch file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Region {
+    start: u64,
+    length: u64,
+}
+
+/// A file for what lies between two steps, written from its beginning to its end.
+pub(super) struct Scratch {
+    file: File,
+    end: AtomicU64,
+}
+
+impl Scratch {
+    pub(super) const fn new(file: File) -> Self {
+        Self { file, end: AtomicU64::new(0) }
+    }
+
+    fn keep(&self, bytes: &[u8]) -> io::Result<Region> {
+        let length = bytes.len() as u64;
+        let start = self.end.fetch_add(length, Ordering::Relaxed);
+        self.file.write_all_at(bytes, start)?;
+        Ok(Region { start, length })
+    }
+
+    fn keep_all(&self, source: &mut dyn Read, length: u64) -> io::Result<Region> {
+        let start = self.end.fetch_add(length, Ordering::Relaxed);
+        let mut buffer = vec![0; usize::try_from(READ_BYTES.min(length)).expect("it is a mebibyte")];
+        let mut at = 0;
+        while at < length {
+            let piece = usize::try_from((length - at).min(READ_BYTES)).expect("it is a mebibyte");
+            source.read_exact(&mut buffer[..piece])?;
+            self.file.write_all_at(&buffer[..piece], start + at)?;
+            at += piece as u64;
+        }
+        Ok(Region { start, length })
+    }
+
+    pub(super) fn read(&self, region: Region) -> io::Result<Vec<u8>> {
+        self.read_range(region, 0..region.length)
+    }
+
+    fn read_range(&self, region: Region, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut bytes, region.start + range.start)?;
+        Ok(bytes)
+    }
+}
+
+/// A stream that is kept, and the chunks that it is cut into.
+struct Kept {
+    region: Region,
+    chunks: Vec<ChunkRef>,
+    kind: Kind,
+}
+
+/// Takes a content and its former version apart, and compresses the one against the other; nothing where that does not
+/// pay.
+pub(super) fn apart(
+    content: &Content,
+    base: &Content,
+    source: &dyn ContentSource,
+    scratch: &Scratch,
+) -> io::Result<Option<Apart>> {
+    if content.size < SIZE_MIN || base.size < SIZE_MIN {
+        return Ok(None);
+    }
+    let probe = |content: &Content| {
+        let head = source.read(content, 0..content.size.min(PROBE_LEN as u64))?;
+        Ok::<_, io::Error>(is_promising(&head, content.size))
+    };
+    if !probe(content)? || !probe(base)? {
+        return Ok(None);
+    }
+    let mut spools = SomeSpools { source, is_small: content.size.max(base.size) <= IN_MEMORY_SIZE_MAX };
+    let limits = Limits::default();
+    let mut reader = ContentReader::new(source, content);
+    let Some(mut taken) = take_apart(&mut reader, content.size, &limits, &mut spools)? else {
+        return Ok(None);
+    };
+    let program = taken.program.encode();
+    let frames_length = taken.views.frames_len;
+    let frames = keep(&mut *taken.frames, &[frames_length], scratch)?;
+    let members = keep(&mut *taken.members, &taken.views.members, scratch)?;
+    drop(taken.frames);
+    drop(taken.members);
+
+    let (mut old_frames, mut old_members) = (spools.spool()?, spools.spool()?);
+    let mut reader = ContentReader::new(source, base);
+    let views =
+        decode_views(&mut reader, base.size, &limits, &mut spools, &mut old_frames, &mut old_members)?;
+    old_frames.seek(SeekFrom::Start(0))?;
+    old_members.seek(SeekFrom::Start(0))?;
+    let old_frames = keep(&mut *old_frames, &[views.frames_len], scratch)?;
+    let old_members = keep(&mut *old_members, &views.members, scratch)?;
+
+    let mut batches = Vec::new();
+    let (method, packed) = compress(&[], &program, Kind::Other, Effort::Best)?;
+    batches.push((Batch::Whole(vec![0]), Ready { method, region: scratch.keep(&packed)? }));
+    let frame_parts = compress_stream(1, &old_frames, &frames, scratch, &mut batches)?;
+    let member_parts = compress_stream(2, &old_members, &members, scratch, &mut batches)?;
+    let total: u64 = batches.iter().map(|(_, ready)| ready.region.length).sum();
+    if total > content.size - content.size / SAVING_DIVISOR {
+        return Ok(None);
+    }
+    let program = program.len() as u64;
+    Ok(Some(Apart { program, frames: frame_parts, members: member_parts, batches }))
+}
+
+/// Compresses a stream against its former version.
+fn compress_stream(
+    slot: u64,
+    old: &Kept,
+    new: &Kept,
+    scratch: &Scratch,
+    batches: &mut Vec<(Batch, Ready)>,
+) -> io::Result<Vec<Part>> {
+    let (old_size, size) = (old.region.length, new.region.length);
+    if size == 0 {
+        return Ok(Vec::new());
+    }
+    let mut parts = parts::parts(&old.chunks, &new.chunks);
+    if parts::copied(&parts) < size / 2 && size <= parts::SECTION_BYTES {
+        parts = vec![Part { delivered: size, copied: 0, offset: 0 }];
+    }
+    let mut start = 0;
+    for batch in parts::sections(slot, &parts, size, old_size) {
+        let Batch::Section { length, base: BaseRange { offset, length: base_length }, .. } = batch else {
+            continue;
+        };
+        let mut bytes = Vec::new();
+        for range in parts::delivered(&parts, start, length) {
+            bytes.append(&mut scratch.read_range(new.region, range)?);
+        }
+        start += length;
+        let base = scratch.read_range(old.region, offset..offset + base_length)?;
+        let (method, packed) = compress(&base, &bytes, new.kind, Effort::Best)?;
+        batches.push((batch, Ready { method, region: scratch.keep(&packed)? }));
+    }
+    Ok(parts)
+}
+
+/// Keeps a stream of contents of these lengths, and cuts each of them.
+fn keep(source: &mut dyn Read, lengths: &[u64], scratch: &Scratch) -> io::Result<Kept> {
+    let region = scratch.keep_all(source, lengths.iter().sum())?;
+    let mut chunks = Vec::new();
+    let mut kind = Kind::Other;
+    let mut offset = 0;
+    for length in lengths {
+        let end = offset + length;
+        let mut buffer = Vec::new();
+        // The place in the stream of the first byte of the buffer, and how much of it is cut.
+        let (mut at, mut start) = (offset, 0);
+        while at < end {
+            if buffer.len() - start < CHUNK_LEN_MAX && at + (buffer.len() as u64) < end {
+                buffer.drain(..start);
+                at += start as u64;
+                start = 0;
+                let from = at + buffer.len() as u64;
+                buffer.append(&mut scratch.read_range(region, from..end.min(from + READ_BYTES))?);
+            }
+            if at == offset
+                && start == 0
+                && super::encode::kind_of(&buffer[..buffer.len().min(4)]) == Kind::Code
+            {
+                kind = Kind::Code;
+            }
+            if start == buffer.len() {
+                break;
+            }
+            let length = cut(&buffer[start..]);
+            let id = ObjectId::of(&buffer[start..start + length]);
+            let len = u32::try_from(length).expect("a chunk has at most 128 KiB");
+            chunks.push(ChunkRef { offset: at + start as u64, id, len });
+            start += length;
+        }
+        offset = end;
+    }
+    Ok(Kept { region, chunks, kind })
+}
+
+/// Memory for small artifacts, and files for the others.
+struct SomeSpools<'a> {
+    source: &'a dyn ContentSource,
+    is_small: bool,
+}
+
+impl Spools for SomeSpools<'_> {
+    fn spool(&mut self) -> io::Result<Box<dyn Storage>> {
+        if self.is_small { InMemory.spool() } else { Ok(Box::new(self.source.scratch()?)) }
+    }
+}
+
+/// Reads a content from any place.
+struct ContentReader<'a> {
+    source: &'a dyn ContentSource,
+    content: &'a Content,
+    at: u64,
+    piece: Vec<u8>,
+    /// Where the piece begins in the content.
+    start: u64,
+}
+
+impl<'a> ContentReader<'a> {
+    const fn new(source: &'a dyn ContentSource, content: &'a Content) -> Self {
+        Self { source, content, at: 0, piece: Vec::new(), start: 0 }
+    }
+}
+
+impl Read for ContentReader<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let size = self.content.size;
+        if self.at >= size || bytes.is_empty() {
+            return Ok(0);
+        }
+        if !(self.start..self.start + self.piece.len() as u64).contains(&self.at) {
+            self.piece = self.source.read(self.content, self.at..size.min(self.at + READ_BYTES))?;
+            self.start = self.at;
+        }
+        let from = usize::try_from(self.at - self.start).expect("a piece fits in memory");
+        let taken = bytes.len().min(self.piece.len() - from);
+        bytes[..taken].copy_from_slice(&self.piece[from..from + taken]);
+        self.at += taken as u64;
+        Ok(taken)
+    }
+}
+
+impl Seek for ContentReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(step) => self.content.size.checked_add_signed(step),
+            SeekFrom::Current(step) => self.at.checked_add_signed(step),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}

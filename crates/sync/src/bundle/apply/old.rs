@@ -1,0 +1,157 @@
+//! The bytes that a batch is compressed against: ranges of files, and of what files are taken apart into.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+
+use rayon::prelude::*;
+use smart_sync_store::manifest::TreePath;
+use smart_sync_store::unpack::{Limits, Storage, decode_views};
+
+use super::{BundleError, OldFiles};
+use crate::bundle::head::{BaseRange, Batch};
+use crate::bundle::index;
+use crate::bundle::resolve::{OldFile, Role, Slot, bases_of};
+
+/// Bytes of a file that are read at once while it is taken apart.
+const READ_BYTES: u64 = 1 << 20;
+
+/// The old tree, as batches use it.
+pub(super) struct Old<'a, F> {
+    files: &'a dyn OldFiles,
+    scratch: F,
+    /// The file that was taken apart last: the slots of a content follow each other.
+    apart: Option<Apart>,
+}
+
+/// A file that was taken apart.
+struct Apart {
+    path: TreePath,
+    frames: File,
+    members: File,
+}
+
+impl<'a, F: Fn() -> io::Result<File>> Old<'a, F> {
+    pub(super) const fn new(files: &'a dyn OldFiles, scratch: F) -> Self {
+        Self { files, scratch, apart: None }
+    }
+
+    /// What a batch is compressed against.
+    pub(super) fn base_of<N: fmt::Display + Send>(
+        &mut self,
+        batch: &Batch,
+        slots: &[Slot],
+    ) -> Result<Vec<u8>, BundleError<N>> {
+        match batch {
+            Batch::Whole(whole) => {
+                let bases: Vec<_> = bases_of(whole, slots).collect();
+                let files = self.files;
+                let pieces = bases
+                    .par_iter()
+                    .map(|base| read(files, base, 0..base.content.size))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let mut bytes = Vec::with_capacity(pieces.iter().map(Vec::len).sum());
+                pieces.into_iter().for_each(|piece| bytes.extend_from_slice(&piece));
+                Ok(bytes)
+            }
+            Batch::Section { base: BaseRange { length: 0, .. }, .. } => Ok(Vec::new()),
+            Batch::Section { slot, base: BaseRange { offset, length }, .. } => {
+                self.range_of(&slots[index(*slot)], *offset..offset + length)
+            }
+        }
+    }
+
+    /// A range of what a slot is compressed against.
+    pub(super) fn range_of<N: fmt::Display>(
+        &mut self,
+        slot: &Slot,
+        range: Range<u64>,
+    ) -> Result<Vec<u8>, BundleError<N>> {
+        let Some(base) = &slot.base else { return Ok(Vec::new()) };
+        let failed = |source| BundleError::OldFile { path: base.path.clone(), source };
+        let apart = match slot.role {
+            Role::Content | Role::Program => return read(self.files, base, range),
+            Role::Frames => &self.take_apart(base).map_err(failed)?.frames,
+            Role::Members => &self.take_apart(base).map_err(failed)?.members,
+        };
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).expect("a batch fits in memory")];
+        apart.read_exact_at(&mut bytes, range.start).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    fn take_apart(&mut self, base: &OldFile) -> io::Result<&Apart> {
+        if self.apart.as_ref().is_none_or(|apart| apart.path != base.path) {
+            self.apart = None;
+            let (frames, members) = ((self.scratch)()?, (self.scratch)()?);
+            let mut source = FileReader { files: self.files, file: base, at: 0, piece: Vec::new(), start: 0 };
+            let mut spools = || Ok(Box::new((self.scratch)()?) as Box<dyn Storage>);
+            let (mut to_frames, mut to_members) = (BufWriter::new(&frames), BufWriter::new(&members));
+            decode_views(
+                &mut source,
+                base.content.size,
+                &Limits::default(),
+                &mut spools,
+                &mut to_frames,
+                &mut to_members,
+            )?;
+            to_frames.flush()?;
+            to_members.flush()?;
+            drop((to_frames, to_members));
+            self.apart = Some(Apart { path: base.path.clone(), frames, members });
+        }
+        self.apart.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+fn read<N: fmt::Display>(
+    files: &dyn OldFiles,
+    file: &OldFile,
+    range: Range<u64>,
+) -> Result<Vec<u8>, BundleError<N>> {
+    let length = range.end - range.start;
+    let failed = |source| BundleError::OldFile { path: file.path.clone(), source };
+    let bytes = files.read(file, range).map_err(failed)?;
+    if bytes.len() as u64 == length { Ok(bytes) } else { Err(failed(io::ErrorKind::UnexpectedEof.into())) }
+}
+
+/// Reads a file from any place.
+struct FileReader<'a> {
+    files: &'a dyn OldFiles,
+    file: &'a OldFile,
+    at: u64,
+    piece: Vec<u8>,
+    /// Where the piece begins in the file.
+    start: u64,
+}
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let size = self.file.content.size;
+        if self.at >= size || bytes.is_empty() {
+            return Ok(0);
+        }
+        if !(self.start..self.start + self.piece.len() as u64).contains(&self.at) {
+            self.piece = self.files.read(self.file, self.at..size.min(self.at + READ_BYTES))?;
+            self.start = self.at;
+        }
+        let from = usize::try_from(self.at - self.start).expect("a piece fits in memory");
+        let taken = bytes.len().min(self.piece.len() - from);
+        bytes[..taken].copy_from_slice(&self.piece[from..from + taken]);
+        self.at += taken as u64;
+        Ok(taken)
+    }
+}
+
+impl Seek for FileReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(step) => self.file.content.size.checked_add_signed(step),
+            SeekFrom::Current(step) => self.at.checked_add_signed(step),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}

@@ -272,24 +272,34 @@ fn initialise_with(environment: &TestEnvironment, data: &Path, origin: &str, arg
     word_of(command.args(arguments), "sha256:")
 }
 
-/// Changes settings in `server.toml`: each line replaces the one with its key, and tables come last.
+/// Changes settings in `server.toml`: a line takes the place of the one with its key in its table.
 fn add_settings(data: &Path, settings: &str) {
     let path = data.join("server.toml");
     let old = fs::read_to_string(&path).expect("init writes the settings");
-    let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
-    let new: Vec<String> = settings.lines().filter(|line| line.contains('=')).map(key).collect();
-    let mut kept: Vec<&str> = Vec::new();
-    let mut limits: Vec<&str> = Vec::new();
-    let mut is_limit = false;
-    for line in old.lines() {
-        is_limit |= line.trim() == "[limits]";
-        if !new.contains(&key(line)) && line.trim() != "[limits]" {
-            if is_limit { limits.push(line) } else { kept.push(line) }
+    let mut tables = tables_of(&old);
+    for (name, lines) in tables_of(settings) {
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let is_new = |line: &&str| !lines.iter().any(|new| key(new) == key(line));
+        match tables.iter_mut().find(|(found, _)| *found == name) {
+            Some((_, old)) => *old = old.iter().copied().filter(is_new).chain(lines.clone()).collect(),
+            None => tables.push((name, lines)),
         }
     }
-    let (top, tables) = settings.split_once("[limits]").unwrap_or((settings, ""));
-    let text = format!("{top}\n{}\n[limits]\n{}\n{tables}\n", kept.join("\n"), limits.join("\n"));
-    fs::write(&path, text).expect("the settings can be written");
+    let texts: Vec<String> =
+        tables.iter().map(|(name, lines)| format!("{name}\n{}\n", lines.join("\n"))).collect();
+    fs::write(&path, texts.concat()).expect("the settings can be written");
+}
+
+/// The lines of each table; those of the first one, which has no name, come before all others.
+fn tables_of(text: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut tables = vec![("", Vec::new())];
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match tables.last_mut() {
+            Some((_, lines)) if !line.starts_with('[') => lines.push(line),
+            _ => tables.push((line, Vec::new())),
+        }
+    }
+    tables
 }
 
 /// Runs `token create`, and returns the token that it printed. Its name is `VERB PREFIX`.

@@ -54,6 +54,11 @@ pub(crate) enum Command {
     Gc(GcArgs),
     /// Read everything again and compare it with its hashes
     Check(CheckArgs),
+    /// Show what a host pays to go from one version of a tree to another
+    Cost(CostArgs),
+    /// Look at the stored bundles
+    #[command(subcommand)]
+    Bundles(BundlesCommand),
     /// Write the realm as static files for a plain web server or a disk
     Export(ExportArgs),
     /// Make, list and revoke tokens
@@ -188,6 +193,41 @@ pub(crate) struct ExportArgs {
     pub(crate) data: Data,
     /// The directory to write; what is there already is kept
     pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CostArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Compute no bundle where none is stored
+    #[arg(long)]
+    pub(crate) stored_only: bool,
+    /// The channel, such as repos/nixos
+    pub(crate) channel: String,
+    /// What the host has: REF, REF@DATE, REF#NUMBER, the id of a manifest, or none
+    pub(crate) from: String,
+    /// What it wants, written in the same ways
+    pub(crate) to: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BundlesCommand {
+    /// List the stored bundles
+    List {
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Remove all stored bundles; those that are asked for are computed again
+    Prune {
+        #[command(flatten)]
+        data: Data,
+        /// Do it; without this they are only listed
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -33,6 +33,9 @@ pub(crate) struct Config {
     /// What a client may ask of the server.
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// How much the server does for small updates.
+    #[serde(default)]
+    pub(crate) bundles: BundleConfig,
 }
 
 /// Where the certificate lies.
@@ -79,6 +82,43 @@ impl Default for Limits {
     }
 }
 
+/// How much the server does for small updates.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct BundleConfig {
+    /// Whether there are bundles at all.
+    pub(crate) enabled: bool,
+    /// The room that stored bundles may take.
+    pub(crate) store_mib: u64,
+    /// The memory that computing bundles may take, for all of them together.
+    pub(crate) memory_mib: u64,
+    /// Contents, new ones and their bases, that may be looked at while a client waits.
+    pub(crate) on_demand_mib: u64,
+    /// The same for a bundle that is prepared.
+    pub(crate) prepare_mib: u64,
+    /// Computations that may wait for their turn.
+    pub(crate) queue: usize,
+    /// The number of steps from 2, 4, 8, … versions ago that are prepared for each ref.
+    pub(crate) ladder: u32,
+    /// How often any other step is asked for before it is worth a better bundle.
+    pub(crate) hot: u32,
+}
+
+impl Default for BundleConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            store_mib: 10 * 1024,
+            memory_mib: 960,
+            on_demand_mib: 1024,
+            prepare_mib: 8 * 1024,
+            queue: 4,
+            ladder: 3,
+            hot: 3,
+        }
+    }
+}
+
 fn default_listen() -> Vec<SocketAddr> {
     vec![SocketAddr::from(([127, 0, 0, 1], 8480))]
 }
@@ -98,6 +138,7 @@ impl Config {
             peers: Vec::new(),
             clock_interval_seconds: default_clock_interval(),
             limits: Limits::default(),
+            bundles: BundleConfig::default(),
         }
     }
 

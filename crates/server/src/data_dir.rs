@@ -6,7 +6,8 @@
 //! keys/           log.key, clock.key; root.key and publish.key until they are moved away
 //! log/            checkpoint and tiles: the log itself, in the layout in which it is served
 //! cache/          what publish-local has hashed before; may be deleted
-//! store/          packs and the catalogue
+//! store/          packs, bundles and the catalogue; bundles may be deleted
+//! spool/          bundles while they are computed, as files without names: it always looks empty
 //! index.db        where publications stand in the log; made anew from the log when it is missing
 //! secrets/        secret bytes of private channels
 //! attachments/    sidecar signatures by leaf
@@ -104,6 +105,11 @@ impl DataDir {
     /// What was hashed before, by place.
     pub(crate) fn cache(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// Where bundles are written while they are computed.
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.root.join("spool")
     }
 
     /// Sidecars.

@@ -4,6 +4,7 @@
 //! the clock and the command line.
 
 mod args;
+mod bundles;
 mod commands;
 mod config;
 mod data_dir;

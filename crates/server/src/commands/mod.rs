@@ -1,7 +1,9 @@
 //! The subcommands.
 
+mod bundles;
 mod check;
 mod clock;
+mod cost;
 mod export;
 mod gc;
 mod init;
@@ -49,6 +51,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::PublishLocal(args) => publish_local::run(args).await,
         Command::Gc(args) => gc::run(&args).await,
         Command::Check(args) => check::run(&args).await,
+        Command::Cost(args) => cost::run(&args).await,
+        Command::Bundles(command) => bundles::run(command).await,
         Command::Export(args) => export::run(&args).await,
         Command::Token(command) => token::run(command),
         Command::Log(LogCommand::Audit { data }) => log::run(&data),

@@ -7,6 +7,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ServeArgs;
+use crate::bundles;
 use crate::data_dir::DataDir;
 use crate::http::listen::{Listener, bind};
 use crate::http::{App, now, router};
@@ -25,7 +26,8 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }
     let listen = if args.listen.is_empty() { &realm.config.listen } else { &args.listen };
     let sockets = bind(listen).await?;
-    let app = Arc::new(App::new(Arc::clone(&realm), tokens));
+    let bundles = bundles::open(&realm).await?;
+    let app = Arc::new(App::new(Arc::clone(&realm), tokens, bundles.clone()));
     let listener = Arc::new(Listener::new(router(app), realm.config.tls.as_ref(), &realm.config.limits)?);
     // Whoever reads that it listens may ask it to stop at once.
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
@@ -34,7 +36,8 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         tracing::info!("listening on {}://{}", listener.scheme(), socket.local_addr()?);
     }
     let clock = tokio::spawn(clock(Arc::clone(&realm)));
-    let peers = tokio::spawn(ask_peers(realm));
+    let peers = tokio::spawn(ask_peers(Arc::clone(&realm)));
+    let tending = bundles.clone().map(|bundles| tokio::spawn(bundles::tend(bundles, realm)));
     notify(&[sd_notify::NotifyState::Ready]);
     listener
         .serve(sockets, async {
@@ -43,10 +46,17 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
                 _ = interrupt.recv() => {}
             }
             notify(&[sd_notify::NotifyState::Stopping]);
+            if let Some(bundles) = &bundles {
+                bundles.close();
+            }
         })
         .await;
-    clock.abort();
-    peers.abort();
+    if let Some(bundles) = &bundles {
+        bundles.stop();
+    }
+    for task in [Some(clock), Some(peers), tending].into_iter().flatten() {
+        task.abort();
+    }
     Ok(())
 }
 

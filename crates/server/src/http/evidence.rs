@@ -9,16 +9,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
-use smart_sync_sync::evidence::{BuildError, DatedIndexes, Evidence, Inquiry, LogReader, Private, build};
-use smart_sync_sync::log::heads::HeadKey;
-use smart_sync_sync::log::merkle::{LogHash, Node, NodeReader};
+use smart_sync_sync::evidence::Evidence;
 use smart_sync_sync::name::{Channel, RefName};
 use smart_sync_sync::time::UnixTime;
 
 use super::problem::Problem;
 use super::read::{Asked, asked_channel, choose_ref, malformed, octets};
 use super::{App, blocking};
-use crate::realm::log_files::LogFiles;
+use crate::realm::evidence::{Question, evidence, short_evidence};
 use crate::realm::view::View;
 
 /// What a client says of itself when it asks for an update.
@@ -86,11 +84,6 @@ fn known(
     Ok(if (1..=view.size).contains(&size) { Known::Size(size) } else { Known::Nothing })
 }
 
-/// The answer to a client that has seen this very log: the checkpoint with the clock's newest signature.
-fn short_evidence(view: &View) -> Evidence {
-    Evidence::Unchanged { checkpoint: view.checkpoint.to_vec() }
-}
-
 /// Evidence for where a ref stands now, for a publisher who has just moved it.
 pub(super) fn evidence_answer(
     app: &App,
@@ -111,71 +104,11 @@ fn answer(
     base: Option<u64>,
     at: Option<UnixTime>,
 ) -> Result<Response, Problem> {
-    let realm = &app.realm;
     let channel = &asked.channel;
-    // A private channel that was never published to is answered as any channel that is not there.
-    let key = asked.head_key(app, reference)?.unwrap_or_else(|| HeadKey::open(channel, reference));
-    let (dated, dated_table) = match at {
-        Some(at) => {
-            let index = realm.index();
-            let found = index.heads_at(at.seconds(), view.size)?;
-            let (found, next) = match found {
-                Some((found, next)) => (Some(found), next),
-                // The log is younger than that: its first heads leaf shows it.
-                None => (None, index.heads_at(u64::MAX, 2)?.map(|(first, _)| first)),
-            };
-            let table = index.table(found.map_or(0, |found| found + 1))?;
-            (Some(DatedIndexes { found, next }), Some(table))
-        }
-        None => (None, None),
-    };
-    let table = dated_table.as_ref().unwrap_or(&view.table);
-    let private = match realm.secrets.slot_secret(channel)? {
-        Some(secret) if asked.is_visible && realm.is_private(channel) => {
-            let head = table.get(&key);
-            let opening = head.map(|head| realm.secrets.opening(&head.leaf)).transpose()?;
-            Some(Private { secret, opening })
-        }
-        _ => None,
-    };
-    let inquiry = Inquiry {
-        checkpoint: view.checkpoint.to_vec(),
-        size: view.size,
-        base: base.unwrap_or(0),
-        roots: realm.roots_after(view, base)?,
-        key,
-        table,
-        dated,
-        private,
-    };
-    let log = LogAt { files: &realm.files, size: view.size };
-    let evidence = build(&log, inquiry).map_err(|error| match error {
-        BuildError::Log(error) => error,
-        BuildError::Inquiry(error) => error.into(),
-    })?;
-    Ok(evidence_response(&Evidence::Full(Box::new(evidence))))
+    let question = Question { channel, is_visible: asked.is_visible, reference, base, at };
+    Ok(evidence_response(&evidence(&app.realm, view, question)?))
 }
 
 fn evidence_response(evidence: &Evidence) -> Response {
     octets(evidence.encode(), "no-store")
-}
-
-/// The log at a size, for what puts evidence together.
-struct LogAt<'a> {
-    files: &'a LogFiles,
-    size: u64,
-}
-
-impl NodeReader for LogAt<'_> {
-    type Error = anyhow::Error;
-
-    fn node(&self, node: Node) -> anyhow::Result<LogHash> {
-        Ok(self.files.nodes(self.size).node(node)?)
-    }
-}
-
-impl LogReader for LogAt<'_> {
-    fn leaf(&self, index: u64) -> anyhow::Result<Vec<u8>> {
-        self.files.leaf(index, self.size)
-    }
 }

@@ -3,6 +3,7 @@
 //! Handlers find out who asks and what for, hand the work to the realm, and turn what comes back into an answer.
 //! `docs/protocol.md` lists the requests.
 
+mod bundles;
 mod caller;
 mod conditional;
 mod deltas;
@@ -36,11 +37,14 @@ use tokio::sync::Semaphore;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
+pub(crate) use bundles::caching as bundle_caching;
 pub(crate) use caller::now;
 use caller::{RateLimit, identify, limit_rate, token_text};
 use deltas::Deltas;
 use problem::Problem;
+pub(crate) use read::DELTA_LEVEL;
 
+use crate::bundles::Bundles;
 use crate::realm::Realm;
 use crate::realm::view::View;
 use crate::tokens::{Caller, TokenStore, Verb};
@@ -58,16 +62,18 @@ pub(crate) struct App {
     tokens: Arc<TokenStore>,
     uploads: Semaphore,
     deltas: Deltas,
+    bundles: Option<Arc<Bundles>>,
 }
 
 impl App {
     /// The handlers' state for a realm.
-    pub(crate) fn new(realm: Arc<Realm>, tokens: TokenStore) -> Self {
+    pub(crate) fn new(realm: Arc<Realm>, tokens: TokenStore, bundles: Option<Arc<Bundles>>) -> Self {
         Self {
             realm,
             tokens: Arc::new(tokens),
             uploads: Semaphore::new(UPLOADS_MAX),
             deltas: Deltas::default(),
+            bundles,
         }
     }
 
@@ -152,6 +158,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/tile/{*path}", get(static_files::tile))
         .route("/pack/{pack}", get(static_files::pack))
         .route("/page/{page}", get(static_files::page))
+        .route("/bundle/{from}/{to}", get(bundles::bundle))
         .route("/v1/update/{channel}/{reference}", get(evidence::update))
         .route("/v1/delta/{from}/{to}", get(read::delta))
         .route("/v1/locate", post(read::locate).layer(DefaultBodyLimit::max(LOCATE_BYTES_MAX)))

@@ -26,7 +26,7 @@ use crate::realm::view::View;
 use crate::realm::{Published, fetch};
 
 /// How hard a delta is compressed: it is computed for one client, who waits.
-const DELTA_LEVEL: i32 = 3;
+pub(crate) const DELTA_LEVEL: i32 = 3;
 /// Publications in one answer.
 const HISTORY_MAX: u64 = 100;
 

@@ -166,6 +166,9 @@ pub(super) async fn publish(
         let (view, index) = appended.map_err(append_problem)?;
         let (channel, reference) = (&publication.channel, &publication.reference);
         tracing::info!(%channel, %reference, index, seq = publication.seq, "published");
+        if let Some(bundles) = &app.bundles {
+            bundles.announce();
+        }
         evidence_answer(&app, &view, channel, reference)
     })
     .await

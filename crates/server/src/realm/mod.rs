@@ -5,8 +5,10 @@
 //! on views and wait for nobody.
 
 pub(crate) mod append;
+pub(crate) mod bundle;
 pub(crate) mod complete;
 pub(crate) mod destination;
+pub(crate) mod evidence;
 pub(crate) mod fetch;
 pub(crate) mod index;
 pub(crate) mod log_files;

@@ -15,6 +15,15 @@ fn listed(backend: &Backend) -> Vec<(PackFile, u64)> {
     all
 }
 
+/// A source that cannot be read.
+struct Broken;
+
+impl io::Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("broken"))
+    }
+}
+
 /// What every back end has to do.
 fn conforms(backend: &Backend) {
     let one = file("public", 1, 1);
@@ -38,6 +47,20 @@ fn conforms(backend: &Backend) {
     all.sort();
     assert_eq!(listed(backend), all);
 
+    // Two parts and a bit, read by what gives little at a time.
+    let long: Vec<u8> = (0..=250u8).cycle().take(2 * PART_LEN + 5).collect();
+    let large = file("public", 2, 4);
+    let mut source = io::Read::chain(&long[..1000], &long[1000..]);
+    block_on(backend.put_from(&large, &mut source)).unwrap();
+    assert!(block_on(backend.get(&large)).unwrap() == long);
+    block_on(backend.delete(&large)).unwrap();
+    let mut broken = io::Read::chain(&long[..=PART_LEN], Broken);
+    assert!(block_on(backend.put_from(&large, &mut broken)).is_err());
+    assert_eq!(listed(backend), all, "half a file is no file");
+    block_on(backend.put_from(&large, &mut &b""[..])).unwrap();
+    assert_eq!(block_on(backend.len(&large)).unwrap(), Some(0));
+    block_on(backend.delete(&large)).unwrap();
+
     block_on(backend.put(&one, Bytes::from_static(b"healed"))).unwrap();
     assert_eq!(block_on(backend.get(&one)).unwrap(), "healed");
     block_on(backend.delete(&again)).unwrap();
@@ -48,7 +71,11 @@ fn conforms(backend: &Backend) {
 #[test]
 fn a_directory_conforms() {
     let directory = tempfile::tempdir().unwrap();
-    conforms(&Backend::local(&directory.path().join("new")).unwrap());
+    let backend = Backend::local(&directory.path().join("new")).unwrap();
+    conforms(&backend);
+    assert_eq!(backend.remove_unfinished::<PackFile>(Timestamp(i64::MAX)).unwrap(), 0);
+    let path = backend.local_path(&file("public", 1, 1)).unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), b"healed");
 }
 
 #[test]
@@ -83,7 +110,7 @@ fn failures_are_told_apart() {
 #[test]
 fn names_come_back_and_others_are_passed_over() {
     for good in [file("public", 1, 1), file("a/b+c/d.e", 0xff, i64::MAX)] {
-        assert_eq!(PackFile::parse(&good.path()), Some(good));
+        assert_eq!(PackFile::parse(&good.to_string()), Some(good));
     }
     let id = "01".repeat(32);
     for bad in [
@@ -95,7 +122,7 @@ fn names_come_back_and_others_are_passed_over() {
         format!("packs/.hidden/{id}-1.pack"),
         format!("other/public/{id}-1.pack"),
     ] {
-        assert_eq!(PackFile::parse(&Path::from(bad.clone())), None, "{bad}");
+        assert_eq!(PackFile::parse(&bad), None, "{bad}");
     }
 }
 
@@ -114,9 +141,12 @@ fn what_a_killed_process_left_half_written_is_removed_when_it_is_old() {
     make(2, old);
     make(3, old + std::time::Duration::from_secs(1));
     assert_eq!(listed(&backend), [(whole, 5)], "half a file is no pack");
-    assert_eq!(backend.remove_unfinished(Timestamp(1_000)).unwrap(), 0);
-    assert_eq!(backend.remove_unfinished(Timestamp(1_001)).unwrap(), 1);
-    assert_eq!(backend.remove_unfinished(Timestamp(1_002)).unwrap(), 1);
+    assert_eq!(backend.remove_unfinished::<PackFile>(Timestamp(1_000)).unwrap(), 0);
+    assert_eq!(backend.remove_unfinished::<PackFile>(Timestamp(1_001)).unwrap(), 1);
+    assert_eq!(backend.remove_unfinished::<PackFile>(Timestamp(1_002)).unwrap(), 1);
     assert_eq!(listed(&backend).len(), 1);
-    assert_eq!(Backend::new(Arc::new(InMemory::new())).remove_unfinished(Timestamp(1_002)).unwrap(), 0);
+    assert_eq!(
+        Backend::new(Arc::new(InMemory::new())).remove_unfinished::<PackFile>(Timestamp(1_002)).unwrap(),
+        0
+    );
 }

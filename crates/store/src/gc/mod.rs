@@ -33,6 +33,7 @@ pub use mark::{Reference, Root};
 pub use plan::{Action, Collected, GcPlan, PlannedPack};
 
 use crate::Store;
+use crate::backend::PackFile;
 use crate::catalogue::{Condemnable, LEASE_SLACK_SECONDS, Timestamp};
 use crate::codec::DecodeError;
 use crate::error::StoreError;
@@ -68,7 +69,7 @@ pub async fn apply(store: &Store, plan: &GcPlan, now: Timestamp) -> Result<Colle
         collected += run(store, plan, action, now).await?;
     }
     remove_forgotten(store).await?;
-    store.backend().remove_unfinished(plan.untouched_since())?;
+    store.backend().remove_unfinished::<PackFile>(plan.untouched_since())?;
     Ok(collected)
 }
 

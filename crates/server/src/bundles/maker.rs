@@ -1,0 +1,120 @@
+//! What computes bundles. Everything else about them is tested with one that is told what to do.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use smart_sync_store::Store;
+use smart_sync_store::domain::Domain;
+use smart_sync_sync::bundle::BATCH_BYTES_MAX;
+use smart_sync_sync::bundle::encode::Effort;
+use smart_sync_sync::bundle::plan::Draft;
+
+use super::step::{Quality, Step};
+use crate::realm::bundle::{make_bundle, plan_bundle};
+
+/// Computes bundles. All of it is called on threads that may block.
+pub(crate) trait Maker: Send + Sync {
+    /// Compares the two manifests, which says how much work the bundle is.
+    fn plan(&self, step: &Step) -> anyhow::Result<Box<dyn Work>>;
+}
+
+/// A bundle that can be computed.
+pub(crate) trait Work: Send {
+    /// What it has to look at.
+    fn estimate(&self) -> Estimate;
+
+    /// The bytes of memory that computing it takes at most, on so many threads at once.
+    fn memory(&self, quality: Quality, threads: usize) -> u64;
+
+    /// Writes the bundle from its first byte to its last. What is to be sent at once is written at once. An error of
+    /// `out` ends it soon: that is how it is stopped.
+    fn make(self: Box<Self>, quality: Quality, out: &mut (dyn Write + Send)) -> anyhow::Result<()>;
+}
+
+/// What a bundle has to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Estimate {
+    /// Bytes of contents that only the new manifest has.
+    pub(crate) new_bytes: u64,
+    /// Bytes of contents that they are compared with.
+    pub(crate) base_bytes: u64,
+}
+
+impl Estimate {
+    /// All bytes that have to be read.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.new_bytes.saturating_add(self.base_bytes)
+    }
+}
+
+/// Makes bundles of what a store has.
+pub(super) struct StoreMaker(pub(super) Arc<Store>);
+
+impl Maker for StoreMaker {
+    fn plan(&self, step: &Step) -> anyhow::Result<Box<dyn Work>> {
+        let draft = plan_bundle(&self.0, &step.domain, step.from, step.to)?;
+        Ok(Box::new(StoreWork { store: Arc::clone(&self.0), domain: step.domain.clone(), draft }))
+    }
+}
+
+struct StoreWork {
+    store: Arc<Store>,
+    domain: Domain,
+    draft: Draft,
+}
+
+/// What an edit or a content of a draft takes, with its path.
+const DRAFT_ENTRY_BYTES: u64 = 512;
+
+impl Work for StoreWork {
+    fn estimate(&self) -> Estimate {
+        let (new_bytes, base_bytes) = self.draft.bytes();
+        Estimate { new_bytes, base_bytes }
+    }
+
+    fn memory(&self, quality: Quality, threads: usize) -> u64 {
+        let entries = (self.draft.edits.len() + self.draft.items.len()) as u64;
+        let Estimate { new_bytes, base_bytes } = self.estimate();
+        let batches = new_bytes.max(base_bytes).div_ceil(BATCH_BYTES_MAX / 2).min(threads as u64);
+        entries * DRAFT_ENTRY_BYTES + batches.max(1) * batch_memory(new_bytes, base_bytes, quality)
+    }
+
+    fn make(self: Box<Self>, quality: Quality, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+        let effort = match quality {
+            Quality::Quick => Effort::Quick,
+            Quality::Best => Effort::Best,
+        };
+        make_bundle(&self.store, &self.domain, self.draft, effort, out).map(drop)
+    }
+}
+
+/// What one batch takes at most: its bytes, what they are compressed against, what comes out, and tables to search in.
+fn batch_memory(new_bytes: u64, base_bytes: u64, quality: Quality) -> u64 {
+    /// For long matches.
+    const LONG: u64 = 16 << 20;
+    let (new, base) = (new_bytes.min(BATCH_BYTES_MAX), base_bytes.min(BATCH_BYTES_MAX));
+    let window = (new + base).next_power_of_two();
+    let tables = match quality {
+        Quality::Quick => 2 * 4 * window.min(1 << 22) + LONG,
+        Quality::Best => {
+            let chains = 4 * (2 * window).min(1 << 26) + 4 * window.min(1 << 24) + LONG;
+            // A difference sorts all suffixes of what it is made against.
+            let difference = 5 * base + 2 * new;
+            chains.max(difference)
+        }
+    };
+    2 * new + base + tables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_batches_fit_into_what_a_thread_is_given() {
+        const ALL: u64 = u64::MAX;
+        assert!(batch_memory(ALL, ALL, Quality::Quick) <= 256 << 20);
+        assert!(batch_memory(ALL, ALL, Quality::Best) <= 656 << 20);
+        assert!(batch_memory(1000, 1000, Quality::Best) < 18 << 20);
+    }
+}

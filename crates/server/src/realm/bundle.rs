@@ -1,0 +1,74 @@
+//! Making bundles from the store.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures::TryStreamExt as _;
+use smart_sync_store::Store;
+use smart_sync_store::chunk::ChunkRef;
+use smart_sync_store::domain::Domain;
+use smart_sync_store::id::ManifestId;
+use smart_sync_store::manifest::{Content, Entry, Manifest, ReadError};
+use smart_sync_sync::bundle::encode::{ContentSource, Effort, arrange};
+use smart_sync_sync::bundle::plan::{Draft, draft};
+use tokio::runtime::Handle;
+
+use super::pages::StorePages;
+
+/// The contents of a domain. To be used on threads that may block.
+struct StoreContents<'a> {
+    store: &'a Arc<Store>,
+    domain: &'a Domain,
+    runtime: Handle,
+}
+
+impl ContentSource for StoreContents<'_> {
+    fn read(&self, content: &Content, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+        let reading = self.store.read_content(self.domain, *content, range);
+        let bytes = reading.try_fold(Vec::with_capacity(length), |mut bytes, piece| async move {
+            bytes.extend_from_slice(&piece);
+            Ok(bytes)
+        });
+        self.runtime.block_on(bytes).map_err(io::Error::other)
+    }
+
+    fn chunks(&self, content: &Content) -> io::Result<Vec<ChunkRef>> {
+        self.runtime.block_on(self.store.chunks_of(self.domain, content)).map_err(io::Error::other)
+    }
+}
+
+/// What a bundle would have to say and deliver. To be called on a thread of the runtime that may block.
+pub(crate) fn plan_bundle(
+    store: &Arc<Store>,
+    domain: &Domain,
+    from: Option<ManifestId>,
+    to: ManifestId,
+) -> anyhow::Result<Draft> {
+    let pages = StorePages::new(Arc::clone(store), domain.clone());
+    let new = Manifest::open(pages.clone(), to, None).with_context(|| format!("reading manifest {to}"))?;
+    let old = from.map(|from| Manifest::open(pages, from, None)).transpose().context("reading a manifest")?;
+    let old = old.filter(|old| old.fidelity() == new.fidelity());
+    let entries: Box<dyn Iterator<Item = Result<Entry, ReadError>> + '_> = match &old {
+        Some(old) => Box::new(old.iter()),
+        None => Box::new(std::iter::empty()),
+    };
+    Ok(draft(new.fidelity(), entries, new.iter())?)
+}
+
+/// Makes a bundle, and writes it to `out` in order; it ends early when `out` fails. Returns its number of bytes. To be
+/// called on a thread of the runtime that may block; what it compresses side by side, it does on the threads of the
+/// current pool.
+pub(crate) fn make_bundle(
+    store: &Arc<Store>,
+    domain: &Domain,
+    draft: Draft,
+    effort: Effort,
+    out: &mut dyn Write,
+) -> anyhow::Result<u64> {
+    let source = StoreContents { store, domain, runtime: Handle::current() };
+    let arranged = arrange(draft, &source).context("arranging a bundle")?;
+    arranged.write(&source, effort, out).context("writing a bundle")
+}

@@ -1,6 +1,7 @@
 //! What computes bundles. Everything else about them is tested with one that is told what to do.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use smart_sync_store::Store;
@@ -48,17 +49,23 @@ impl Estimate {
 }
 
 /// Makes bundles of what a store has.
-pub(super) struct StoreMaker(pub(super) Arc<Store>);
+pub(super) struct StoreMaker {
+    pub(super) store: Arc<Store>,
+    /// A directory for what lies between two steps.
+    pub(super) scratch: PathBuf,
+}
 
 impl Maker for StoreMaker {
     fn plan(&self, step: &Step) -> anyhow::Result<Box<dyn Work>> {
-        let draft = plan_bundle(&self.0, &step.domain, step.from, step.to)?;
-        Ok(Box::new(StoreWork { store: Arc::clone(&self.0), domain: step.domain.clone(), draft }))
+        let draft = plan_bundle(&self.store, &step.domain, step.from, step.to)?;
+        let (store, scratch) = (Arc::clone(&self.store), self.scratch.clone());
+        Ok(Box::new(StoreWork { store, scratch, domain: step.domain.clone(), draft }))
     }
 }
 
 struct StoreWork {
     store: Arc<Store>,
+    scratch: PathBuf,
     domain: Domain,
     draft: Draft,
 }
@@ -84,7 +91,7 @@ impl Work for StoreWork {
             Quality::Quick => Effort::Quick,
             Quality::Best => Effort::Best,
         };
-        make_bundle(&self.store, &self.domain, self.draft, effort, out).map(drop)
+        make_bundle(&self.store, &self.scratch, &self.domain, self.draft, effort, out).map(drop)
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) async fn open(realm: &Realm) -> anyhow::Result<Option<Arc<Bundles>>> 
     if !config.enabled {
         return Ok(None);
     }
-    let maker = Arc::new(maker::StoreMaker(Arc::clone(&realm.store)));
+    let maker = Arc::new(maker::StoreMaker { store: Arc::clone(&realm.store), scratch: realm.data.spool() });
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let settings = Settings { config, spool: realm.data.spool(), processors, now: crate::http::now };
     Ok(Some(Bundles::open(realm.store.backend().clone(), maker, settings).await?))

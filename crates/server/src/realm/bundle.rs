@@ -1,7 +1,9 @@
 //! Making bundles from the store.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -22,6 +24,8 @@ struct StoreContents<'a> {
     store: &'a Arc<Store>,
     domain: &'a Domain,
     runtime: Handle,
+    /// A directory for what lies between two steps.
+    scratch: &'a Path,
 }
 
 impl ContentSource for StoreContents<'_> {
@@ -37,6 +41,11 @@ impl ContentSource for StoreContents<'_> {
 
     fn chunks(&self, content: &Content) -> io::Result<Vec<ChunkRef>> {
         self.runtime.block_on(self.store.chunks_of(self.domain, content)).map_err(io::Error::other)
+    }
+
+    fn scratch(&self) -> io::Result<File> {
+        std::fs::create_dir_all(self.scratch)?;
+        tempfile::tempfile_in(self.scratch)
     }
 }
 
@@ -63,12 +72,13 @@ pub(crate) fn plan_bundle(
 /// current pool.
 pub(crate) fn make_bundle(
     store: &Arc<Store>,
+    scratch: &Path,
     domain: &Domain,
     draft: Draft,
     effort: Effort,
     out: &mut dyn Write,
 ) -> anyhow::Result<u64> {
-    let source = StoreContents { store, domain, runtime: Handle::current() };
-    let arranged = arrange(draft, &source).context("arranging a bundle")?;
+    let source = StoreContents { store, domain, runtime: Handle::current(), scratch };
+    let arranged = arrange(draft, &source, effort).context("arranging a bundle")?;
     arranged.write(&source, effort, out).context("writing a bundle")
 }

@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod data_dir;
 mod durable;
+mod export;
 mod http;
 mod realm;
 mod tokens;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use smart_sync_sync::evidence::{BuildError, DatedIndexes, Evidence, Inquiry, LogReader, Private, build};
 use smart_sync_sync::log::heads::HeadKey;
 use smart_sync_sync::log::merkle::{LogHash, Node, NodeReader};
-use smart_sync_sync::name::{Channel, RefName};
+use smart_sync_sync::name::{Channel, RefName, decode_file_segment};
 use smart_sync_sync::time::UnixTime;
 
 use super::problem::Problem;
@@ -39,6 +39,9 @@ pub(super) async fn update(
     Query(query): Query<UpdateQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    // The same address is that of a file in an export.
+    let plain = |segment: String| decode_file_segment(&segment).map_err(|_| Problem::NotFound);
+    let (channel, reference) = (plain(channel)?, plain(reference)?);
     let asked = asked_channel(&app, &headers, &channel).await?;
     let query_time =
         query.at.map(|at| UnixTime::new(at).ok_or_else(|| malformed("at is beyond the year 9999")));
@@ -161,9 +164,9 @@ fn evidence_response(evidence: &Evidence) -> Response {
 }
 
 /// The log at a size, for what puts evidence together.
-struct LogAt<'a> {
-    files: &'a LogFiles,
-    size: u64,
+pub(crate) struct LogAt<'a> {
+    pub(crate) files: &'a LogFiles,
+    pub(crate) size: u64,
 }
 
 impl NodeReader for LogAt<'_> {

@@ -39,6 +39,7 @@ use tower_http::trace::TraceLayer;
 pub(crate) use caller::now;
 use caller::{RateLimit, identify, limit_rate, token_text};
 use deltas::Deltas;
+pub(crate) use evidence::LogAt;
 use problem::Problem;
 
 use crate::realm::Realm;

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use smart_sync_sync::testing::ORIGIN;
 use smart_sync_tests::hostile::{Host, HostileServer, TreeBuilder, World, at, evidence, honest_realm};
 
 use crate::scene::Scene;
@@ -22,7 +21,7 @@ fn a_host_follows_a_directory() {
     scene.sync(&["./export"], &["--force-full"]).success();
     scene.assert_synced();
     let nothing_new = scene.sync(&[&format!("file://{directory}")], &[]).success();
-    assert!(nothing_new.stderr.contains("is up to date"), "{}", nothing_new.stderr);
+    assert!(nothing_new.stdout.contains("is up to date"), "{}", nothing_new.stdout);
     // It goes into the configuration as well.
     let config = format!("[realms.\"test.example\"]\nservers = [{directory:?}]\n");
     scene.environment.write("etc/config.toml", config);
@@ -77,5 +76,4 @@ fn a_copy_that_is_meant_to_be_old_is_taken_when_asked_for() {
     refused.expect_code(7).stderr_contains("updates may be hidden").stderr_contains("--max-age 30d");
     host.sync_with(&["--max-age", "40000d"]).success();
     assert_eq!(fs::read_to_string(host.target().join("a")).unwrap(), "old\n");
-    assert!(ORIGIN.contains('.'));
 }

@@ -3,8 +3,10 @@
 use std::fs;
 
 use smart_sync_tests::noise::noise;
+use smart_sync_tests::strace::{KILL, points};
+use smart_sync_tests::{Strace, program};
 
-use crate::scene::{Scene, files};
+use crate::scene::{CHANNEL, Scene, files};
 
 #[test]
 fn an_export_grows_by_what_is_new() {
@@ -86,4 +88,50 @@ fn an_export_never_goes_back_or_over_to_another_realm() {
     fs::write(scene.directory().join("checkpoint"), "nonsense").unwrap();
     let finished = scene.realm.run(&scene.environment, &arguments);
     finished.expect_code(1).stderr_contains("a checkpoint that is none");
+}
+
+#[test]
+fn an_export_that_was_killed_shows_one_version_and_is_completed_by_the_next() {
+    let scene = Scene::new();
+    let Some(strace) = Strace::find(&scene.environment) else { return };
+    let directory = scene.directory();
+    let before = scene.copy("before");
+    let restore = || {
+        fs::remove_dir_all(&directory).unwrap();
+        let mut command = scene.environment.command("cp");
+        program::run(command.arg("--archive").arg(&before).arg(&directory)).success();
+    };
+    scene.write("new", &noise("new", 10_000));
+    scene.publish();
+    let mut command = scene.environment.server();
+    command.arg("export").arg(&directory).arg("--data").arg(scene.realm.data());
+    let renames = strace.count(&command, &["rename"])["rename"];
+    let without_times = |mut files: std::collections::BTreeMap<String, Vec<u8>>| {
+        files.remove("unreferenced");
+        files
+    };
+    let whole = without_times(files(&directory));
+    for point in points(renames, 8) {
+        restore();
+        let killed = strace.run(&command, "rename", &point.to_string(), KILL);
+        assert_eq!(killed.code, None, "{point}");
+        // A host that sees it like this gets one version or the other.
+        let reader = |arguments: &[&str]| {
+            let mut command = scene.environment.client();
+            let state = scene.environment.path(&format!("state-{point}"));
+            fs::create_dir_all(&state).unwrap();
+            program::run(command.env("SMART_SYNC_STATE_DIR", state).args(arguments)).success();
+        };
+        let (export, target) = (directory.to_str().unwrap(), format!("host-{point}"));
+        reader(&["trust", "add", export, "--root", scene.realm.fingerprint()]);
+        reader(&["--channel", CHANNEL, "--target", &target]);
+        let found = scene.environment.path(&target);
+        assert!(fs::read(found.join("large")).unwrap() == noise("large", 3_000_000));
+        assert!(
+            fs::read(found.join("new")).is_ok_and(|new| new == noise("new", 10_000))
+                || !found.join("new").exists()
+        );
+        scene.export(&[]);
+        assert!(without_times(files(&directory)) == whole, "after a kill at rename {point}");
+    }
 }

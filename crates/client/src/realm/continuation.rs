@@ -12,7 +12,6 @@ use reqwest::StatusCode;
 use smart_sync_store::codec::DecodeError;
 use smart_sync_sync::evidence::{ContinueError, FullEvidence};
 use smart_sync_sync::log::merkle::LogHash;
-use smart_sync_sync::log::proof::ProofError;
 use smart_sync_sync::log::tile::{Tile, TiledNodes};
 
 use super::remote::{OTHER_ANSWER_HINT, Remote, RemoteError};
@@ -29,25 +28,26 @@ pub(super) async fn continued(
     if known == 0 || log.size <= known || evidence.base == known {
         return Ok(evidence);
     }
-    let broken = |error: ProofError| {
-        Failure::new(Exit::Refused, error).context(format!("the evidence from {}", remote.base()))
-    };
-    let lacking = evidence.lacking(log.size, known).map_err(broken)?;
+    let Ok(lacking) = evidence.lacking(log.size, known) else { return Ok(evidence) };
     let tiles: BTreeSet<Tile> = lacking.iter().filter_map(|node| Tile::of_node(*node, log.size)).collect();
     let fetched = try_join_all(tiles.into_iter().map(async |tile| Ok((tile, tile_of(remote, tile).await?))));
-    let fetched = fetched.await.map_err(|error: RemoteError| {
-        Failure::from(error).context("asking for the part of the log that is new")
-    })?;
-    let fetched: HashMap<Tile, Bytes> = fetched.into_iter().collect();
+    let fetched: HashMap<Tile, Bytes> = match fetched.await {
+        Ok(fetched) => fetched.into_iter().collect(),
+        Err(error) if RemoteError::status(&error) == Some(StatusCode::NOT_FOUND) => return Ok(evidence),
+        Err(error) => {
+            return Err(Failure::from(error).context("asking for the part of the log that is new"));
+        }
+    };
     let nodes = TiledNodes::new(log.size, |tile: Tile| {
         fetched.get(&tile).ok_or_else(|| DecodeError::invalid(format!("{tile} was not asked for")))
     });
-    evidence.continued(log.size, known, &nodes).map_err(|error| match error {
-        ContinueError::Evidence(error) => broken(error),
-        ContinueError::Log(error) => Failure::new(Exit::Network, error)
+    match evidence.clone().continued(log.size, known, &nodes) {
+        Ok(continued) => Ok(continued),
+        Err(ContinueError::Evidence(_)) => Ok(evidence),
+        Err(ContinueError::Log(error)) => Err(Failure::new(Exit::Network, error)
             .context(format!("{} does not answer as a smart-sync server does", remote.base()))
-            .hint(OTHER_ANSWER_HINT),
-    })
+            .hint(OTHER_ANSWER_HINT)),
+    }
 }
 
 /// A tile. A partial one may have been replaced by the full one, which begins with it.

@@ -64,12 +64,27 @@ impl FullEvidence {
         needed(size, &claims)
     }
 
+    /// The nodes that it has, and those that follow from them and from the last leaf.
     fn own_nodes(&self, size: u64) -> Result<BTreeMap<Node, LogHash>, ProofError> {
         let needed = needed(size, &self.claims(size))?;
         if needed.len() != self.nodes.len() {
             return Err(ProofError::WrongLength { needed: needed.len(), found: self.nodes.len() });
         }
-        Ok(needed.into_iter().zip(self.nodes.iter().copied()).collect())
+        let mut own: BTreeMap<Node, LogHash> = needed.into_iter().zip(self.nodes.iter().copied()).collect();
+        own.insert(Node::leaf(size.saturating_sub(1)), LogHash::of_leaf(&self.heads));
+        let mut next: Vec<Node> = own.keys().copied().collect();
+        while let Some(node) = next.pop() {
+            let (left, right) =
+                (Node { index: node.index & !1, ..node }, Node { index: node.index | 1, ..node });
+            let above = Node { level: node.level + 1, index: node.index >> 1 };
+            if let (Some(left), Some(right)) = (own.get(&left), own.get(&right))
+                && !own.contains_key(&above)
+            {
+                own.insert(above, LogHash::of_node(left, right));
+                next.push(above);
+            }
+        }
+        Ok(own)
     }
 }
 

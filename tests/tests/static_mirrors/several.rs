@@ -113,7 +113,7 @@ fn the_newest_answer_counts_whoever_gives_it() {
     scene.assert_synced();
     // From then on the old one is behind what was seen.
     let before = scene.trust_state();
-    scene.sync(&[&old.url()], &[]).expect_code(7).stderr_contains("a log of");
+    scene.sync(&[&old.url()], &[]).expect_code(7).stderr_contains("the server is behind");
     assert!(scene.trust_state() == before);
     scene.sync(&[&old.url(), &scene.realm.server().url()], &[]).success();
 }

@@ -120,7 +120,7 @@ impl Mirrors {
     }
 
     fn found_wrong(&self, from: usize, failure: &Failure) {
-        let reason = failure.messages().next().unwrap_or_default();
+        let reason = failure.messages().collect::<Vec<_>>().join(": ");
         self.count_fault(from, 1, &reason);
     }
 

@@ -40,6 +40,9 @@ pub struct Config {
     /// The targets of this host, by their directory.
     #[serde(default)]
     pub targets: BTreeMap<AbsolutePath, TargetConfig>,
+    /// Git repositories that contents are looked for in before they are fetched.
+    #[serde(default)]
+    pub bytes_from: Vec<AbsolutePath>,
     /// How the network is used.
     #[serde(default)]
     pub network: NetworkConfig,
@@ -411,7 +414,7 @@ allow = ["token-over-http"]
     fn errors_name_the_file_the_line_and_the_key() {
         check(
             "target = \"/etc\"\nchanel = \"x\"\n",
-            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `network`",
+            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `network`",
         );
         check(
             "\n[network]\nstall = \"soon\"",

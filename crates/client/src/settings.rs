@@ -16,6 +16,7 @@ use crate::github::Address;
 use crate::output::{Format, Verbosity};
 use crate::reference;
 use crate::server_url::ServerUrl;
+use crate::sync::elsewhere::Elsewhere;
 use crate::token::{Token, Tokens};
 
 /// What belongs to the host in every target that does not say otherwise.
@@ -35,6 +36,8 @@ pub struct SyncSettings {
     pub validation: Validation,
     /// What protects the target.
     pub policy: TargetPolicy,
+    /// Where contents are looked for before they are fetched.
+    pub elsewhere: Elsewhere,
 }
 
 /// A ref and where it is read from.
@@ -198,6 +201,15 @@ pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSet
             (false, false) => Validation::Sample,
         },
         policy: policy(section),
+        elsewhere: Elsewhere {
+            targets: (config.targets.keys())
+                .map(|path| path.0.clone())
+                .filter(|other| !other.components().eq(target.components()))
+                .collect(),
+            repositories: (args.bytes_from.iter().cloned())
+                .chain(config.bytes_from.iter().map(|path| path.0.clone()))
+                .collect(),
+        },
         target,
     })
 }

@@ -72,6 +72,12 @@ pub struct SyncArgs {
     #[arg(long, value_name = "DIR", help_heading = "What to do")]
     pub target: Option<PathBuf>,
 
+    /// A git repository of this host to look for contents in before they are fetched; repeat it to name several.
+    ///
+    /// What it has is verified like what a server sends. The other targets of the configuration are looked at anyway.
+    #[arg(long, value_name = "DIR", help_heading = "Which tree")]
+    pub bytes_from: Vec<PathBuf>,
+
     /// Compare and, where needed, fetch every file again, as if nothing was known about the target.
     ///
     /// Local changes are kept in the backup and excluded paths are left alone, as always.

@@ -398,13 +398,11 @@ impl Remote {
         };
         drop(last);
         let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
-        match range.filter(|(_, end)| *end <= bytes.len()) {
-            Some((start, end)) => Ok(bytes.slice(start..end)),
-            None => {
-                let reason = format!("it has {} bytes, and {start} to {end} were asked for", bytes.len());
-                Err(RemoteError::Wrong { url: self.shown(path), reason })
-            }
-        }
+        let Some((start, end)) = range.filter(|(_, end)| *end <= bytes.len()) else {
+            let reason = format!("it has {} bytes, and {start} to {end} were asked for", bytes.len());
+            return Err(RemoteError::Wrong { url: self.shown(path), reason });
+        };
+        Ok(bytes.slice(start..end))
     }
 
     /// Counts a file that was read like an answer, and says why another was not.

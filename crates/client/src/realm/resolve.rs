@@ -166,7 +166,7 @@ impl Realm {
             Err(Asked { refusal: Some(Refusal::Withdrawn { reference, seq, leaf, log, .. }), .. }) => {
                 Ok(RefHead { reference, seq, leaf, log: *log, remotes: self.remotes.clone() })
             }
-            Err(asked) => Err(asked.failure),
+            Err(asked) => Err(asked.into()),
         }
     }
 
@@ -216,7 +216,7 @@ impl Realm {
                 output.warning(&format!("what stands there now is accepted by nobody: {reason}"));
                 Ok(RefStanding::Void { seq, leaf })
             }
-            Err(asked) => Err(asked.failure),
+            Err(asked) => Err(asked.into()),
         }
     }
 
@@ -427,15 +427,15 @@ async fn evidence_from(
 
 /// A failure to learn something from one server.
 struct Asked {
-    failure: Failure,
+    failure: Box<Failure>,
     may_another_know: bool,
     /// What the evidence was refused for, where there was any.
     refusal: Option<Refusal>,
 }
 
 impl Asked {
-    const fn of_network(failure: Failure) -> Self {
-        Self { failure, may_another_know: true, refusal: None }
+    fn of_network(failure: Failure) -> Self {
+        Self { failure: Box::new(failure), may_another_know: true, refusal: None }
     }
 
     const fn is_absence(&self) -> bool {
@@ -445,13 +445,13 @@ impl Asked {
 
 impl From<Failure> for Asked {
     fn from(failure: Failure) -> Self {
-        Self { failure, may_another_know: false, refusal: None }
+        Self { failure: Box::new(failure), may_another_know: false, refusal: None }
     }
 }
 
 impl From<Asked> for Failure {
     fn from(asked: Asked) -> Self {
-        asked.failure
+        *asked.failure
     }
 }
 
@@ -467,7 +467,7 @@ fn refused(held: &HeldRealm, refusal: Refusal, output: &Output) -> Asked {
     let exit = if refusal.exit_code() == Exit::Refused.code() { Exit::Refused } else { Exit::General };
     let hint = refusal.hint();
     let failure = Failure::new(exit, refusal.clone()).hint(hint);
-    Asked { failure, may_another_know, refusal: Some(refusal) }
+    Asked { failure: Box::new(failure), may_another_know, refusal: Some(refusal) }
 }
 
 fn update_path(question: &Question, known: Option<&TrustState>, has_kept: bool) -> String {

@@ -1,6 +1,7 @@
 //! The sync: `smart-sync` without a subcommand.
 
 mod assembly;
+pub mod elsewhere;
 pub mod fetch;
 mod former;
 pub mod landing;

@@ -288,6 +288,12 @@ impl Run<'_> {
         if needs.is_empty() {
             return Ok(());
         }
+        let Surroundings { state_dir, interrupt, output, .. } = *self.surroundings;
+        let needs = self.settings.elsewhere.bring(needs, stage, state_dir, interrupt, output)?;
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let needs = &needs[..];
         let located: HashSet<_> = map.contents.iter().map(|content| content.id).collect();
         let others: Vec<&Need> =
             needs.iter().filter(|need| !located.contains(&need.content.id)).copied().collect();

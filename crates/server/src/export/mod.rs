@@ -10,6 +10,8 @@ mod contents;
 mod destination;
 mod evidence;
 mod prune;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};

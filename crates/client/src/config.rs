@@ -421,8 +421,8 @@ allow = ["token-over-http"]
             "config.toml, line 3, `stall`: a length of time is a number and s, m, h or d, such as 90s or 14d",
         );
         check(
-            "[realms.a]\nservers = [\"file:///etc\"]",
-            "config.toml, line 2, `servers`: `file:///etc`: `file:` cannot be read from; a server is reached over http: or https:",
+            "[realms.a]\nservers = [\"ftp://a\"]",
+            "config.toml, line 2, `servers`: `ftp://a`: `ftp:` cannot be read from; a server is reached over http: or https:, an export also in a directory",
         );
         check(
             "[network]\nconnections = 0",

@@ -79,7 +79,8 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, ParseServerUrlError> {
         if text.starts_with('/') {
             let directory = Url::from_directory_path(text).map_err(|()| ParseServerUrlError::Directory)?;
-            return Ok(Self(directory));
+            // The same way as it is read again where it was written down.
+            return directory.as_str().parse();
         }
         let mut url = Url::parse(text).map_err(|error| ParseServerUrlError::Malformed(error.to_string()))?;
         if url.scheme() == "file" && url.to_file_path().is_err() {

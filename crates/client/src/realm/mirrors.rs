@@ -296,6 +296,7 @@ mod tests {
         assert_eq!(seen, [2, 3, 5, 8, 8, 8, 8]);
         // A link that is full: more at once come no faster.
         let mut pace = Pace::new(8);
+        now = Duration::ZERO;
         for _ in 0..100 {
             now += Duration::from_secs(1);
             pace.arrived(1 << 20, now);

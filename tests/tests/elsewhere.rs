@@ -32,12 +32,10 @@ impl<'environment> Scene<'environment> {
     }
 
     fn configure(&self, targets: &[&str], more: &str) {
-        let mut text = more.to_owned();
-        for target in targets {
-            let path = self.path(target);
-            text.push_str(&format!("[targets.{path:?}]\nchannel = {CHANNEL:?}\n"));
-        }
-        self.environment.write("etc/config.toml", text);
+        let table =
+            |target: &&str| format!("[targets.\"{}\"]\nchannel = {CHANNEL:?}\n", self.path(target).display());
+        let tables: Vec<String> = targets.iter().map(table).collect();
+        self.environment.write("etc/config.toml", format!("{more}{}", tables.concat()));
     }
 
     fn path(&self, target: &str) -> PathBuf {

@@ -46,12 +46,12 @@ impl Step {
     }
 }
 
-/// Writes pages and deltas, and returns the packs that the deltas name.
+/// Writes pages and deltas.
 pub(super) async fn write_trees(
     realm: &Arc<Realm>,
     view: &Arc<View>,
     writer: &mut Writer<'_>,
-) -> anyhow::Result<BTreeSet<PackId>> {
+) -> anyhow::Result<()> {
     let steps = {
         let (realm, view) = (Arc::clone(realm), Arc::clone(view));
         blocking(move || steps(&realm, &view)).await?
@@ -60,11 +60,27 @@ pub(super) async fn write_trees(
     for step in steps.values().filter(|step| step.from.is_none()) {
         write_pages(realm, step.to, &mut seen, writer).await?;
     }
-    let mut packs = BTreeSet::new();
     for (path, step) in steps {
-        packs.extend(write_delta(realm, &path, step, writer).await?);
+        let is_needed = step.from.is_none();
+        match write_delta(realm, &path, step, writer).await {
+            // Of an old version a part may have been collected. Whoever has it takes the delta from nothing.
+            Err(error) if !is_needed => tracing::debug!(error = format!("{error:#}"), path, "no such step"),
+            written => written?,
+        }
     }
-    Ok(packs)
+    Ok(())
+}
+
+/// Writes a pack.
+pub(super) async fn write_pack(realm: &Realm, id: PackId, writer: &mut Writer<'_>) -> anyhow::Result<()> {
+    let found = realm.store.catalogue().file_of(&Domain::public(), id)?;
+    let (file, length) = found
+        .with_context(|| format!("pack {id} was removed from the store meanwhile\nhint: export again"))?;
+    let path = format!("pack/{id}");
+    if !writer.expect_of(&path, u64::from(length)) {
+        writer.write(&path, realm.store.backend().get(&file).await?).await?;
+    }
+    Ok(())
 }
 
 /// The deltas that belong into the export, by their paths.
@@ -134,19 +150,19 @@ async fn read_page(realm: &Arc<Realm>, id: ObjectId) -> anyhow::Result<Bytes> {
     blocking(move || Ok(StorePages::new(store, Domain::public()).page(&id)?)).await
 }
 
-/// Writes a delta unless one is there that names packs which are in the store; returns those packs.
+/// Writes a delta unless one is there that names packs which are in the store.
 async fn write_delta(
     realm: &Arc<Realm>,
     path: &str,
     step: Step,
     writer: &mut Writer<'_>,
-) -> anyhow::Result<Vec<PackId>> {
+) -> anyhow::Result<()> {
     writer.expect(path);
     if let Some(bytes) = writer.read(path).await?
         && let Ok(delta) = Delta::decode(&bytes, step.decoded_len_max)
-        && let Some(packs) = packs_if_there(realm, &delta)?
+        && has_packs_of(realm, &delta)?
     {
-        return Ok(packs);
+        return Ok(());
     }
     let store = Arc::clone(&realm.store);
     let computed = blocking(move || {
@@ -155,19 +171,20 @@ async fn write_delta(
         Ok((packs, Bytes::from(delta.encode(DELTA_LEVEL)?)))
     });
     let (packs, bytes) = computed.await.with_context(|| format!("computing {path}"))?;
-    writer.write(path, bytes).await?;
-    Ok(packs)
+    for pack in packs {
+        // It may have come into the store after the others were written.
+        write_pack(realm, pack, writer).await?;
+    }
+    writer.write(path, bytes).await
 }
 
-fn packs_if_there(realm: &Realm, delta: &Delta) -> anyhow::Result<Option<Vec<PackId>>> {
-    let mut packs = Vec::new();
+fn has_packs_of(realm: &Realm, delta: &Delta) -> anyhow::Result<bool> {
     for pack in &delta.map.packs {
         if realm.store.catalogue().file_of(&Domain::public(), pack.id)?.is_none() {
-            return Ok(None);
+            return Ok(false);
         }
-        packs.push(pack.id);
     }
-    Ok(Some(packs))
+    Ok(true)
 }
 
 async fn blocking<T: Send + 'static>(

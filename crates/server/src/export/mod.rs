@@ -14,12 +14,11 @@ mod prune;
 mod tests;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use smart_sync_store::catalogue::PackState;
 use smart_sync_store::domain::Domain;
-use smart_sync_store::id::PackId;
 use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::tile::Tile;
 use smart_sync_sync::note::Note;
@@ -66,8 +65,8 @@ pub(crate) async fn export(
     }
     check_before(destination, &view).await?;
     let mut writer = Writer::new(destination).await?;
-    let spoken_of = contents::write_trees(realm, &view, &mut writer).await?;
-    write_packs(realm, &spoken_of, &mut writer).await?;
+    write_packs(realm, &mut writer).await?;
+    contents::write_trees(realm, &view, &mut writer).await?;
     write_bundles(realm, &mut writer).await?;
     write_log(realm, &view, &mut writer).await?;
     destination.settle()?;
@@ -114,25 +113,11 @@ async fn check_before(destination: &Destination, view: &View) -> anyhow::Result<
 }
 
 /// Writes the packs that everybody may read.
-async fn write_packs(
-    realm: &Realm,
-    spoken_of: &BTreeSet<PackId>,
-    writer: &mut Writer<'_>,
-) -> anyhow::Result<()> {
-    let mut packs = BTreeMap::new();
+async fn write_packs(realm: &Realm, writer: &mut Writer<'_>) -> anyhow::Result<()> {
     for pack in realm.store.catalogue().packs()? {
         // What is private stays here: a file cannot ask for a token.
-        if pack.file.domain == Domain::public() {
-            packs.insert(pack.file.id, pack);
-        }
-    }
-    if let Some(lost) = spoken_of.iter().find(|id| !packs.contains_key(id)) {
-        bail!("pack {lost} was removed from the store meanwhile\nhint: export again");
-    }
-    for (id, pack) in packs {
-        let path = format!("pack/{id}");
-        if !writer.expect_of(&path, u64::from(pack.len)) {
-            writer.write(&path, realm.store.backend().get(&pack.file).await?).await?;
+        if pack.file.domain == Domain::public() && pack.state != PackState::Arriving {
+            contents::write_pack(realm, pack.file.id, writer).await?;
         }
     }
     Ok(())

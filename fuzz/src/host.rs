@@ -108,7 +108,7 @@ pub fn server_address(bytes: &[u8]) -> Verdict {
     let server = text.parse::<ServerUrl>();
     if let Ok(server) = &server {
         let url = server.as_url();
-        assert!(matches!(url.scheme(), "http" | "https") && url.path().ends_with('/'));
+        assert!(matches!(url.scheme(), "http" | "https" | "file") && url.path().ends_with('/'));
         assert_eq!(url.as_str().parse().as_ref(), Ok(server));
     }
     if server.is_ok() | text.parse::<Address>().is_ok() { Verdict::Accepted } else { Verdict::Refused }

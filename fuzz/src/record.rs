@@ -8,7 +8,7 @@ use smart_sync_sync::key::{SecretKey, SidecarDigests, Signer as _, VerifierKey, 
 use smart_sync_sync::log::checkpoint::{Checkpoint, SignedCheckpoint};
 use smart_sync_sync::log::heads::Head;
 use smart_sync_sync::log::merkle::LogHash;
-use smart_sync_sync::name::{Channel, ChannelPattern, Kind, Origin, RefName, RefQuery};
+use smart_sync_sync::name::{Channel, ChannelPattern, Kind, Origin, RefName, RefQuery, decode_file_segment};
 use smart_sync_sync::note::Note;
 use smart_sync_sync::record::{Heads, NoteRecord, Publication, Root, Sealed, Unverified};
 use smart_sync_sync::testing;
@@ -110,6 +110,12 @@ pub fn names(bytes: &[u8]) -> Verdict {
     if let Ok(channel) = Channel::from_url_segment(text) {
         assert_eq!(Channel::from_url_segment(&channel.to_url_segment()), Ok(channel.clone()));
         check_name::<Domain>(channel.as_str());
+    }
+    if let Ok(name) = decode_file_segment(text)
+        && let Ok(channel) = name.parse::<Channel>()
+        && text.contains('~')
+    {
+        assert_eq!(channel.to_file_segment().as_deref(), Some(text), "a name of a file has two spellings");
     }
     if let Some(time) = UnixTime::parse_typed(text) {
         assert_eq!(

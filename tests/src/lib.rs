@@ -24,6 +24,7 @@ pub mod server;
 pub mod skip;
 pub mod small_disk;
 pub mod snapshot;
+pub mod static_files;
 pub mod strace;
 pub mod update;
 

@@ -40,6 +40,9 @@ pub struct Config {
     /// The targets of this host, by their directory.
     #[serde(default)]
     pub targets: BTreeMap<AbsolutePath, TargetConfig>,
+    /// Git repositories that contents are looked for in before they are fetched.
+    #[serde(default)]
+    pub bytes_from: Vec<AbsolutePath>,
     /// How the network is used.
     #[serde(default)]
     pub network: NetworkConfig,
@@ -411,15 +414,15 @@ allow = ["token-over-http"]
     fn errors_name_the_file_the_line_and_the_key() {
         check(
             "target = \"/etc\"\nchanel = \"x\"\n",
-            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `network`",
+            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `network`",
         );
         check(
             "\n[network]\nstall = \"soon\"",
             "config.toml, line 3, `stall`: a length of time is a number and s, m, h or d, such as 90s or 14d",
         );
         check(
-            "[realms.a]\nservers = [\"file:///etc\"]",
-            "config.toml, line 2, `servers`: `file:///etc`: `file:` cannot be read from; a server is reached over http: or https:",
+            "[realms.a]\nservers = [\"ftp://a\"]",
+            "config.toml, line 2, `servers`: `ftp://a`: `ftp:` cannot be read from; a server is reached over http: or https:, an export also in a directory",
         );
         check(
             "[network]\nconnections = 0",

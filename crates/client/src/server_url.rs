@@ -1,9 +1,12 @@
-//! The address of a server.
+//! The address of a server, or the directory of an export.
 //!
-//! Only `http` and `https`, with a host and without a user, a query or a fragment: an address that could read
-//! a local file, or that carries a secret into a log, is refused where it is typed.
+//! `http` and `https`, with a host and without a user, a query or a fragment: an address that carries a secret into a
+//! log is refused where it is typed. A directory of this machine, such as a disk that was carried here, is written as
+//! its absolute path or as `file:///…`; only who types an address can name one, since no answer of a server leads to
+//! one.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -19,8 +22,13 @@ pub enum ParseServerUrlError {
     #[error("not a URL: {0}")]
     Malformed(String),
     /// Another scheme.
-    #[error("`{0}:` cannot be read from; a server is reached over http: or https:")]
+    #[error(
+        "`{0}:` cannot be read from; a server is reached over http: or https:, an export also in a directory"
+    )]
     Scheme(String),
+    /// A directory of another machine.
+    #[error("a directory is written as file:///PATH, and is one of this machine")]
+    Directory,
     /// A user or a password.
     #[error("a user or a password in an address ends up in logs; put a token into the configuration instead")]
     Secret,
@@ -35,9 +43,23 @@ impl ServerUrl {
         &self.0
     }
 
+    /// Takes what was typed. A path that begins with a dot is one from where it is typed.
+    pub fn typed(text: &str) -> Result<Self, ParseServerUrlError> {
+        if matches!(text.split('/').next(), Some("." | "..")) {
+            let path = std::path::absolute(text).map_err(|_| ParseServerUrlError::Directory)?;
+            return path.to_str().ok_or(ParseServerUrlError::Directory)?.parse();
+        }
+        text.parse()
+    }
+
+    /// The directory, if it is one of this machine.
+    pub fn directory(&self) -> Option<PathBuf> {
+        if self.0.scheme() == "file" { self.0.to_file_path().ok() } else { None }
+    }
+
     /// Whether nobody on the way can read what is sent there.
     pub fn is_confidential(&self) -> bool {
-        self.0.scheme() == "https" || is_loopback(&self.0)
+        matches!(self.0.scheme(), "https" | "file") || is_loopback(&self.0)
     }
 }
 
@@ -55,8 +77,16 @@ impl FromStr for ServerUrl {
     type Err = ParseServerUrlError;
 
     fn from_str(text: &str) -> Result<Self, ParseServerUrlError> {
+        if text.starts_with('/') {
+            let directory = Url::from_directory_path(text).map_err(|()| ParseServerUrlError::Directory)?;
+            // The same way as it is read again where it was written down.
+            return directory.as_str().parse();
+        }
         let mut url = Url::parse(text).map_err(|error| ParseServerUrlError::Malformed(error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") {
+        if url.scheme() == "file" && url.to_file_path().is_err() {
+            return Err(ParseServerUrlError::Directory);
+        }
+        if !matches!(url.scheme(), "http" | "https" | "file") {
             return Err(ParseServerUrlError::Scheme(url.scheme().to_owned()));
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -93,11 +123,24 @@ mod tests {
     fn only_addresses_of_servers_are_taken() {
         check("https://sync.example.org", Ok("https://sync.example.org/"));
         check("http://[::1]:8080/mirror", Ok("http://[::1]:8080/mirror/"));
-        check("file:///etc/passwd", Err(ParseServerUrlError::Scheme("file".into())));
+        check("file:///media/usb", Ok("file:///media/usb/"));
+        check("/media/a b/../usb", Ok("file:///media/usb/"));
+        check("file://host/media/usb", Err(ParseServerUrlError::Directory));
+        check("ftp://example.org", Err(ParseServerUrlError::Scheme("ftp".into())));
         check("localhost:8080", Err(ParseServerUrlError::Scheme("localhost".into())));
         check("https://user:secret@example.org", Err(ParseServerUrlError::Secret));
         check("https://example.org/?token=1", Err(ParseServerUrlError::Extra));
         assert!(matches!("example.org".parse::<ServerUrl>(), Err(ParseServerUrlError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_directory_is_named_by_its_path() {
+        let directory = |text: &str| ServerUrl::typed(text).unwrap().directory();
+        assert_eq!(directory("/media/a b"), Some("/media/a b/".into()));
+        assert_eq!(directory("file:///media/a%20b/"), Some("/media/a b/".into()));
+        assert_eq!(directory("./export"), Some(std::env::current_dir().unwrap().join("export")));
+        assert_eq!(directory("http://127.0.0.1"), None);
+        assert!(ServerUrl::typed("export").is_err());
     }
 
     #[test]
@@ -115,6 +158,7 @@ mod tests {
             ("http://LOCALHOST:8080", true),
             ("http://localhost.example.org", false),
             ("http://127.0.0.1.example.org", false),
+            ("/media/usb", true),
         ] {
             assert_eq!(url.parse::<ServerUrl>().unwrap().is_confidential(), expected, "{url}");
         }

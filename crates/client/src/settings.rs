@@ -16,6 +16,7 @@ use crate::github::Address;
 use crate::output::{Format, Verbosity};
 use crate::reference;
 use crate::server_url::ServerUrl;
+use crate::sync::elsewhere::Elsewhere;
 use crate::token::{Token, Tokens};
 
 /// What belongs to the host in every target that does not say otherwise.
@@ -35,6 +36,8 @@ pub struct SyncSettings {
     pub validation: Validation,
     /// What protects the target.
     pub policy: TargetPolicy,
+    /// Where contents are looked for before they are fetched.
+    pub elsewhere: Elsewhere,
 }
 
 /// A ref and where it is read from.
@@ -198,6 +201,15 @@ pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSet
             (false, false) => Validation::Sample,
         },
         policy: policy(section),
+        elsewhere: Elsewhere {
+            targets: (config.targets.keys())
+                .map(|path| path.0.clone())
+                .filter(|other| !other.components().eq(target.components()))
+                .collect(),
+            repositories: (args.bytes_from.iter().cloned())
+                .chain(config.bytes_from.iter().map(|path| path.0.clone()))
+                .collect(),
+        },
         target,
     })
 }
@@ -314,6 +326,7 @@ fn channel(
             Failure::message(Exit::Arguments, "no channel: nothing says which tree to follow")
                 .hint("name one with --channel repos/NAME, or a repository with --source github:OWNER/REPO")
         })?;
+    let max_age = args.max_age;
     let named = section.and_then(|section| section.realm.as_ref());
     // Servers on the command line replace the realm of the configuration, and with it its token: a token is only ever
     // sent where its owner put it.
@@ -327,20 +340,21 @@ fn channel(
             servers: args.servers.clone(),
             channel,
             token: tokens.choose(same.and_then(|(_, realm)| realm.token.as_ref())).cloned(),
-            max_age: same.and_then(|(_, realm)| realm.max_age).map(|span| span.0),
+            max_age: max_age.or_else(|| same.and_then(|(_, realm)| realm.max_age)).map(|span| span.0),
         });
     }
     let Some((name, realm)) = realm(named, config)? else {
         // What `trust add` noted decides which realm and which servers.
         let token = tokens.choose(None).cloned();
-        return Ok(TreeSource::Channel { realm: None, servers: Vec::new(), channel, token, max_age: None });
+        let max_age = max_age.map(|span| span.0);
+        return Ok(TreeSource::Channel { realm: None, servers: Vec::new(), channel, token, max_age });
     };
     Ok(TreeSource::Channel {
         realm: Some(name.clone()),
         servers: realm.servers.clone(),
         channel,
         token: tokens.choose(realm.token.as_ref()).cloned(),
-        max_age: realm.max_age.map(|span| span.0),
+        max_age: max_age.or(realm.max_age).map(|span| span.0),
     })
 }
 

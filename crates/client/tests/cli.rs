@@ -28,7 +28,7 @@ fn wrong_command_lines_end_with_status_4_and_say_why() {
     check_refused(&["--dry-run", "--check-only"], "cannot be used with '--check-only'");
     check_refused(&["--force-full", "--skip-validation"], "cannot be used with '--skip-validation'");
     check_refused(&["--source", "github:o/r", "--channel", "repos/a"], "cannot be used with '--channel");
-    check_refused(&["--server", "file:///srv"], "a server is reached over http: or https:");
+    check_refused(&["--server", "ftp://example.org"], "a server is reached over http: or https:");
     check_refused(&["--source", "github:o"], "expected github:OWNER/REPO");
     check_refused(&["--ref", "a..b"], "\"a..b\" is not the name of a branch or tag");
     check_refused(&["--quiet", "--verbose", "completions", "bash"], "--quiet and --verbose");

@@ -191,8 +191,15 @@ pub(crate) struct CheckArgs {
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) data: Data,
-    /// The directory to write; what is there already is kept
-    pub(crate) directory: PathBuf,
+    /// Remove what nothing has needed for the grace period
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Keep what is no longer needed for this many hours, for hosts that are still reading it
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    pub(crate) grace_hours: u64,
+    /// The directory to write, or the URL of an object store; what is there already is not written again
+    #[arg(value_name = "DIR|URL")]
+    pub(crate) destination: String,
 }
 
 #[derive(Debug, Args)]

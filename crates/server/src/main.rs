@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod data_dir;
 mod durable;
+mod export;
 mod http;
 mod realm;
 mod tokens;

@@ -297,7 +297,7 @@ impl World {
         let found = |bytes: Option<&Vec<u8>>| bytes.map_or_else(absent, |bytes| Reply::Ok(bytes.clone()));
         let path: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
         match path[..] {
-            ["v1", "update", _, "branch:main"] => Reply::Ok(self.evidence.clone()),
+            ["v1", "update", _, "branch~3amain"] => Reply::Ok(self.evidence.clone()),
             ["v1", "delta", "none", to] => {
                 let tree = self.trees.iter().find(|tree| tree.id.to_string() == to);
                 found(tree.map(|tree| &tree.delta))

@@ -107,7 +107,7 @@ fn a_stale_clock_is_refused_however_right_the_rest_is() {
     insta::assert_snapshot!(said.replace(age, "AGE"), @r"
     an old proof: exit 7
         the checkpoint is AGE seconds old, and 1209600 are allowed: updates may be hidden
-        hint: try another mirror with `--server`; for a copy that is meant to be old, set `max-age` for its realm in the configuration
+        hint: try another mirror with `--server`; for a copy that is meant to be old, such as a disk that was carried here, type `--max-age 30d` or set `max-age` for its realm in the configuration
 ");
     scene.host.configure("max-age = \"40000d\"", "");
     scene.host.sync().success();

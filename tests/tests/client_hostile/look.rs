@@ -249,7 +249,7 @@ fn differences_are_shown_escaped() {
     let of_tag = Evidence::Full(Box::new(realm.evidence(&of_tag, 0, at(100)))).encode();
     let world = World::new(evidence(&realm, 0, at(100)), &[&trees[0], &trees[1]]);
     let server = HostileServer::start(move |request| {
-        if request.path.ends_with("/tag:v1") { Reply::Ok(of_tag.clone()) } else { world.answer(request) }
+        if request.path.ends_with("/tag~3av1") { Reply::Ok(of_tag.clone()) } else { world.answer(request) }
     });
     let host = Host::new(&server);
     let shown = host.ask(&["diff", "main", "tag:v1", "--names-only"]).success().stdout;

@@ -203,7 +203,7 @@ fn a_tag_is_written_once() {
     let serve = |evidence: Vec<u8>| {
         let world = World::new(evidence.clone(), &[&scene.old, &scene.new]);
         scene.server.set(move |request| {
-            if request.path.ends_with("/tag:v1") {
+            if request.path.ends_with("/tag~3av1") {
                 Reply::Ok(evidence.clone())
             } else {
                 world.answer(request)

@@ -65,19 +65,19 @@ fn answers_that_do_not_end_are_given_up() {
     ];
     insta::assert_snapshot!(said.concat(), @r"
     an endless body for /v1/update/: exit 5
-        the answer of SERVER1/v1/update/repos%2Fnixos/branch:main is longer than the 5242880 bytes that it could have
+        the answer of SERVER1/v1/update/repos~2fnixos/branch~3amain is longer than the 5242880 bytes that it could have
     an endless body for /v1/delta/: exit 5
         the answer of SERVER1/v1/delta/MANIFEST/MANIFEST is longer than the 1052800 bytes that it could have
     an endless body for /pack/: exit 5
         the answer of SERVER1/pack/PACK is longer than the 4 bytes that it could have
     a piece without an end for /v1/update/: exit 5
-        the answer of SERVER1/v1/update/repos%2Fnixos/branch:main is longer than the 5242880 bytes that it could have
+        the answer of SERVER1/v1/update/repos~2fnixos/branch~3amain is longer than the 5242880 bytes that it could have
     a piece without an end for /v1/delta/: exit 5
         the answer of SERVER1/v1/delta/MANIFEST/MANIFEST is longer than the 1052800 bytes that it could have
     a piece without an end for /pack/: exit 5
         the answer of SERVER1/pack/PACK is longer than the 4 bytes that it could have
     an endless head for /v1/update/: exit 5
-        SERVER1/v1/update/repos%2Fnixos/branch:main could not be reached
+        SERVER1/v1/update/repos~2fnixos/branch~3amain could not be reached
         because: message head is too large
     an endless head for /v1/delta/: exit 5
         SERVER1/v1/delta/MANIFEST/MANIFEST could not be reached
@@ -96,7 +96,7 @@ fn answers_that_trickle_are_given_up() {
         play(&scene, &world, 5, "a byte now and then", |head| Reply::Trickle(format!("{head}\r\n\r\n")));
     insta::assert_snapshot!(said, @r"
     a byte now and then for /v1/update/: exit 5
-        SERVER1/v1/update/repos%2Fnixos/branch:main stopped sending: fewer than 4096 bytes came in 2 s
+        SERVER1/v1/update/repos~2fnixos/branch~3amain stopped sending: fewer than 4096 bytes came in 2 s
     a byte now and then for /v1/delta/: exit 5
         SERVER1/v1/delta/MANIFEST/MANIFEST stopped sending: fewer than 4096 bytes came in 2 s
     a byte now and then for /pack/: exit 5
@@ -106,7 +106,7 @@ fn answers_that_trickle_are_given_up() {
     let said = scene.host.refuses("a head with a byte now and then", 5);
     insta::assert_snapshot!(said, @r"
     a head with a byte now and then: exit 5
-        SERVER1/v1/update/repos%2Fnixos/branch:main could not be reached
+        SERVER1/v1/update/repos~2fnixos/branch~3amain could not be reached
         because: error sending request
         because: operation timed out
         hint: check the address and the network; what was received so far is kept
@@ -128,7 +128,7 @@ fn answers_that_are_cut_off_or_of_another_length_are_not_used() {
     ];
     insta::assert_snapshot!(said.concat(), @r"
     less than was promised for /v1/update/: exit 5
-        the answer of SERVER1/v1/update/repos%2Fnixos/branch:main broke off
+        the answer of SERVER1/v1/update/repos~2fnixos/branch~3amain broke off
         because: end of file before message length reached
     less than was promised for /v1/delta/: exit 5
         the answer of SERVER1/v1/delta/MANIFEST/MANIFEST broke off
@@ -137,13 +137,13 @@ fn answers_that_are_cut_off_or_of_another_length_are_not_used() {
         the answer of SERVER1/pack/PACK broke off
         because: end of file before message length reached
     a length that no answer has for /v1/update/: exit 5
-        the answer of SERVER1/v1/update/repos%2Fnixos/branch:main is longer than the 5242880 bytes that it could have
+        the answer of SERVER1/v1/update/repos~2fnixos/branch~3amain is longer than the 5242880 bytes that it could have
     a length that no answer has for /v1/delta/: exit 5
         the answer of SERVER1/v1/delta/MANIFEST/MANIFEST is longer than the 1052800 bytes that it could have
     a length that no answer has for /pack/: exit 5
         the answer of SERVER1/pack/PACK is longer than the 4 bytes that it could have
     two lengths for /v1/update/: exit 5
-        SERVER1/v1/update/repos%2Fnixos/branch:main could not be reached
+        SERVER1/v1/update/repos~2fnixos/branch~3amain could not be reached
         because: invalid content-length parsed
     two lengths for /v1/delta/: exit 5
         SERVER1/v1/delta/MANIFEST/MANIFEST could not be reached
@@ -152,7 +152,7 @@ fn answers_that_are_cut_off_or_of_another_length_are_not_used() {
         SERVER1/pack/PACK could not be reached
         because: invalid content-length parsed
     nothing at all for /v1/update/: exit 5
-        SERVER1/v1/update/repos%2Fnixos/branch:main could not be reached
+        SERVER1/v1/update/repos~2fnixos/branch~3amain could not be reached
         because: connection closed before message completed
     nothing at all for /v1/delta/: exit 5
         SERVER1/v1/delta/MANIFEST/MANIFEST could not be reached
@@ -161,7 +161,7 @@ fn answers_that_are_cut_off_or_of_another_length_are_not_used() {
         SERVER1/pack/PACK could not be reached
         because: connection closed before message completed
     no HTTP for /v1/update/: exit 5
-        SERVER1/v1/update/repos%2Fnixos/branch:main could not be reached
+        SERVER1/v1/update/repos~2fnixos/branch~3amain could not be reached
         because: invalid HTTP version parsed
     no HTTP for /v1/delta/: exit 5
         SERVER1/v1/delta/MANIFEST/MANIFEST could not be reached
@@ -185,13 +185,13 @@ fn answers_that_lead_elsewhere_are_not_followed() {
     assert_eq!(other.take_requests(), [], "a redirect was followed to another server");
     insta::assert_snapshot!(said.concat().replace(&other.url(), "OTHER"), @r"
     a redirect to a file for /v1/update/: exit 5
-        SERVER1/v1/update/repos%2Fnixos/branch:main answered 302 Found
+        SERVER1/v1/update/repos~2fnixos/branch~3amain answered 302 Found
     a redirect to a file for /v1/delta/: exit 5
         SERVER1/v1/delta/MANIFEST/MANIFEST answered 302 Found
     a redirect to a file for /pack/: exit 5
         SERVER1/pack/PACK answered 302 Found
     a redirect to another server for /v1/update/: exit 5
-        SERVER1/v1/update/repos%2Fnixos/branch:main could not be reached
+        SERVER1/v1/update/repos~2fnixos/branch~3amain could not be reached
         because: a redirect to another server is not followed
     a redirect to another server for /v1/delta/: exit 5
         SERVER1/v1/delta/MANIFEST/MANIFEST could not be reached
@@ -200,7 +200,7 @@ fn answers_that_lead_elsewhere_are_not_followed() {
         SERVER1/pack/PACK could not be reached
         because: a redirect to another server is not followed
     an error for /v1/update/: exit 5
-        SERVER1/v1/update/repos%2Fnixos/branch:main answered 500 Internal Server Error: a fault\u{1b}[31m of the server
+        SERVER1/v1/update/repos~2fnixos/branch~3amain answered 500 Internal Server Error: a fault\u{1b}[31m of the server
     an error for /v1/delta/: exit 5
         SERVER1/v1/delta/MANIFEST/MANIFEST answered 500 Internal Server Error: a fault\u{1b}[31m of the server
     an error for /pack/: exit 5
@@ -211,7 +211,7 @@ fn answers_that_lead_elsewhere_are_not_followed() {
     let said = scene.host.refuses("a redirect to itself", 5);
     insta::assert_snapshot!(said, @r"
     a redirect to itself: exit 5
-        SERVER1/v1/update/repos%2Fnixos/branch:main could not be reached
+        SERVER1/v1/update/repos~2fnixos/branch~3amain could not be reached
         because: error following redirect
         because: too many redirects
         hint: check the address and the network; what was received so far is kept

@@ -7,6 +7,7 @@ use clap::Args;
 use smart_sync_sync::name::{Channel, RefQuery};
 
 use super::sync::ChannelArgs;
+use crate::config::Span;
 use crate::reference;
 use crate::server_url::ServerUrl;
 
@@ -33,9 +34,13 @@ pub struct DiffArgs {
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Option<Channel>,
 
-    /// A server of the channel; repeat it to name mirrors.
-    #[arg(long = "server", value_name = "URL")]
+    /// A server of the channel, or the directory of an export; repeat it to name mirrors.
+    #[arg(long = "server", value_name = "URL|DIR", value_parser = ServerUrl::typed)]
     pub servers: Vec<ServerUrl>,
+
+    /// How old the realm's word may be that this is the newest version, such as 30d.
+    #[arg(long, value_name = "AGE")]
+    pub max_age: Option<Span>,
 
     /// List the paths that differ, not how their contents do.
     #[arg(long)]

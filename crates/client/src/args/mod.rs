@@ -161,7 +161,8 @@ mod tests {
         check("trust add https://example.org", false);
         check(&format!("trust add https://example.org --first-use --root sha256:{pin}"), false);
         check("trust add https://example.org --root sha256:12", false);
-        check("trust add file:///srv --first-use", false);
+        check("trust add ftp://example.org --first-use", false);
+        check("trust add file:///srv --first-use", true);
         check("trust reset lab.example.org --yes", true);
         check("root sign draft --key root.key --key agent:SHA256:abc", true);
         check("root sign draft", false);

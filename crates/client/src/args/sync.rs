@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use smart_sync_sync::name::{Channel, RefQuery};
 
+use crate::config::Span;
 use crate::github::Address;
 use crate::reference;
 use crate::server_url::ServerUrl;
@@ -25,9 +26,17 @@ pub struct ChannelArgs {
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Option<Channel>,
 
-    /// A server of the channel; repeat it to name mirrors.
-    #[arg(long = "server", value_name = "URL")]
+    /// A server of the channel, or the directory of an export; repeat it to name mirrors.
+    #[arg(long = "server", value_name = "URL|DIR", value_parser = ServerUrl::typed)]
     pub servers: Vec<ServerUrl>,
+
+    /// How old the realm's word may be that this is the newest version, such as 30d [default: what the configuration
+    /// or the realm's root document says].
+    ///
+    /// For a copy that is meant to be old, such as a disk that was carried here. What it holds is verified as always;
+    /// only that it may be out of date is accepted.
+    #[arg(long, value_name = "AGE")]
+    pub max_age: Option<Span>,
 }
 
 /// Which tree: where it comes from and which ref of it.
@@ -62,6 +71,12 @@ pub struct SyncArgs {
     /// The directory to bring up to date.
     #[arg(long, value_name = "DIR", help_heading = "What to do")]
     pub target: Option<PathBuf>,
+
+    /// A git repository of this host to look for contents in before they are fetched; repeat it to name several.
+    ///
+    /// What it has is verified like what a server sends. The other targets of the configuration are looked at anyway.
+    #[arg(long, value_name = "DIR", help_heading = "Which tree")]
+    pub bytes_from: Vec<PathBuf>,
 
     /// Compare and, where needed, fetch every file again, as if nothing was known about the target.
     ///

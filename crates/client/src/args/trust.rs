@@ -24,8 +24,8 @@ pub enum TrustCommand {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(group = clap::ArgGroup::new("how").required(true).args(["root", "first_use"]))]
 pub struct TrustAddArgs {
-    /// A server of the realm.
-    #[arg(value_name = "URL")]
+    /// A server of the realm, or the directory of an export.
+    #[arg(value_name = "URL|DIR", value_parser = ServerUrl::typed)]
     pub server: ServerUrl,
 
     /// The hash of the realm's root document, as its administrators publish it.

@@ -9,21 +9,20 @@ use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use reqwest::Method;
 use smart_sync_store::content::ContentHasher;
 use smart_sync_store::id::ContentId;
 use smart_sync_store::manifest::Content;
 use smart_sync_sync::fetch_plan::FetchPlan;
 use smart_sync_sync::source::tar::spool_file;
-use smart_sync_sync::wire::delta::decoded_len_max;
 use smart_sync_sync::wire::fetch_map::FetchMap;
-use smart_sync_sync::wire::locate::{Wanted, encode};
+use smart_sync_sync::wire::locate::Wanted;
 
 use super::wait_for;
 use crate::failure::{DAMAGED_HINT, Exit, Failure};
+use crate::realm::locate::{Tree, locate};
+use crate::realm::mirrors::Mirrors;
 use crate::realm::remote::Remote;
 use crate::sync::Surroundings;
-use crate::sync::fetch::get_range;
 use crate::sync::landing::decode;
 
 /// The number of bytes that are copied at once.
@@ -35,12 +34,16 @@ type Put<'a> = &'a mut dyn FnMut(ContentId, u64, &[u8]) -> io::Result<()>;
 /// Contents that servers have.
 pub(super) struct Contents<'a> {
     remotes: &'a [Remote],
+    /// The trees that the contents are of.
+    trees: Vec<Tree>,
+    mirrors: Mirrors,
     surroundings: &'a Surroundings<'a>,
 }
 
 impl<'a> Contents<'a> {
-    pub(super) const fn new(remotes: &'a [Remote], surroundings: &'a Surroundings<'a>) -> Self {
-        Self { remotes, surroundings }
+    pub(super) fn new(remotes: &'a [Remote], trees: Vec<Tree>, surroundings: &'a Surroundings<'a>) -> Self {
+        let mirrors = Mirrors::new(remotes.to_vec(), 1, surroundings.output.clone());
+        Self { remotes, trees, mirrors, surroundings }
     }
 
     /// Fetches contents into memory.
@@ -84,28 +87,30 @@ impl<'a> Contents<'a> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let map = self.locate(&wanted)?;
         let is_wanted = |id, size| wanted.iter().any(|wanted| wanted.id == id && wanted.size == size);
-        let plan = FetchPlan::new(map, |content| is_wanted(content.id, content.size).then_some(0));
+        let plans: Vec<FetchPlan> = (self.locate(&wanted)?.into_iter())
+            .map(|map| FetchPlan::new(map, |content| is_wanted(content.id, content.size).then_some(0)))
+            .collect();
         for wanted in &wanted {
-            let is_there = plan
-                .map()
-                .contents
-                .iter()
-                .any(|content| content.id == wanted.id && content.size == wanted.size);
-            if !is_there {
+            let mut contents = plans.iter().flat_map(|plan| &plan.map().contents);
+            if !contents.any(|content| content.id == wanted.id && content.size == wanted.size) {
                 let text =
                     format!("no server has content {}; the version may have been collected", wanted.id);
                 return Err(Failure::message(Exit::General, text));
             }
         }
+        plans.iter().try_for_each(|plan| self.fetch_ranges(plan, put))
+    }
+
+    fn fetch_ranges(&self, plan: &FetchPlan, put: Put<'_>) -> Result<(), Failure> {
         for range in plan.ranges() {
             let pack = plan.map().packs[range.pack as usize].id;
-            let bytes = wait_for(self.surroundings, async {
-                Ok(get_range(self.remotes, &format!("pack/{pack}"), range).await?)
+            let path = format!("pack/{pack}");
+            let arrived = wait_for(self.surroundings, async {
+                Ok(self.mirrors.get_range(&path, range.bytes.start, range.bytes.end).await?)
             })?;
             for frame in &range.frames {
-                let frame = decode(&plan, range, *frame, &bytes)?;
+                let frame = decode(plan, range, *frame, &arrived.bytes)?;
                 for (chunk, places) in frame.chunks {
                     for place in places {
                         let content = plan.map().contents[place.content as usize].id;
@@ -117,22 +122,13 @@ impl<'a> Contents<'a> {
         Ok(())
     }
 
-    fn locate(&self, wanted: &[Wanted]) -> Result<FetchMap, Failure> {
-        let sizes = wanted.iter().fold(0, |sum: u64, wanted| sum.saturating_add(wanted.size));
-        let limit = decoded_len_max(0, wanted.len() as u64, sizes);
-        let body = encode(wanted);
+    fn locate(&self, wanted: &[Wanted]) -> Result<Vec<FetchMap>, Failure> {
         wait_for(self.surroundings, async {
             let mut last = None;
             for remote in self.remotes {
-                let answer = remote.send(Method::POST, "v1/locate", body.clone(), limit).await;
-                let map = answer.map_err(Failure::from).and_then(|bytes| {
-                    FetchMap::decode(&bytes).map_err(|error| {
-                        Failure::new(Exit::Refused, error).context(format!("asking {}", remote.base()))
-                    })
-                });
-                match map {
-                    Ok(map) if !map.contents.is_empty() => return Ok(map),
-                    Ok(map) => last = Some(Ok(map)),
+                match locate(remote, wanted, &self.trees).await {
+                    Ok(maps) if maps.iter().any(|map| !map.contents.is_empty()) => return Ok(maps),
+                    Ok(maps) => last = Some(Ok(maps)),
                     Err(failure) => last = last.or(Some(Err(failure))),
                 }
             }

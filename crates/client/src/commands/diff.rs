@@ -19,6 +19,7 @@ use crate::args::sync::ChannelArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
+use crate::realm::locate::Tree;
 use crate::realm::pages::RemotePages;
 use crate::sync::Surroundings;
 
@@ -36,6 +37,7 @@ pub fn run(args: &DiffArgs, config: &Config, surroundings: &Surroundings<'_>) ->
     let tree = ChannelArgs {
         channel: args.channel.clone(),
         servers: args.servers.clone(),
+        max_age: args.max_age,
         // What is compared is said by the two refs.
         reference: Some(args.from.clone()),
     };
@@ -60,7 +62,11 @@ pub fn run(args: &DiffArgs, config: &Config, surroundings: &Surroundings<'_>) ->
     }
     let is_names = args.names_only || surroundings.output.format() == Format::Json;
     let shower = Shower {
-        contents: Contents::new(&to.remotes, surroundings),
+        contents: Contents::new(
+            &to.remotes,
+            vec![Tree::of(&to.verified), Tree::of(&from.verified)],
+            surroundings,
+        ),
         output: surroundings.output,
         is_raw: !std::io::stdout().is_terminal(),
     };

@@ -12,6 +12,7 @@ use crate::args::sync::ChannelArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
+use crate::realm::locate::Tree;
 use crate::realm::pages::RemotePages;
 use crate::realm::resolve::Resolved;
 use crate::sync::Surroundings;
@@ -82,7 +83,8 @@ pub fn cat(args: &CatArgs, config: &Config, surroundings: &Surroundings<'_>) -> 
         Failure::message(Exit::Arguments, format!("{path} is no file"))
             .hint(format!("smart-sync ls {path} lists it, if it is a directory"))
     })?;
-    let contents = Contents::new(&resolved.remotes, surroundings);
+    let trees = vec![Tree::of(&resolved.verified)];
+    let contents = Contents::new(&resolved.remotes, trees, surroundings);
     if content.size <= SMALL_BYTES_MAX {
         let bytes = contents.small(&[content])?;
         super::print(output, bytes.get(&content.id).map_or(&[], Vec::as_slice))?;

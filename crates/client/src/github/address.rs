@@ -116,6 +116,12 @@ impl FromStr for Address {
             return Self::of_github(owner, repository);
         }
         match text.parse::<ServerUrl>() {
+            Ok(server) if text.starts_with('/') && server.directory().is_some() => {
+                Err(ParseAddressError::Form)
+            }
+            Ok(server) if server.directory().is_some() => {
+                Err(ParseServerUrlError::Scheme("file".to_owned()).into())
+            }
             Ok(server) => Self::of_api(&server),
             Err(ParseServerUrlError::Malformed(_)) => Err(ParseAddressError::Form),
             Err(error) => Err(error.into()),

@@ -1,19 +1,22 @@
-//! Speaking to a server: requests with bounds on everything that comes back.
+//! Speaking to a server, or reading an export: requests with bounds on everything that comes back.
 //!
 //! A server is not trusted, not even to end an answer: every body has a length it may not exceed, every wait has an
 //! end, and a connection that brings next to nothing is given up. What an answer says is judged by whoever asked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, IF_RANGE, RANGE};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
+use smart_sync_store::pack::PACK_LEN_MAX;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::directory::{Directory, ReadFileError};
 use crate::failure::{Exit, Failure};
 use crate::server_url::{ServerUrl, is_loopback};
 use crate::settings::{NetworkSettings, TokenWay};
@@ -88,6 +91,27 @@ pub enum RemoteError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of an export is not there.
+    #[error("{url} is not there")]
+    Absent {
+        /// What was asked for.
+        url: String,
+    },
+    /// A file of an export could not be read.
+    #[error("{url} could not be read")]
+    File {
+        /// What was asked for.
+        url: String,
+        /// What happened.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An export in a directory was asked for something that has to be computed, or was sent something.
+    #[error("{url} is in a directory, which is only read from")]
+    OnlyFiles {
+        /// What was asked for.
+        url: String,
+    },
     /// The server says no.
     #[error("{url} answered {status}{}{text}", if text.is_empty() { "" } else { ": " })]
     Status {
@@ -105,7 +129,20 @@ impl RemoteError {
     pub const fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Status { status, .. } => Some(*status),
+            Self::Absent { .. } => Some(StatusCode::NOT_FOUND),
             _ => None,
+        }
+    }
+
+    /// Whether it means that there are only files, and nobody who would compute an answer.
+    pub const fn is_of_static_files(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(
+                *status,
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+            ),
+            Self::OnlyFiles { .. } => true,
+            _ => false,
         }
     }
 
@@ -116,7 +153,11 @@ impl RemoteError {
                 true
             }
             Self::Status { status, .. } => matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504),
-            Self::TooLong { .. } | Self::Wrong { .. } => false,
+            Self::TooLong { .. }
+            | Self::Wrong { .. }
+            | Self::Absent { .. }
+            | Self::File { .. }
+            | Self::OnlyFiles { .. } => false,
         }
     }
 }
@@ -138,6 +179,9 @@ impl From<RemoteError> for Failure {
             ),
             Some(_) => {
                 (Exit::Network, Some("check the address; try again later, or another mirror with --server"))
+            }
+            None if matches!(error, RemoteError::OnlyFiles { .. }) => {
+                (Exit::Arguments, Some("name a server with --server URL"))
             }
             None => {
                 (Exit::Network, Some("check the address and the network; what was received so far is kept"))
@@ -176,16 +220,27 @@ impl Traffic {
     }
 }
 
-/// One server.
+/// One server, or one export.
 #[derive(Debug, Clone)]
 pub struct Remote {
     client: Client,
+    /// Where the files are, if they are on this machine.
+    directory: Option<Directory>,
+    /// What a server without ranges sent last.
+    whole: Arc<Whole>,
     /// For uploads: the answer comes when the server has looked at everything, which no bound on silence allows for.
     uploads: Client,
     base: ServerUrl,
     token: Option<Token>,
     stall: Duration,
     traffic: Arc<Traffic>,
+}
+
+/// A pack that a server sent as a whole, because it does not know ranges: the next ones are mostly of the same pack.
+#[derive(Debug, Default)]
+struct Whole {
+    is_usual: AtomicBool,
+    last: Mutex<Option<(String, Bytes)>>,
 }
 
 impl Remote {
@@ -215,7 +270,8 @@ impl Remote {
         let failed = |error| Failure::new(Exit::General, error).context("preparing for HTTP");
         let client = builder().read_timeout(stall).build().map_err(failed)?;
         let uploads = builder().build().map_err(failed)?;
-        Ok(Self { client, uploads, base, token, stall, traffic })
+        let directory = base.directory().map(Directory::new);
+        Ok(Self { client, directory, whole: Arc::default(), uploads, base, token, stall, traffic })
     }
 
     /// Its address.
@@ -230,6 +286,9 @@ impl Remote {
 
     /// Asks for something of at most `limit` bytes. `path` is encoded already.
     pub async fn get(&self, path: &str, limit: u64) -> Result<Bytes, RemoteError> {
+        if let Some(directory) = &self.directory {
+            return self.count_file(directory.read(path, limit).await, path, limit);
+        }
         let request = self.request(Method::GET, path)?;
         self.exchange(request, path, limit).await
     }
@@ -243,8 +302,9 @@ impl Remote {
         limit: u64,
     ) -> Result<Bytes, RemoteError> {
         let body = body.into();
+        let request = self.request(method, path)?;
         self.traffic.sent.fetch_add(body.len() as u64, Ordering::Relaxed);
-        let request = self.request(method, path)?.body(body);
+        let request = request.body(body);
         self.exchange(request, path, limit).await
     }
 
@@ -289,10 +349,21 @@ impl Remote {
 
     /// Asks for a range of bytes and returns exactly those.
     pub async fn get_range(&self, path: &str, start: u64, end: u64) -> Result<Bytes, RemoteError> {
+        if let Some(directory) = &self.directory {
+            return self.count_file(directory.read_range(path, start, end).await, path, end);
+        }
         let wrong = |reason: String| RemoteError::Wrong { url: self.shown(path), reason };
+        if self.whole.is_usual.load(Ordering::Relaxed) {
+            return self.range_of_whole(path, start, end).await;
+        }
         let range = format!("bytes={start}-{}", end - 1);
         let range = HeaderValue::try_from(range).map_err(|error| wrong(error.to_string()))?;
         let response = self.begin(self.request(Method::GET, path)?.header(RANGE, range), path).await?;
+        if response.status() == StatusCode::OK && !is_page_for_people(&response) {
+            drop(response);
+            self.whole.is_usual.store(true, Ordering::Relaxed);
+            return self.range_of_whole(path, start, end).await;
+        }
         if response.status() != StatusCode::PARTIAL_CONTENT {
             return Err(wrong(format!("it is {} and not a range", response.status())));
         }
@@ -318,6 +389,27 @@ impl Remote {
         resume: Option<(u64, &str)>,
         limit: u64,
     ) -> Result<Download, RemoteError> {
+        let (url, window) = (self.shown(path), Window::new(self.stall));
+        let (stall, traffic) = (self.stall, Arc::clone(&self.traffic));
+        if let Some(directory) = &self.directory {
+            self.traffic.requests.fetch_add(1, Ordering::Relaxed);
+            let source = Source::File { directory: directory.clone(), path: path.to_owned(), at: 0 };
+            let mut download = Download {
+                source,
+                url,
+                start: 0,
+                tag: None,
+                left: limit,
+                limit,
+                window,
+                stall,
+                traffic,
+                ahead: None,
+            };
+            // A file that is not there is told of now.
+            download.ahead = download.next().await?;
+            return Ok(download);
+        }
         let mut request = self.request(Method::GET, path)?;
         if let Some((start, tag)) = resume {
             request = request.header(RANGE, format!("bytes={start}-")).header(IF_RANGE, tag);
@@ -336,19 +428,45 @@ impl Remote {
             _ => 0,
         };
         let tag = response.headers().get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let window = Window::new(self.stall);
-        let (stall, traffic) = (self.stall, Arc::clone(&self.traffic));
-        Ok(Download {
-            response,
-            url: self.shown(path),
-            start,
-            tag,
-            left: limit,
-            limit,
-            window,
-            stall,
-            traffic,
-        })
+        let source = Source::Response(response);
+        Ok(Download { source, url, start, tag, left: limit, limit, window, stall, traffic, ahead: None })
+    }
+
+    /// A range of what a server without ranges sends as a whole. It is asked for once, however many ranges of it are
+    /// wanted at the same time.
+    async fn range_of_whole(&self, path: &str, start: u64, end: u64) -> Result<Bytes, RemoteError> {
+        let mut last = self.whole.last.lock().await;
+        let bytes = match &*last {
+            Some((of, bytes)) if of == path => bytes.clone(),
+            _ => {
+                // Two packs need not be in memory at once.
+                *last = None;
+                let request = self.request(Method::GET, path)?;
+                let bytes = self.exchange(request, path, PACK_LEN_MAX as u64).await?;
+                *last = Some((path.to_owned(), bytes.clone()));
+                bytes
+            }
+        };
+        drop(last);
+        let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+        let Some((start, end)) = range.filter(|(_, end)| *end <= bytes.len()) else {
+            let reason = format!("it has {} bytes, and {start} to {end} were asked for", bytes.len());
+            return Err(RemoteError::Wrong { url: self.shown(path), reason });
+        };
+        Ok(bytes.slice(start..end))
+    }
+
+    /// Counts a file that was read like an answer, and says why another was not.
+    fn count_file(
+        &self,
+        read: Result<Bytes, ReadFileError>,
+        path: &str,
+        limit: u64,
+    ) -> Result<Bytes, RemoteError> {
+        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
+        let bytes = read.map_err(|error| of_file(error, self.shown(path), limit))?;
+        self.traffic.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(bytes)
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, RemoteError> {
@@ -356,6 +474,9 @@ impl Remote {
     }
 
     fn request_by(&self, client: &Client, method: Method, path: &str) -> Result<RequestBuilder, RemoteError> {
+        if self.directory.is_some() {
+            return Err(RemoteError::OnlyFiles { url: self.shown(path) });
+        }
         let url = self
             .base
             .as_url()
@@ -398,8 +519,9 @@ impl Remote {
         let announced = response.content_length().unwrap_or(0).min(ANNOUNCED_BYTES_MAX);
         let mut bytes = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
         let (window, traffic) = (Window::new(self.stall), Arc::clone(&self.traffic));
-        let (start, tag, left, stall) = (0, None, limit, self.stall);
-        let mut download = Download { response, url, start, tag, left, limit, window, stall, traffic };
+        let (start, tag, left, stall, ahead) = (0, None, limit, self.stall, None);
+        let source = Source::Response(response);
+        let mut download = Download { source, url, start, tag, left, limit, window, stall, traffic, ahead };
         while let Some(piece) = download.next().await? {
             bytes.extend_from_slice(&piece);
         }
@@ -415,7 +537,7 @@ impl Remote {
 /// An answer that is taken as it comes.
 #[derive(Debug)]
 pub struct Download {
-    response: Response,
+    source: Source,
     url: String,
     start: u64,
     tag: Option<String>,
@@ -424,7 +546,29 @@ pub struct Download {
     window: Window,
     stall: Duration,
     traffic: Arc<Traffic>,
+    /// What was read before it was asked for.
+    ahead: Option<Bytes>,
 }
+
+/// Why a file could not be read, as an answer would be.
+fn of_file(error: ReadFileError, url: String, limit: u64) -> RemoteError {
+    match error {
+        ReadFileError::Absent => RemoteError::Absent { url },
+        ReadFileError::TooLong => RemoteError::TooLong { url, limit },
+        ReadFileError::Short => RemoteError::Wrong { url, reason: "the file ends too early".to_owned() },
+        ReadFileError::Failed(source) => RemoteError::File { url, source },
+    }
+}
+
+/// Where an answer comes from.
+#[derive(Debug)]
+enum Source {
+    Response(Response),
+    File { directory: Directory, path: String, at: u64 },
+}
+
+/// Bytes of a file that are read at once.
+const FILE_PIECE_BYTES: u64 = 1 << 20;
 
 impl Download {
     /// Where in the whole it begins: where it was asked to go on, or at the beginning.
@@ -439,8 +583,21 @@ impl Download {
 
     /// The next bytes; nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, RemoteError> {
+        if self.ahead.is_some() {
+            return Ok(self.ahead.take());
+        }
+        let response = match &mut self.source {
+            Source::Response(response) => response,
+            Source::File { directory, path, at } => {
+                let piece = directory.read_on(path, *at, FILE_PIECE_BYTES).await;
+                let piece = piece.map_err(|error| of_file(error, self.url.clone(), self.limit))?;
+                *at += piece.len() as u64;
+                self.traffic.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                return Ok(Some(piece).filter(|piece| !piece.is_empty()));
+            }
+        };
         loop {
-            let Ok(piece) = timeout_at(self.window.end, self.response.chunk()).await else {
+            let Ok(piece) = timeout_at(self.window.end, response.chunk()).await else {
                 if self.window.renew(self.stall) {
                     continue;
                 }
@@ -461,6 +618,12 @@ impl Download {
             return Ok(Some(piece));
         }
     }
+}
+
+/// Whether it is what a proxy or a misconfigured web server says in place of a file.
+fn is_page_for_people(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
 }
 
 /// A token crosses a network encrypted, unless the host's administrator has said otherwise.

@@ -1,18 +1,23 @@
 //! From a ref to what it is, and why to believe it.
 //!
-//! Servers are asked in the order in which they are given. One that cannot be reached, is behind, or shows
-//! something that does not hold together is passed over; a fork ends everything, because the realm itself has lied.
+//! All servers are asked at once, and the answer of the largest log is judged first: a mirror that is behind hides
+//! nothing while another one is not. One that cannot be reached, or shows something that does not hold together, is
+//! passed over; a fork ends everything, because the realm itself has lied.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use smart_sync_sync::evidence::{EVIDENCE_BYTES_MAX, Evidence};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+
+use smart_sync_sync::evidence::{EVIDENCE_BYTES_MAX, Evidence, FullEvidence};
 use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::merkle::LogHash;
-use smart_sync_sync::name::{Channel, Kind, Origin, RefName, RefQuery};
+use smart_sync_sync::name::{Channel, Kind, Origin, RefName, RefQuery, update_path as path_of_update};
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::trust::{Freshness, Policy, Question, Refusal, TrustState, Verified, verify};
 
+use super::continuation::continued;
 use super::remote::{OTHER_ANSWER_HINT, Remote, Traffic};
 use super::trust_store::{HeldRealm, TrustStore};
 use crate::failure::{Exit, Failure};
@@ -20,6 +25,10 @@ use crate::output::Output;
 use crate::server_url::ServerUrl;
 use crate::settings::NetworkSettings;
 use crate::token::Token;
+use tokio::time::{Instant, timeout_at};
+
+/// How long other mirrors are waited for once one has answered: theirs may be the newer answer.
+const OTHERS_WAIT: Duration = Duration::from_secs(2);
 
 /// A channel, and who is asked about it.
 #[derive(Debug, Clone)]
@@ -37,7 +46,8 @@ pub struct Resolved {
     pub verified: Verified,
     /// The ref, with its kind.
     pub reference: RefName,
-    /// Servers in the order in which they are to be asked for contents: the one that answered first.
+    /// The servers that answered, in the order in which they are to be asked for contents: the one that is believed,
+    /// those that are as new, and those that are behind.
     pub remotes: Vec<Remote>,
 }
 
@@ -156,7 +166,7 @@ impl Realm {
             Err(Asked { refusal: Some(Refusal::Withdrawn { reference, seq, leaf, log, .. }), .. }) => {
                 Ok(RefHead { reference, seq, leaf, log: *log, remotes: self.remotes.clone() })
             }
-            Err(asked) => Err(asked.failure),
+            Err(asked) => Err(asked.into()),
         }
     }
 
@@ -206,7 +216,7 @@ impl Realm {
                 output.warning(&format!("what stands there now is accepted by nobody: {reason}"));
                 Ok(RefStanding::Void { seq, leaf })
             }
-            Err(asked) => Err(asked.failure),
+            Err(asked) => Err(asked.into()),
         }
     }
 
@@ -216,47 +226,108 @@ impl Realm {
     }
 
     async fn ask_all(&self, question: &Question, output: &Output) -> Result<Resolved, Asked> {
+        let known = self.store.state(&self.origin)?;
+        let kept = self.kept(known.as_ref(), question)?;
+        let (known, kept) = (known.as_ref(), kept.as_ref());
+        let mut asking: FuturesUnordered<_> = (self.remotes.iter().enumerate())
+            .map(async |(index, remote)| (index, evidence_from(remote, question, known, kept).await))
+            .collect();
+        let mut heard = Heard::default();
+        let mut deadline = None;
         let mut last = None;
-        for index in 0..self.remotes.len() {
-            let remote = self.remotes[index].clone();
-            match self.ask(&remote, question, output).await {
-                Ok(verified) => {
-                    let mut remotes = self.remotes.clone();
-                    remotes.rotate_left(index);
-                    return Ok(Resolved { verified, reference: question.reference.clone(), remotes });
+        loop {
+            let next = match deadline {
+                None => asking.next().await,
+                Some(deadline) => timeout_at(deadline, asking.next()).await.ok().flatten(),
+            };
+            match next {
+                Some((index, Ok(evidence))) => {
+                    heard.answers.push(Answered::new(index, evidence));
+                    deadline.get_or_insert_with(|| Instant::now() + OTHERS_WAIT);
+                    if !asking.is_empty() {
+                        continue;
+                    }
                 }
-                Err(asked) if asked.may_another_know && index + 1 < self.remotes.len() => {
-                    let reason = asked.failure.messages().collect::<Vec<_>>().join(": ");
-                    output.warning(&format!("{} is passed over: {reason}", remote.base()));
-                    last = Some(asked);
+                Some((index, Err(asked))) => {
+                    heard.failures.push((index, asked));
+                    if !asking.is_empty() {
+                        continue;
+                    }
+                }
+                None => {}
+            }
+            if let Some(resolved) = self.judge_newest(question, &mut heard, &mut last, output)? {
+                return Ok(resolved);
+            }
+            if asking.is_empty() {
+                return Err(self.none_is_right(heard, last, output));
+            }
+            // What came first was no good. Whatever comes next is judged at once.
+            deadline = None;
+        }
+    }
+
+    /// Judges what was heard, the answer of the largest log first, until one is believed.
+    fn judge_newest(
+        &self,
+        question: &Question,
+        heard: &mut Heard,
+        last: &mut Option<(usize, Asked)>,
+        output: &Output,
+    ) -> Result<Option<Resolved>, Asked> {
+        heard.answers.sort_by_key(|answered| (std::cmp::Reverse(answered.size), answered.index));
+        while !heard.answers.is_empty() {
+            let Answered { index, evidence, .. } = heard.answers.remove(0);
+            match self.judge(evidence, question, output) {
+                Ok(verified) => {
+                    for (index, asked) in heard.failures.drain(..).chain(last.take()) {
+                        self.tell_passed_over(index, &asked, output);
+                    }
+                    let others = heard.answers.iter().map(|answered| answered.index);
+                    let remotes = std::iter::once(index).chain(others);
+                    let remotes = remotes.map(|index| self.remotes[index].clone()).collect();
+                    return Ok(Some(Resolved { verified, reference: question.reference.clone(), remotes }));
+                }
+                Err(asked) if asked.may_another_know => {
+                    if let Some((index, asked)) = last.replace((index, asked)) {
+                        self.tell_passed_over(index, &asked, output);
+                    }
                 }
                 Err(asked) => return Err(asked),
             }
         }
-        Err(last.unwrap_or_else(|| Failure::message(Exit::Arguments, "no server is known").into()))
+        Ok(None)
+    }
+
+    /// Says why each server is passed over but one, which stands for the failure: one that was refused rather than
+    /// one that did not answer.
+    fn none_is_right(&self, heard: Heard, last: Option<(usize, Asked)>, output: &Output) -> Asked {
+        let mut failures = heard.failures;
+        failures.sort_by_key(|(index, _)| *index);
+        let last = last.or_else(|| failures.pop());
+        for (index, asked) in failures {
+            self.tell_passed_over(index, &asked, output);
+        }
+        last.map_or_else(
+            || Failure::message(Exit::Arguments, "no server is known").into(),
+            |(_, asked)| asked,
+        )
+    }
+
+    fn tell_passed_over(&self, index: usize, asked: &Asked, output: &Output) {
+        let reason = asked.failure.messages().collect::<Vec<_>>().join(": ");
+        output.warning(&format!("{} is passed over: {reason}", self.remotes[index].base()));
     }
 
     async fn ask(&self, remote: &Remote, question: &Question, output: &Output) -> Result<Verified, Asked> {
         let known = self.store.state(&self.origin)?;
         let kept = self.kept(known.as_ref(), question)?;
-        let path = update_path(question, known.as_ref(), kept.is_some());
-        let limit = EVIDENCE_BYTES_MAX as u64;
-        let bytes = remote.get(&path, limit).await.map_err(|error| Asked::of_network(error.into()))?;
-        let evidence = Evidence::decode(&bytes).map_err(|error| {
-            Asked::of_network(
-                Failure::new(Exit::Network, error)
-                    .context(format!("{} does not answer as a smart-sync server does", remote.base()))
-                    .hint(OTHER_ANSWER_HINT),
-            )
-        })?;
-        let Some(full) = evidence.complete(kept.as_ref()) else {
-            let text = format!(
-                "{} says that nothing changed, without having been told what is known",
-                remote.base()
-            );
-            let failure = Failure::message(Exit::Network, text).hint("try another mirror with --server");
-            return Err(Asked::of_network(failure));
-        };
+        let evidence = evidence_from(remote, question, known.as_ref(), kept.as_ref()).await?;
+        self.judge(evidence, question, output)
+    }
+
+    /// Judges evidence, and keeps what was accepted.
+    fn judge(&self, full: FullEvidence, question: &Question, output: &Output) -> Result<Verified, Asked> {
         let held = self.store.hold(&self.origin)?;
         // Another run may have learnt more in between.
         let state = held.state()?;
@@ -277,11 +348,7 @@ impl Realm {
     }
 
     /// The last full evidence, if it is of the log that was verified last.
-    fn kept(
-        &self,
-        known: Option<&TrustState>,
-        question: &Question,
-    ) -> Result<Option<smart_sync_sync::evidence::FullEvidence>, Failure> {
+    fn kept(&self, known: Option<&TrustState>, question: &Question) -> Result<Option<FullEvidence>, Failure> {
         let Some(known) = known.filter(|known| known.size() > 0 && question.at.is_none()) else {
             return Ok(None);
         };
@@ -310,17 +377,65 @@ fn warn_of_expiry(verified: &Verified, output: &Output) {
     }
 }
 
+/// What servers have said so far.
+#[derive(Default)]
+struct Heard {
+    answers: Vec<Answered>,
+    failures: Vec<(usize, Asked)>,
+}
+
+/// Evidence that was not judged yet.
+struct Answered {
+    /// The number of the server.
+    index: usize,
+    /// The size of the log that it says to be of.
+    size: u64,
+    evidence: FullEvidence,
+}
+
+impl Answered {
+    fn new(index: usize, evidence: FullEvidence) -> Self {
+        Self { index, size: evidence.claimed_log().map_or(0, |log| log.size), evidence }
+    }
+}
+
+/// Asks one server for evidence, from what is known of the log and was kept of the last time.
+async fn evidence_from(
+    remote: &Remote,
+    question: &Question,
+    known: Option<&TrustState>,
+    kept: Option<&FullEvidence>,
+) -> Result<FullEvidence, Asked> {
+    let path = update_path(question, known, kept.is_some());
+    let limit = EVIDENCE_BYTES_MAX as u64;
+    let bytes = remote.get(&path, limit).await.map_err(|error| Asked::of_network(error.into()))?;
+    let evidence = Evidence::decode(&bytes).map_err(|error| {
+        Asked::of_network(
+            Failure::new(Exit::Network, error)
+                .context(format!("{} does not answer as a smart-sync server does", remote.base()))
+                .hint(OTHER_ANSWER_HINT),
+        )
+    })?;
+    let Some(full) = evidence.complete(kept) else {
+        let text =
+            format!("{} says that nothing changed, without having been told what is known", remote.base());
+        let failure = Failure::message(Exit::Network, text).hint("try another mirror with --server");
+        return Err(Asked::of_network(failure));
+    };
+    continued(remote, full, known.map_or(0, TrustState::size)).await.map_err(Asked::of_network)
+}
+
 /// A failure to learn something from one server.
 struct Asked {
-    failure: Failure,
+    failure: Box<Failure>,
     may_another_know: bool,
     /// What the evidence was refused for, where there was any.
     refusal: Option<Refusal>,
 }
 
 impl Asked {
-    const fn of_network(failure: Failure) -> Self {
-        Self { failure, may_another_know: true, refusal: None }
+    fn of_network(failure: Failure) -> Self {
+        Self { failure: Box::new(failure), may_another_know: true, refusal: None }
     }
 
     const fn is_absence(&self) -> bool {
@@ -330,13 +445,13 @@ impl Asked {
 
 impl From<Failure> for Asked {
     fn from(failure: Failure) -> Self {
-        Self { failure, may_another_know: false, refusal: None }
+        Self { failure: Box::new(failure), may_another_know: false, refusal: None }
     }
 }
 
 impl From<Asked> for Failure {
     fn from(asked: Asked) -> Self {
-        asked.failure
+        *asked.failure
     }
 }
 
@@ -352,7 +467,7 @@ fn refused(held: &HeldRealm, refusal: Refusal, output: &Output) -> Asked {
     let exit = if refusal.exit_code() == Exit::Refused.code() { Exit::Refused } else { Exit::General };
     let hint = refusal.hint();
     let failure = Failure::new(exit, refusal.clone()).hint(hint);
-    Asked { failure, may_another_know, refusal: Some(refusal) }
+    Asked { failure: Box::new(failure), may_another_know, refusal: Some(refusal) }
 }
 
 fn update_path(question: &Question, known: Option<&TrustState>, has_kept: bool) -> String {
@@ -367,9 +482,8 @@ fn update_path(question: &Question, known: Option<&TrustState>, has_kept: bool) 
             query.push(format!("have={}", reference.manifest));
         }
     }
-    let (channel, reference) = (question.channel.to_url_segment(), question.reference.to_url_segment());
     let mark = if query.is_empty() { "" } else { "?" };
-    format!("v1/update/{channel}/{reference}{mark}{}", query.join("&"))
+    format!("{}{mark}{}", path_of_update(&question.channel, &question.reference), query.join("&"))
 }
 
 fn find_origin(store: &TrustStore, options: &RealmOptions) -> Result<Origin, Failure> {

@@ -1,6 +1,6 @@
 //! Bringing contents from packs into the stage.
 //!
-//! Ranges are asked for several at a time. What comes is decoded and written by all processors and taken in its
+//! Ranges are asked for several at a time, from all mirrors. What comes is decoded and written by all processors and taken in its
 //! order, so that a content can be hashed on the way. Every chunk is compared with its id before anything is done
 //! with it, every content with its own when it is complete. What is in memory is a few ranges and frames, whatever the
 //! sizes.
@@ -13,7 +13,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
 use rayon::in_place_scope;
 use smart_sync_store::id::{ContentId, ContentIdHasher, ObjectId};
 use smart_sync_sync::apply::plan::Need;
@@ -29,8 +30,9 @@ use super::landing::{Landed, Landing};
 use super::session::Needs;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::{Interrupt, interrupted};
-use crate::output::Progress;
-use crate::realm::remote::{Remote, RemoteError};
+use crate::output::{Output, Progress};
+use crate::realm::mirrors::{Arrived, Mirrors};
+use crate::realm::remote::Remote;
 
 /// The number of bytes after whose arrival the disk is set to work.
 const WRITE_OUT_BYTES: u64 = 32 << 20;
@@ -40,19 +42,19 @@ const JOBS_PER_PROCESSOR: usize = 2;
 const JOBS_MAX: usize = 32;
 /// The decoded bytes at which a job is not made larger.
 const JOB_RAW_BYTES: usize = 1 << 20;
-/// How often a range is asked for, over all servers.
-const ATTEMPTS: usize = 4;
 
 /// What is needed to fetch.
 pub struct Fetcher<'a> {
-    /// Who is asked, in this order.
+    /// Who is asked, the best one first.
     pub remotes: &'a [Remote],
     /// Where the requests run.
     pub runtime: &'a Handle,
     /// Whether to go on.
     pub interrupt: &'a Interrupt,
-    /// Ranges that are asked for at the same time.
+    /// The most ranges that are asked for at the same time.
     pub connections: usize,
+    /// Where it is said that a server is passed over.
+    pub output: &'a Output,
     /// What is not staged yet.
     pub needs: &'a Needs<'a>,
     /// Where it goes.
@@ -136,30 +138,32 @@ impl Fetcher<'_> {
             landing: &landing,
             hashing: Hashing::new(received),
         };
-        let mut ranges = self.download(&plan);
+        let mirrors = Arc::new(Mirrors::new(self.remotes.to_vec(), self.connections, self.output.clone()));
+        let mut ranges = self.download(&plan, &mirrors);
         let mut jobs = plan.ranges().iter().flat_map(|range| jobs(plan.map(), range));
         let jobs_max = (JOBS_PER_PROCESSOR * rayon::current_num_threads()).min(JOBS_MAX);
         let mut came = 0;
         // Other threads decode and write, and this one takes what they are done with in the order of the ranges.
         in_place_scope(|scope| {
             let mut under_way = VecDeque::new();
-            let mut bytes = Bytes::new();
+            let mut arrived = Arrived { bytes: Bytes::new(), from: 0 };
             loop {
                 while under_way.len() < jobs_max
                     && let Some(job) = jobs.next()
                 {
                     if job.is_first {
-                        bytes = ranges.blocking_recv().unwrap_or_else(|| Err(interrupted()))?;
+                        arrived = ranges.blocking_recv().unwrap_or_else(|| Err(interrupted()))?;
                     }
                     if self.interrupt.is_requested() {
                         return Err(interrupted());
                     }
                     let (sender, receiver) = sync_channel(1);
                     under_way.push_back((job.length, receiver));
-                    let (plan, landing, bytes) = (&plan, &landing, bytes.clone());
+                    let (plan, landing, mirrors) = (&plan, &landing, &mirrors);
+                    let arrived = arrived.clone();
                     scope.spawn(move |_| {
                         // Nobody waits for it any more after another one failed.
-                        let _ = sender.send(self.land(plan, landing, &job, &bytes));
+                        let _ = sender.send(self.land(plan, landing, mirrors, &job, &arrived));
                     });
                 }
                 let Some((length, landed)) = under_way.pop_front() else { return Ok(()) };
@@ -182,42 +186,48 @@ impl Fetcher<'_> {
         &self,
         plan: &FetchPlan,
         landing: &Landing<'_>,
+        mirrors: &Mirrors,
         job: &Job<'_>,
-        bytes: &Bytes,
+        arrived: &Arrived,
     ) -> Result<Vec<Landed>, Failure> {
         let range = job.range;
-        let failure = match landing.land(range, job.frames, bytes) {
+        let failure = match landing.land(range, job.frames, &arrived.bytes) {
             Err(failure) if failure.exit() == Exit::Refused => failure,
             landed => return landed,
         };
         let path = format!("pack/{}", plan.map().packs[range.pack as usize].id);
-        for remote in self.remotes.iter().skip(1) {
-            let asked = async { Ok(remote.get_range(&path, range.bytes.start, range.bytes.end).await) };
-            let Ok(bytes) = self.runtime.block_on(self.interrupt.guard(asked))? else { continue };
-            match landing.land(range, job.frames, &bytes) {
-                Err(failure) if failure.exit() == Exit::Refused => {}
-                landed => return landed,
-            }
-        }
-        Err(failure)
+        let place = (path.as_str(), range.bytes.start, range.bytes.end);
+        let passes = |bytes: &Bytes| match landing.land(range, job.frames, bytes) {
+            Err(failure) if failure.exit() == Exit::Refused => None,
+            landed => Some(landed),
+        };
+        let replacing = mirrors.replace(arrived.from, failure, place, passes);
+        self.runtime.block_on(self.interrupt.guard(replacing))
     }
 
     /// Asks for the ranges; they come out in their order.
-    fn download(&self, plan: &Arc<FetchPlan>) -> mpsc::Receiver<Result<Bytes, Failure>> {
+    fn download(
+        &self,
+        plan: &Arc<FetchPlan>,
+        mirrors: &Arc<Mirrors>,
+    ) -> mpsc::Receiver<Result<Arrived, Failure>> {
         let (sender, receiver) = mpsc::channel(1);
-        let (plan, remotes, interrupt) = (Arc::clone(plan), self.remotes.to_vec(), self.interrupt.clone());
-        let connections = self.connections;
+        let (plan, mirrors, interrupt) = (Arc::clone(plan), Arc::clone(mirrors), self.interrupt.clone());
         self.runtime.spawn(async move {
-            let requests = (0..plan.ranges().len()).map(|index| {
-                let (plan, remotes) = (Arc::clone(&plan), remotes.clone());
-                async move {
-                    let range = &plan.ranges()[index];
-                    let pack = plan.map().packs[range.pack as usize].id;
-                    get_range(&remotes, &format!("pack/{pack}"), range).await
+            let ask = async |range: &PackRange| {
+                let pack = plan.map().packs[range.pack as usize].id;
+                mirrors.get_range(&format!("pack/{pack}"), range.bytes.start, range.bytes.end).await
+            };
+            let mut ranges = plan.ranges().iter();
+            let mut under_way = FuturesOrdered::new();
+            loop {
+                while under_way.len() < mirrors.under_way_max()
+                    && let Some(range) = ranges.next()
+                {
+                    under_way.push_back(ask(range));
                 }
-            });
-            let mut answers = stream::iter(requests).buffered(connections);
-            while let Ok(Some(answer)) = interrupt.guard(async { Ok(answers.next().await) }).await {
+                let next = interrupt.guard(async { Ok(under_way.next().await) }).await;
+                let Ok(Some(answer)) = next else { return };
                 let is_failure = answer.is_err();
                 if sender.send(answer.map_err(Failure::from)).await.is_err() || is_failure {
                     return;
@@ -225,28 +235,6 @@ impl Fetcher<'_> {
             }
         });
         receiver
-    }
-}
-
-/// Asks one server after the other until one gives the range.
-pub(crate) async fn get_range(
-    remotes: &[Remote],
-    path: &str,
-    range: &PackRange,
-) -> Result<Bytes, RemoteError> {
-    let mut attempt = 0;
-    loop {
-        let remote = &remotes[attempt % remotes.len()];
-        match remote.get_range(path, range.bytes.start, range.bytes.end).await {
-            Ok(bytes) => return Ok(bytes),
-            Err(error) => {
-                attempt += 1;
-                tracing::debug!(%error, attempt, "a range did not come");
-                if attempt >= ATTEMPTS.max(remotes.len()) {
-                    return Err(error);
-                }
-            }
-        }
     }
 }
 

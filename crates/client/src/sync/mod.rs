@@ -2,6 +2,7 @@
 
 mod assembly;
 mod bundle;
+pub mod elsewhere;
 pub mod fetch;
 mod former;
 pub mod landing;

@@ -94,6 +94,13 @@ impl Place {
         Self::find(target, state_dir)
     }
 
+    /// The place of a target that was followed before, if it is still there. Nothing is made.
+    pub fn known(target: &Path, state_dir: &Path) -> Option<Self> {
+        let target = target.canonicalize().ok().filter(|target| target.is_dir())?;
+        let place = Self::of(target, state_dir);
+        place.state.is_dir().then_some(place)
+    }
+
     /// The place of a target that is there.
     pub fn find(target: &Path, state_dir: &Path) -> Result<Self, Failure> {
         let target = target.canonicalize().map_err(|error| {
@@ -105,16 +112,20 @@ impl Place {
             let message = format!("the target {} is not a directory", target.display());
             return Err(Failure::message(Exit::Arguments, message).hint("name a directory with --target DIR"));
         }
-        let id = ObjectId::of(target.as_os_str().as_bytes());
-        let name = target.file_name().map_or_else(String::new, |name| plain(name.as_bytes()));
-        let state = state_dir.join("targets").join(format!("{name}-{}", to_hex(&id.as_bytes()[..8])));
-        let place = Self { target, state };
+        let place = Self::of(target, state_dir);
         if place.target.starts_with(&place.state) || place.state == place.target {
             return Err(Failure::message(Exit::Arguments, "the state directory cannot be a target"));
         }
         make_private(&place.state)
             .map_err(|error| Failure::from(error).context(format!("making {}", place.state.display())))?;
         Ok(place)
+    }
+
+    fn of(target: PathBuf, state_dir: &Path) -> Self {
+        let id = ObjectId::of(target.as_os_str().as_bytes());
+        let name = target.file_name().map_or_else(String::new, |name| plain(name.as_bytes()));
+        let state = state_dir.join("targets").join(format!("{name}-{}", to_hex(&id.as_bytes()[..8])));
+        Self { target, state }
     }
 
     /// Opens the target.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::{Fidelity, ManifestSummary};
 use smart_sync_sync::apply::plan::Need;
@@ -11,7 +11,7 @@ use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::trust::Verified;
 use smart_sync_sync::wire::delta::{Delta, decoded_len_max};
 use smart_sync_sync::wire::fetch_map::FetchMap;
-use smart_sync_sync::wire::locate::{CONTENTS_MAX, Wanted as Located, encode as encode_locate};
+use smart_sync_sync::wire::locate::{CONTENTS_MAX, Wanted as Located};
 
 use super::Surroundings;
 use super::bundle::{self, Brought};
@@ -22,6 +22,7 @@ use super::session::{Needs, Outcome, Session, Wanted};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, count};
+use crate::realm::locate::{Tree, locate};
 use crate::realm::remote::Remote;
 use crate::realm::resolve::{Realm, RealmOptions, Resolved, now};
 use crate::realm::trust_store::TrustStore;
@@ -327,6 +328,12 @@ impl Run<'_> {
         if needs.is_empty() {
             return Ok(());
         }
+        let Surroundings { state_dir, interrupt, output, .. } = *self.surroundings;
+        let needs = self.settings.elsewhere.bring(needs, stage, state_dir, interrupt, output)?;
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let needs = &needs[..];
         let located: HashSet<_> = map.contents.iter().map(|content| content.id).collect();
         let others: Vec<&Need> =
             needs.iter().filter(|need| !located.contains(&need.content.id)).copied().collect();
@@ -334,13 +341,14 @@ impl Run<'_> {
         let by_id = Needs::new(needs);
         let mut maps = vec![map];
         for batch in others.chunks(CONTENTS_MAX) {
-            maps.push(self.locate(batch)?);
+            maps.extend(self.locate(batch)?);
         }
         let fetcher = Fetcher {
             remotes: &self.resolved.remotes,
             runtime: self.surroundings.runtime,
             interrupt: self.surroundings.interrupt,
             connections: self.surroundings.network.connections,
+            output: self.surroundings.output,
             needs: &by_id,
             stage,
         };
@@ -362,25 +370,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn locate(&self, needs: &[&Need]) -> Result<FetchMap, Failure> {
+    fn locate(&self, needs: &[&Need]) -> Result<Vec<FetchMap>, Failure> {
         let wanted: Vec<Located> =
             needs.iter().map(|need| Located { id: need.content.id, size: need.content.size }).collect();
-        let sizes: u64 = wanted.iter().map(|wanted| wanted.size).sum();
-        let limit = decoded_len_max(0, wanted.len() as u64, sizes);
-        let body = encode_locate(&wanted);
+        let trees = [Tree::of(self.verified())];
         let mut last = None;
         for remote in &self.resolved.remotes {
-            match self.block_on(locate_at(remote, body.clone(), limit))? {
-                Ok(map) => return Ok(map),
+            match self.block_on(locate(remote, &wanted, &trees))? {
+                Ok(maps) => return Ok(maps),
                 Err(failure) => last = Some(failure),
             }
         }
         Err(last.unwrap_or_else(|| Failure::message(Exit::Network, "no server could be asked")))
     }
-}
-
-async fn locate_at(remote: &Remote, body: Vec<u8>, limit: u64) -> Result<FetchMap, Failure> {
-    let bytes = remote.send(Method::POST, "v1/locate", body, limit).await?;
-    FetchMap::decode(&bytes)
-        .map_err(|error| Failure::new(Exit::Refused, error).context(format!("asking {}", remote.base())))
 }

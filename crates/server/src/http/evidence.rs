@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use smart_sync_sync::evidence::Evidence;
-use smart_sync_sync::name::{Channel, RefName};
+use smart_sync_sync::name::{Channel, RefName, decode_file_segment};
 use smart_sync_sync::time::UnixTime;
 
 use super::problem::Problem;
@@ -37,6 +37,9 @@ pub(super) async fn update(
     Query(query): Query<UpdateQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    // The same address is that of a file in an export.
+    let plain = |segment: String| decode_file_segment(&segment).map_err(|_| Problem::NotFound);
+    let (channel, reference) = (plain(channel)?, plain(reference)?);
     let asked = asked_channel(&app, &headers, &channel).await?;
     let query_time =
         query.at.map(|at| UnixTime::new(at).ok_or_else(|| malformed("at is beyond the year 9999")));

@@ -76,9 +76,9 @@ pub(crate) fn evidence(realm: &Realm, view: &View, question: Question<'_>) -> an
 }
 
 /// The log at a size, for what puts evidence together.
-struct LogAt<'a> {
-    files: &'a LogFiles,
-    size: u64,
+pub(crate) struct LogAt<'a> {
+    pub(crate) files: &'a LogFiles,
+    pub(crate) size: u64,
 }
 
 impl NodeReader for LogAt<'_> {

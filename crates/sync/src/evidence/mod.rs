@@ -6,8 +6,10 @@
 
 mod build;
 mod codec;
+mod continued;
 
 pub use build::{BuildError, DatedIndexes, Inquiry, LogReader, Private, build};
+pub use continued::ContinueError;
 
 use crate::log::heads::{Head, HeadProof};
 use crate::log::merkle::LogHash;

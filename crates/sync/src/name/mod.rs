@@ -3,12 +3,14 @@
 //! A name is checked once, where it comes in; after that its type says that it keeps its rules. All of them are
 //! short texts without white space, so that a line of a record can be split at its spaces.
 
+mod file_segment;
 mod refs;
 mod typed;
 
 use std::fmt;
 use std::str::FromStr;
 
+pub use file_segment::{decode_file_segment, update_path};
 pub use refs::{RefName, RefText};
 pub use typed::{RefQuery, TypedRef};
 

@@ -277,8 +277,8 @@ impl Refusal {
             }
             Self::FromTheFuture { .. } => "check this machine's time with `date`, set it, and try again",
             Self::Stale { .. } => {
-                "try another mirror with `--server`; for a copy that is meant to be old, set `max-age` for its \
-                 realm in the configuration"
+                "try another mirror with `--server`; for a copy that is meant to be old, such as a disk that was carried \
+                 here, type `--max-age 30d` or set `max-age` for its realm in the configuration"
             }
             Self::NotFound { is_proven: true, .. } => {
                 "check the channel and the name (without its token, a private channel looks like one that is not there); \

@@ -116,6 +116,22 @@ pub struct GitRepository {
     shared: Arc<gix::ThreadSafeRepository>,
 }
 
+/// Finds blobs of a repository by their ids.
+pub struct BlobFinder(gix::Repository);
+
+impl BlobFinder {
+    /// The bytes of a blob, if one of this size is there and can be read. git's ids are not what trust rests on: the
+    /// bytes are to be verified like any others.
+    pub fn find(&self, blob: BlobId, size: u64) -> Option<Vec<u8>> {
+        let id = gix::ObjectId::from(*blob.as_bytes());
+        let header = self.0.try_find_header(id).ok()??;
+        if header.kind() != Kind::Blob || header.size() != size {
+            return None;
+        }
+        Some(self.0.try_find_object(id).ok()??.detach().data)
+    }
+}
+
 impl GitRepository {
     /// Opens the repository at a path, or the one whose worktree is there.
     pub fn open(path: &Path) -> Result<Self, GitError> {
@@ -129,6 +145,11 @@ impl GitRepository {
             }
         })?;
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The blobs of the repository, whatever refers to them.
+    pub fn blobs(&self) -> BlobFinder {
+        BlobFinder(self.shared.to_thread_local())
     }
 
     /// All branches and tags that lead to commits, in the order of their names.

@@ -55,8 +55,7 @@ fn a_disk_that_is_not_there_or_damaged_changes_nothing() {
     assert_ne!(finished.code, Some(0));
     // A pack that the disk has lost the middle of.
     for pack in fs::read_dir(directory.join("pack")).unwrap().map(|entry| entry.unwrap().path()) {
-        let mut bytes = fs::read(&pack).unwrap();
-        bytes.iter_mut().for_each(|byte| *byte ^= 1);
+        let bytes: Vec<u8> = fs::read(&pack).unwrap().into_iter().map(|byte| byte ^ 1).collect();
         fs::write(&pack, bytes).unwrap();
     }
     let refused = scene.sync(&[], &[]);

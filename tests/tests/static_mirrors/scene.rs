@@ -119,11 +119,8 @@ pub(crate) fn counts(server: &HostileServer) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for request in server.take_requests() {
         let mut parts = request.path.trim_start_matches('/').split('/');
-        let mut kind = parts.next().unwrap_or_default().to_owned();
-        if kind == "v1" {
-            kind = parts.next().unwrap_or_default().to_owned();
-        }
-        *counts.entry(kind).or_default() += 1;
+        let kind = parts.find(|part| *part != "v1").unwrap_or_default();
+        *counts.entry(kind.to_owned()).or_default() += 1;
     }
     counts
 }

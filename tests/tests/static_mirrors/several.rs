@@ -115,5 +115,5 @@ fn the_newest_answer_counts_whoever_gives_it() {
     let before = scene.trust_state();
     scene.sync(&[&old.url()], &[]).expect_code(7).stderr_contains("the server is behind");
     assert!(scene.trust_state() == before);
-    scene.sync(&[&old.url(), &scene.realm.server().url()], &[]).success();
+    scene.sync(&[&old.url(), scene.realm.server().url()], &[]).success();
 }

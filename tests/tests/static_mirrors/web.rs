@@ -134,6 +134,9 @@ fn the_web_server_of_python_will_do() {
     scene.assert_synced();
 }
 
+/// What is sent in the place of a file.
+type Lie = fn(Vec<u8>) -> Reply;
+
 #[test]
 fn what_is_wrong_with_files_is_refused_and_moves_nothing() {
     let scene = Scene::new();
@@ -150,7 +153,6 @@ fn what_is_wrong_with_files_is_refused_and_moves_nothing() {
         scene.publish();
     }
     scene.export(&[]);
-    type Lie = fn(Vec<u8>) -> Reply;
     let garble: Lie = |mut bytes| {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;

@@ -399,6 +399,7 @@ impl Remote {
                 url,
                 start: 0,
                 tag: None,
+                is_growing: false,
                 left: limit,
                 limit,
                 window,
@@ -415,6 +416,7 @@ impl Remote {
             request = request.header(RANGE, format!("bytes={start}-")).header(IF_RANGE, tag);
         }
         let response = self.begin(request, path).await?;
+        let mut is_growing = false;
         let start = match resume {
             Some((start, _)) if response.status() == StatusCode::PARTIAL_CONTENT => {
                 let found = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
@@ -423,13 +425,26 @@ impl Remote {
                     let reason = format!("it says {found:?} where {expected:?} was asked for");
                     return Err(RemoteError::Wrong { url: self.shown(path), reason });
                 }
+                is_growing = found.is_some_and(|found| found.ends_with("/*"));
                 start
             }
             _ => 0,
         };
         let tag = response.headers().get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let source = Source::Response(response);
-        Ok(Download { source, url, start, tag, left: limit, limit, window, stall, traffic, ahead: None })
+        Ok(Download {
+            source,
+            url,
+            start,
+            tag,
+            is_growing,
+            left: limit,
+            limit,
+            window,
+            stall,
+            traffic,
+            ahead: None,
+        })
     }
 
     /// A range of what a server without ranges sends as a whole. It is asked for once, however many ranges of it are
@@ -521,7 +536,9 @@ impl Remote {
         let (window, traffic) = (Window::new(self.stall), Arc::clone(&self.traffic));
         let (start, tag, left, stall, ahead) = (0, None, limit, self.stall, None);
         let source = Source::Response(response);
-        let mut download = Download { source, url, start, tag, left, limit, window, stall, traffic, ahead };
+        let is_growing = false;
+        let mut download =
+            Download { source, url, start, tag, is_growing, left, limit, window, stall, traffic, ahead };
         while let Some(piece) = download.next().await? {
             bytes.extend_from_slice(&piece);
         }
@@ -541,6 +558,7 @@ pub struct Download {
     url: String,
     start: u64,
     tag: Option<String>,
+    is_growing: bool,
     left: u64,
     limit: u64,
     window: Window,
@@ -579,6 +597,11 @@ impl Download {
     /// What the server calls this version of it.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
+    }
+
+    /// Whether the server did not know the end when it answered: what follows is to be asked for again.
+    pub const fn is_growing(&self) -> bool {
+        self.is_growing
     }
 
     /// The next bytes; nothing at the end.

@@ -210,27 +210,33 @@ impl Feeding {
         self.say(Message::Begun(Begun { start: at, tag: tag.clone() })).await;
         let mut attempt = 0;
         loop {
-            match download.next().await {
+            let broken = match download.next().await {
                 Ok(Some(piece)) => {
                     at += piece.len() as u64;
                     if self.sender.send(Message::Piece(piece)).await.is_err() {
                         return;
                     }
+                    continue;
                 }
+                // What follows was not made yet when the server answered.
+                Ok(None) if download.is_growing() => None,
                 Ok(None) => return,
-                Err(error) => {
-                    attempt += 1;
-                    let Some(tag) = tag.as_deref().filter(|_| attempt < ATTEMPTS && error.is_passing())
-                    else {
-                        return self.say(Message::Failed(error)).await;
-                    };
-                    tracing::debug!(%error, attempt, "a bundle broke off");
-                    match remote.download(&self.name, Some((at, tag)), self.limit).await {
-                        Ok(next) if next.start() == at => download = next,
-                        // Another variant has taken its place.
-                        _ => return self.say(Message::Failed(error)).await,
-                    }
+                Err(error) => Some(error),
+            };
+            // Where something came, it is the server that takes its time.
+            attempt = if broken.is_none() && at > download.start() { 0 } else { attempt + 1 };
+            let may_pass = broken.as_ref().is_none_or(RemoteError::is_passing);
+            let next = match tag.as_deref().filter(|_| attempt < ATTEMPTS && may_pass) {
+                Some(tag) => remote.download(&self.name, Some((at, tag)), self.limit).await,
+                None => Err(broken.unwrap_or(RemoteError::Absent { url: self.name.clone() })),
+            };
+            match next {
+                // Another variant may have taken its place, and begins at its own beginning.
+                Ok(next) if next.start() == at => download = next,
+                Ok(_) => {
+                    return self.say(Message::Failed(RemoteError::Absent { url: self.name.clone() })).await;
                 }
+                Err(error) => return self.say(Message::Failed(error)).await,
             }
         }
     }

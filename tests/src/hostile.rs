@@ -202,7 +202,9 @@ fn read_request(client: &TcpStream) -> io::Result<Option<Request>> {
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let range = headers.get("range").and_then(|range| {
         let (start, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-        Some(start.parse().ok()?..last.parse::<usize>().ok()? + 1)
+        // A range without an end reaches to that of the body.
+        let end = if last.is_empty() { usize::MAX } else { last.parse::<usize>().ok()? + 1 };
+        Some(start.parse().ok()?..end)
     });
     Ok(Some(Request { method, path: path.to_owned(), query: query.to_owned(), range, body }))
 }

@@ -119,8 +119,8 @@ fn an_update_moves_only_what_changed() {
     scene.sync();
     scene.assert_synced();
     let update = scene.proxy.take_totals();
-    assert!(update.requests <= 4, "{update:?}");
-    assert!(update.bytes() <= 40 * 1024, "{update:?}");
+    assert_eq!(update.requests, 2, "{update:?}");
+    assert!(update.bytes() <= 4 * 1024, "{update:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! the right reason, to leave the target and, unless the publication was signed by those who may, all trust as they
 //! were, byte for byte, and not to stand in the way of the honest answer that comes after.
 
+mod bundles;
 mod checkpoints;
 mod contents;
 mod log;

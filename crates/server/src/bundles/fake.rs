@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -81,7 +81,12 @@ impl Work for FakeWork {
         self.fake.memory.load(Ordering::SeqCst)
     }
 
-    fn make(self: Box<Self>, quality: Quality, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    fn make(
+        self: Box<Self>,
+        quality: Quality,
+        _: &AtomicBool,
+        out: &mut (dyn Write + Send),
+    ) -> anyhow::Result<()> {
         self.fake.made.fetch_add(1, Ordering::SeqCst);
         let orders = self.fake.orders.lock().unwrap().pop_front();
         let Some(orders) = orders else { return Ok(out.write_all(&made(&self.step, quality))?) };

@@ -175,7 +175,7 @@ pub(super) fn run(bundles: &Bundles, job: &Job) -> Result<Done, Failure> {
 /// Writes the bundle into the spool; returns its length. The last thing that happens to the spool is that it is whole.
 fn make(bundles: &Bundles, job: &Job, work: Box<dyn Work>, mut out: SpoolWriter) -> anyhow::Result<u64> {
     let pool = bundles.workshop.pool(job.quality)?;
-    shielded(|| pool.install(|| work.make(job.quality, &mut out)))?;
+    shielded(|| pool.install(|| work.make(job.quality, &job.is_cancelled, &mut out)))?;
     Ok(out.finish())
 }
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use smart_sync_store::Store;
 use smart_sync_store::domain::Domain;
@@ -11,7 +12,7 @@ use smart_sync_sync::bundle::encode::Effort;
 use smart_sync_sync::bundle::plan::Draft;
 
 use super::step::{Quality, Step};
-use crate::realm::bundle::{make_bundle, plan_bundle};
+use crate::realm::bundle::{StoreContents, make_bundle, plan_bundle};
 
 /// Computes bundles. All of it is called on threads that may block.
 pub(crate) trait Maker: Send + Sync {
@@ -28,8 +29,13 @@ pub(crate) trait Work: Send {
     fn memory(&self, quality: Quality, threads: usize) -> u64;
 
     /// Writes the bundle from its first byte to its last. What is to be sent at once is written at once. An error of
-    /// `out` ends it soon: that is how it is stopped.
-    fn make(self: Box<Self>, quality: Quality, out: &mut (dyn Write + Send)) -> anyhow::Result<()>;
+    /// `out` ends it soon, and so does `is_cancelled` before there is anything to write.
+    fn make(
+        self: Box<Self>,
+        quality: Quality,
+        is_cancelled: &AtomicBool,
+        out: &mut (dyn Write + Send),
+    ) -> anyhow::Result<()>;
 }
 
 /// What a bundle has to look at.
@@ -86,12 +92,18 @@ impl Work for StoreWork {
         entries * DRAFT_ENTRY_BYTES + batches.max(1) * batch_memory(new_bytes, base_bytes, quality)
     }
 
-    fn make(self: Box<Self>, quality: Quality, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    fn make(
+        self: Box<Self>,
+        quality: Quality,
+        is_cancelled: &AtomicBool,
+        out: &mut (dyn Write + Send),
+    ) -> anyhow::Result<()> {
         let effort = match quality {
             Quality::Quick => Effort::Quick,
             Quality::Best => Effort::Best,
         };
-        make_bundle(&self.store, &self.scratch, &self.domain, self.draft, effort, out).map(drop)
+        let source = StoreContents::new(&self.store, &self.domain, &self.scratch, is_cancelled);
+        make_bundle(&source, self.draft, effort, out).map(drop)
     }
 }
 

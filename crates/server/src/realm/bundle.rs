@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
@@ -20,16 +21,33 @@ use tokio::runtime::Handle;
 use super::pages::StorePages;
 
 /// The contents of a domain. To be used on threads that may block.
-struct StoreContents<'a> {
+pub(crate) struct StoreContents<'a> {
     store: &'a Arc<Store>,
     domain: &'a Domain,
     runtime: Handle,
     /// A directory for what lies between two steps.
     scratch: &'a Path,
+    /// Says that nobody wants what is made of them any more.
+    is_cancelled: &'a AtomicBool,
+}
+
+impl<'a> StoreContents<'a> {
+    /// The contents of a domain. Called on a thread of the runtime.
+    pub(crate) fn new(
+        store: &'a Arc<Store>,
+        domain: &'a Domain,
+        scratch: &'a Path,
+        is_cancelled: &'a AtomicBool,
+    ) -> Self {
+        Self { store, domain, runtime: Handle::current(), scratch, is_cancelled }
+    }
 }
 
 impl ContentSource for StoreContents<'_> {
     fn read(&self, content: &Content, range: Range<u64>) -> io::Result<Vec<u8>> {
+        if self.is_cancelled.load(Ordering::Relaxed) {
+            return Err(io::Error::other("it was stopped"));
+        }
         let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
         let reading = self.store.read_content(self.domain, *content, range);
         let bytes = reading.try_fold(Vec::with_capacity(length), |mut bytes, piece| async move {
@@ -71,14 +89,11 @@ pub(crate) fn plan_bundle(
 /// called on a thread of the runtime that may block; what it compresses side by side, it does on the threads of the
 /// current pool.
 pub(crate) fn make_bundle(
-    store: &Arc<Store>,
-    scratch: &Path,
-    domain: &Domain,
+    source: &StoreContents<'_>,
     draft: Draft,
     effort: Effort,
     out: &mut dyn Write,
 ) -> anyhow::Result<u64> {
-    let source = StoreContents { store, domain, runtime: Handle::current(), scratch };
-    let arranged = arrange(draft, &source, effort).context("arranging a bundle")?;
-    arranged.write(&source, effort, out).context("writing a bundle")
+    let arranged = arrange(draft, source, effort).context("arranging a bundle")?;
+    arranged.write(source, effort, out).context("writing a bundle")
 }

@@ -113,6 +113,7 @@ fn packages_are_seen_through_to_the_innermost_files() {
     let summary = program.summary();
     assert_eq!(summary.size, deb.len() as u64);
     let plain: Vec<_> = summary.encoders.iter().map(|(_, plain)| *plain).collect();
+    assert!(summary.rebuild_time().unwrap() > std::time::Duration::from_millis(30), "{summary:?}");
     assert_eq!(plain, [tar(&inner).len() as u64, (tar(&outer).len() + module.len()) as u64]);
 
     let gpkg = tar(&[

@@ -23,6 +23,11 @@ pub struct Limits {
     pub dictionary_encode_max: u32,
     /// The largest window of zstd that is decoded, as its binary logarithm.
     pub window_log_max: u32,
+    /// Whether streams are encoded by correcting a prediction.
+    ///
+    /// The library does not bound what malformed corrections make it allocate, and neither can its caller: this is for
+    /// artifacts that are taken apart here, and for programs from somebody who may be trusted not to stop this machine.
+    pub allows_corrections: bool,
 }
 
 impl Default for Limits {
@@ -36,6 +41,7 @@ impl Default for Limits {
             dictionary_decode_max: 64 << 20,
             dictionary_encode_max: 16 << 20,
             window_log_max: 27,
+            allows_corrections: true,
         }
     }
 }

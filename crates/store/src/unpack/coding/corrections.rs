@@ -1,7 +1,8 @@
 //! Deflate streams of encoders that are not built in, as predicted by preflate-rs and corrected.
 //!
 //! A stream is taken in windows, each with its own corrections, so that memory does not grow with the stream. The
-//! library reads corrections that nothing is known about, and may panic over them: that is caught here and is an error.
+//! library may panic over corrections that are malformed: that is caught here and is an error. It may also go on for
+//! ever, at the cost of memory, which nothing here can stop; [`Limits`](super::super::Limits) can rule the method out.
 
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -120,13 +120,16 @@ impl Search {
     ) -> io::Result<Option<Found>> {
         let [span] = spans else { return Ok(None) };
         let corrections_max = (span.end - span.start) / CORRECTIONS_SHARE + CORRECTIONS_FREE;
-        let mut section = Section::new(compressed, span.start, span.end);
-        let Some(pieces) = corrections::predict(&mut section, corrections_max)? else { return Ok(None) };
         let coding = Coding::Corrected;
-        // The library reports what it cannot predict, so that the proof nearly always agrees.
-        let right =
-            self.extent == Extent::Beginning || self.is_right(coding, &pieces, spans, compressed, plain)?;
-        Ok(right.then_some(Found { coding, pieces }))
+        for window in corrections::WINDOWS {
+            let mut section = Section::new(compressed, span.start, span.end);
+            let Some(pieces) = corrections::predict(&mut section, window, corrections_max)? else { continue };
+            // The library reports what it cannot predict, so that the proof nearly always agrees.
+            if self.extent == Extent::Beginning || self.is_right(coding, &pieces, spans, compressed, plain)? {
+                return Ok(Some(Found { coding, pieces }));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether an encoder gives the bytes of `spans`; an error is one of the inputs alone.

@@ -82,10 +82,15 @@ impl Budget {
         true
     }
 
-    /// Counts bytes that were decompressed, given what the stream has come to so far; says whether they are allowed.
-    pub(super) const fn plain(&mut self, len: u64, stream_plain: u64, stream_compressed: u64) -> bool {
+    /// Counts bytes that were decompressed, and says whether they were still allowed.
+    pub(super) const fn plain(&mut self, len: u64) -> bool {
         let Some(left) = self.plain.checked_sub(len) else { return false };
         self.plain = left;
-        stream_plain <= stream_compressed.saturating_mul(self.ratio_max).saturating_add(RATIO_FREE)
+        true
+    }
+
+    /// Whether a stream may come to that much.
+    pub(super) const fn allows_ratio(&self, plain: u64, compressed: u64) -> bool {
+        plain <= compressed.saturating_mul(self.ratio_max).saturating_add(RATIO_FREE)
     }
 }

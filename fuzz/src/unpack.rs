@@ -30,6 +30,8 @@ fn limits() -> Limits {
         dictionary_decode_max: 1 << 20,
         dictionary_encode_max: 1 << 20,
         window_log_max: 20,
+        // The sanitizer takes a table of the optimal parser, which the levels above use, for one that has left its scope.
+        zstd_level_max: 12,
         ..Limits::default()
     }
 }

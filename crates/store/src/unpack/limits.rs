@@ -23,6 +23,8 @@ pub struct Limits {
     pub dictionary_encode_max: u32,
     /// The largest window of zstd that is decoded, as its binary logarithm.
     pub window_log_max: u32,
+    /// The highest level that zstd encodes with; level 19 needs about 90 MiB.
+    pub zstd_level_max: u8,
     /// Whether streams are encoded by correcting a prediction.
     ///
     /// The library does not bound what malformed corrections make it allocate, and neither can its caller: this is for
@@ -41,6 +43,7 @@ impl Default for Limits {
             dictionary_decode_max: 64 << 20,
             dictionary_encode_max: 16 << 20,
             window_log_max: 27,
+            zstd_level_max: 19,
             allows_corrections: true,
         }
     }

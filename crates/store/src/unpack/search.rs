@@ -98,6 +98,7 @@ impl Search {
             Family::Bzip2(level) => vec![Coding::Bzip2 { level }],
             Family::Zstd(parameters) => zstd::LEVELS
                 .into_iter()
+                .filter(|level| *level <= limits.zstd_level_max)
                 .map(|level| Coding::Zstd(zstd::Parameters { level, ..parameters }))
                 .collect(),
         };

@@ -1,6 +1,6 @@
 //! Artifacts that are taken apart, and programs that put them together.
 
-use std::io::{self, Cursor, Read as _};
+use std::io::{self, Cursor};
 
 use smart_sync_store::codec::Reader;
 use smart_sync_store::unpack::{InMemory, Limits, Program, decode_views, is_promising, rebuild, take_apart};

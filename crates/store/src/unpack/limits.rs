@@ -23,6 +23,13 @@ pub struct Limits {
     pub dictionary_encode_max: u32,
     /// The largest window of zstd that is decoded, as its binary logarithm.
     pub window_log_max: u32,
+    /// The highest level that zstd encodes with; level 19 needs about 90 MiB.
+    pub zstd_level_max: u8,
+    /// Whether streams are encoded by correcting a prediction.
+    ///
+    /// The library does not bound what malformed corrections make it allocate, and neither can its caller: this is for
+    /// artifacts that are taken apart here, and for programs from somebody who may be trusted not to stop this machine.
+    pub allows_corrections: bool,
 }
 
 impl Default for Limits {
@@ -36,6 +43,8 @@ impl Default for Limits {
             dictionary_decode_max: 64 << 20,
             dictionary_encode_max: 16 << 20,
             window_log_max: 27,
+            zstd_level_max: 19,
+            allows_corrections: true,
         }
     }
 }
@@ -76,10 +85,15 @@ impl Budget {
         true
     }
 
-    /// Counts bytes that were decompressed, given what the stream has come to so far; says whether they are allowed.
-    pub(super) const fn plain(&mut self, len: u64, stream_plain: u64, stream_compressed: u64) -> bool {
+    /// Counts bytes that were decompressed, and says whether they were still allowed.
+    pub(super) const fn plain(&mut self, len: u64) -> bool {
         let Some(left) = self.plain.checked_sub(len) else { return false };
         self.plain = left;
-        stream_plain <= stream_compressed.saturating_mul(self.ratio_max).saturating_add(RATIO_FREE)
+        true
+    }
+
+    /// Whether a stream may come to that much.
+    pub(super) const fn allows_ratio(&self, plain: u64, compressed: u64) -> bool {
+        plain <= compressed.saturating_mul(self.ratio_max).saturating_add(RATIO_FREE)
     }
 }

@@ -164,8 +164,10 @@ const PROGRAM_SHARE: u64 = 10;
 /// Whether something is decompressed or divided into files, and the program does not eat up what that gains.
 fn is_worth_it(program: &Program) -> bool {
     let seen_through = program.ops.iter().any(|op| !matches!(op, Op::Frames(_) | Op::Member(_)));
-    let len = program.encode().len();
-    seen_through && len <= PROGRAM_LEN_MAX && len as u64 <= program.size / PROGRAM_SHARE + SIZE_MIN
+    let bytes = program.encode();
+    let is_short = bytes.len() as u64 <= program.size / PROGRAM_SHARE + SIZE_MIN;
+    // A program that has grown over a limit of its own format is none.
+    seen_through && is_short && Program::decode(&bytes).is_ok()
 }
 
 /// Whether the program gives the artifact again; an error is one of the source or the spools.

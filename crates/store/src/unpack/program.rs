@@ -4,7 +4,13 @@
 //! with the exact version of the library that it was proven with, and carries what that encoder would get wrong. How
 //! entries of archives lie is read from the frames themselves, so that a tar of any number of files is one step.
 
+use std::time::Duration;
+
+use super::coding::Coding;
 use crate::codec::{DecodeError, Reader, put_number, put_prefixed};
+
+/// What is copied and hashed in a millisecond.
+const COPIED_PER_MILLISECOND: u64 = 500_000;
 
 const MAGIC: &[u8] = b"ssup\x01";
 
@@ -12,6 +18,8 @@ const MAGIC: &[u8] = b"ssup\x01";
 pub const PROGRAM_LEN_MAX: usize = 64 << 20;
 /// The most encoders that a program names.
 pub(super) const ENCODERS_MAX: usize = 256;
+/// The most steps of a program, and the most pieces in all of its steps.
+pub(super) const STEPS_MAX: usize = 1 << 20;
 /// The longest bytes between two pieces, or the longest corrections of one.
 pub(super) const EXTRA_LEN_MAX: usize = 4 << 20;
 
@@ -85,7 +93,7 @@ pub struct Program {
     pub ops: Vec<Op>,
 }
 
-/// What a rebuild does, without running it.
+/// What a rebuild does, known without running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// The size of the artifact.
@@ -111,11 +119,12 @@ impl Program {
         let members = reader.number("the number of bytes of members", u64::MAX)?;
         let count = reader.count("the number of encoders", ENCODERS_MAX)?;
         let encoders = (0..count).map(|_| get_encoder(&mut reader)).collect::<Result<Vec<_>, _>>()?;
-        let count = reader.count("the number of steps", reader.rest().len())?;
+        let count = reader.count("the number of steps", STEPS_MAX)?;
         let mut ops = Vec::new();
         let mut open = 0u8;
+        let mut pieces_left = STEPS_MAX;
         for _ in 0..count {
-            let op = get_op(&mut reader, encoders.len())?;
+            let op = get_op(&mut reader, encoders.len(), &mut pieces_left)?;
             open = match op {
                 Op::Encode { .. } => open.checked_add(1),
                 Op::End => open.checked_sub(1),
@@ -164,6 +173,20 @@ impl Program {
     }
 }
 
+impl Summary {
+    /// How long a rebuild takes on one processor, roughly; nothing where an encoder is not built in.
+    ///
+    /// The rates are those of a slow machine, and say which of two ways is cheaper rather than when one is done.
+    pub fn rebuild_time(&self) -> Option<Duration> {
+        let copied = self.plain / COPIED_PER_MILLISECOND;
+        let millis = self.encoders.iter().try_fold(copied, |sum, (encoder, plain)| {
+            let coding = Coding::of(encoder).ok()??;
+            Some(sum.saturating_add(plain / coding.bytes_per_millisecond()))
+        });
+        millis.map(Duration::from_millis)
+    }
+}
+
 fn get_encoder(reader: &mut Reader<'_>) -> Result<Encoder, DecodeError> {
     Ok(Encoder {
         method: reader.byte("the method of an encoder")?,
@@ -172,7 +195,7 @@ fn get_encoder(reader: &mut Reader<'_>) -> Result<Encoder, DecodeError> {
     })
 }
 
-fn get_op(reader: &mut Reader<'_>, encoders: usize) -> Result<Op, DecodeError> {
+fn get_op(reader: &mut Reader<'_>, encoders: usize, pieces_left: &mut usize) -> Result<Op, DecodeError> {
     let positive = |reader: &mut Reader<'_>, field| match reader.number(field, u64::MAX)? {
         0 => Err(DecodeError::invalid(format!("{field} is 0"))),
         value => Ok(value),
@@ -196,7 +219,8 @@ fn get_op(reader: &mut Reader<'_>, encoders: usize) -> Result<Op, DecodeError> {
         6 => {
             let encoder = encoder_index(reader)?;
             let plain = reader.number("the plain bytes of a stream", u64::MAX)?;
-            let count = reader.count("the number of pieces", reader.rest().len())?;
+            let count = reader.count("the number of pieces", *pieces_left)?;
+            *pieces_left -= count;
             let mut pieces = Vec::new();
             let mut left = plain;
             for _ in 0..count {

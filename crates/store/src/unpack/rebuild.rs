@@ -82,6 +82,10 @@ fn coding(encoder: &Encoder, limits: &Limits) -> Result<Coding, RebuildError> {
         Some(Coding::Xz(xz)) if xz.chain.dictionary_len() > limits.dictionary_encode_max => {
             Err(RebuildError::OverLimit("dictionary"))
         }
+        Some(Coding::Zstd(zstd)) if zstd.level > limits.zstd_level_max => {
+            Err(RebuildError::OverLimit("effort of zstd"))
+        }
+        Some(Coding::Corrected) if !limits.allows_corrections => Err(RebuildError::OverLimit("corrections")),
         Some(coding) => Ok(coding),
     }
 }

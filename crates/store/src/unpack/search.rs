@@ -21,7 +21,7 @@ const CORRECTIONS_SHARE: u64 = 16;
 const CORRECTIONS_FREE: u64 = 64;
 
 /// How much of a stream tells encoders apart where the proof sees to the rest; an encoder of xz holds back 2 MiB.
-const PREFIX: u64 = 6 << 20;
+const PREFIX: u64 = 3 << 20;
 
 /// How far a stream is compared while its encoder is searched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +70,10 @@ impl Search {
             }
         }
         match family {
-            Family::Deflate => return self.corrected(spans, compressed, plain),
+            Family::Deflate if limits.allows_corrections => return self.corrected(spans, compressed, plain),
+            Family::Deflate | Family::Bzip2(_) => {}
             Family::Xz(_) => self.xz_failures += 1,
             Family::Zstd(_) => self.zstd_failures += 1,
-            Family::Bzip2(_) => {}
         }
         Ok(None)
     }
@@ -98,6 +98,7 @@ impl Search {
             Family::Bzip2(level) => vec![Coding::Bzip2 { level }],
             Family::Zstd(parameters) => zstd::LEVELS
                 .into_iter()
+                .filter(|level| *level <= limits.zstd_level_max)
                 .map(|level| Coding::Zstd(zstd::Parameters { level, ..parameters }))
                 .collect(),
         };
@@ -120,11 +121,16 @@ impl Search {
     ) -> io::Result<Option<Found>> {
         let [span] = spans else { return Ok(None) };
         let corrections_max = (span.end - span.start) / CORRECTIONS_SHARE + CORRECTIONS_FREE;
-        let mut section = Section::new(compressed, span.start, span.end);
-        let Some(pieces) = corrections::predict(&mut section, corrections_max)? else { return Ok(None) };
         let coding = Coding::Corrected;
-        let right = self.is_right(coding, &pieces, spans, compressed, plain)?;
-        Ok(right.then_some(Found { coding, pieces }))
+        for window in corrections::WINDOWS {
+            let mut section = Section::new(compressed, span.start, span.end);
+            let Some(pieces) = corrections::predict(&mut section, window, corrections_max)? else { continue };
+            // The library reports what it cannot predict, so that the proof nearly always agrees.
+            if self.extent == Extent::Beginning || self.is_right(coding, &pieces, spans, compressed, plain)? {
+                return Ok(Some(Found { coding, pieces }));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether an encoder gives the bytes of `spans`; an error is one of the inputs alone.

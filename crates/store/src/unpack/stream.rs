@@ -147,7 +147,9 @@ impl Decoding<'_> {
             from += step.consumed;
             span.end += step.consumed as u64;
             span.plain += step.produced as u64;
-            if !self.budget.plain(step.produced as u64, span.plain, span.end - start) {
+            // A stream may begin with much of nothing: until it has ended, all that is there may belong to it.
+            let compressed = if step.ended { span.end } else { end } - start;
+            if !self.budget.plain(step.produced as u64) || !self.budget.allows_ratio(span.plain, compressed) {
                 return Ok(None);
             }
             plain.append(&output[..step.produced], self.spools)?;

@@ -213,8 +213,11 @@ impl Walk<'_> {
 
     /// Gives out an archive of `ar`, as far as it is right.
     fn ar(&mut self, input: &mut dyn Input, start: u64, end: u64, depth: u8) -> io::Result<Option<u64>> {
-        self.emit.frames(input, start, AR_MAGIC.len() as u64)?;
         let mut at = start + AR_MAGIC.len() as u64;
+        if ar_member_len(&peek(input, at, end, 60)?).is_none() {
+            return Ok(None);
+        }
+        self.emit.frames(input, start, at - start)?;
         while self.budget.member() {
             let header = peek(input, at, end, 60)?;
             let Some(len) = ar_member_len(&header).filter(|len| *len <= end - at - AR_HEADER) else { break };

@@ -1,7 +1,8 @@
 //! Deflate streams of encoders that are not built in, as predicted by preflate-rs and corrected.
 //!
 //! A stream is taken in windows, each with its own corrections, so that memory does not grow with the stream. The
-//! library reads corrections that nothing is known about, and may panic over them: that is caught here and is an error.
+//! library may panic over corrections that are malformed: that is caught here and is an error. It may also go on for
+//! ever, at the cost of memory, which nothing here can stop; [`Limits`](super::super::Limits) can rule the method out.
 
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +13,9 @@ use super::super::program::Piece;
 use super::super::spool::fill;
 use super::Refused;
 
-/// The compressed bytes that are predicted together.
-const WINDOW: usize = 1 << 20;
+/// The compressed bytes that are predicted together: larger windows need fewer corrections, but what the library finds
+/// out about the encoder from the first window may be too much to be true of any, and then a smaller one will do.
+pub(crate) const WINDOWS: [usize; 2] = [1 << 20, 256 << 10];
 /// What a window may grow to where its blocks are longer.
 const WINDOW_MAX: usize = 4 << 20;
 /// The plain bytes of a window.
@@ -41,7 +43,11 @@ impl Recreator {
 
 /// Predicts a stream from its compressed bytes: the windows with their corrections, or nothing where the library fails
 /// or `corrections_max` bytes do not suffice.
-pub(crate) fn predict(source: &mut dyn Read, corrections_max: u64) -> std::io::Result<Option<Vec<Piece>>> {
+pub(crate) fn predict(
+    source: &mut dyn Read,
+    window_len: usize,
+    corrections_max: u64,
+) -> std::io::Result<Option<Vec<Piece>>> {
     let config = PreflateConfig {
         max_chain_length: 4096,
         plain_text_limit: PLAIN_MAX + DICTIONARY,
@@ -49,7 +55,7 @@ pub(crate) fn predict(source: &mut dyn Read, corrections_max: u64) -> std::io::R
     };
     let mut processor = PreflateStreamProcessor::new(&config);
     let mut window = Vec::new();
-    let mut wanted = WINDOW;
+    let mut wanted = window_len;
     let (mut pieces, mut sum) = (Vec::new(), 0u64);
     while !processor.is_done() {
         let held = window.len();
@@ -64,11 +70,11 @@ pub(crate) fn predict(source: &mut dyn Read, corrections_max: u64) -> std::io::R
                 sum += result.corrections.len() as u64 + 8;
                 pieces.push(Piece { plain, extra: result.corrections });
                 processor.shrink_to_dictionary();
-                wanted = WINDOW;
+                wanted = window_len;
             }
             // A block that is longer than the window is tried again with more of the stream.
             Ok(Err(error)) if error.exit_code() == ExitCode::ShortRead && filled > 0 => {
-                wanted = window.len() + WINDOW;
+                wanted = window.len() + window_len;
             }
             _ => return Ok(None),
         }

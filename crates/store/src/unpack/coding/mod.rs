@@ -70,6 +70,19 @@ impl Coding {
         }
     }
 
+    /// The plain bytes that it encodes in a millisecond, roughly.
+    pub(super) const fn bytes_per_millisecond(self) -> u64 {
+        match self {
+            Self::Zlib { level: 0..=6 } | Self::ZlibRs { .. } => 40_000,
+            Self::Zlib { .. } | Self::Miniz { .. } | Self::Corrected => 20_000,
+            Self::Xz(xz::Parameters { level: 4.., .. } | xz::Parameters { extreme: true, .. }) => 2_000,
+            Self::Xz(_) | Self::Bzip2 { .. } => 10_000,
+            Self::Zstd(zstd::Parameters { level: 0..=5, .. }) => 150_000,
+            Self::Zstd(zstd::Parameters { level: 6..=14, .. }) => 15_000,
+            Self::Zstd(_) => 3_000,
+        }
+    }
+
     /// What a program says of it.
     pub(super) fn encoder(self) -> Encoder {
         let (method, version) = self.method();

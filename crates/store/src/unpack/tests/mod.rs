@@ -113,6 +113,7 @@ fn packages_are_seen_through_to_the_innermost_files() {
     let summary = program.summary();
     assert_eq!(summary.size, deb.len() as u64);
     let plain: Vec<_> = summary.encoders.iter().map(|(_, plain)| *plain).collect();
+    assert!(summary.rebuild_time().unwrap() > std::time::Duration::from_millis(30), "{summary:?}");
     assert_eq!(plain, [tar(&inner).len() as u64, (tar(&outer).len() + module.len()) as u64]);
 
     let gpkg = tar(&[
@@ -135,6 +136,21 @@ fn an_initramfs_is_a_sequence_of_archives() {
     artifact.extend([0; 64]);
     artifact.extend(xz(&cpio(&[("more", more.clone())]), 6, 0));
     check(&artifact, &[&early, &late, &more]);
+}
+
+#[test]
+fn an_image_of_a_kernel_shows_its_payload() {
+    let kernel = text(1, 50_000);
+    let payload = [gzip(&kernel, 9), 50_000u32.to_le_bytes().to_vec()].concat();
+    let mut artifact = noise(2, 3000);
+    artifact[0x1f1] = 1;
+    artifact[0x1fe..0x208].copy_from_slice(b"\x55\xaa\xeb\x6aHdrS\x0f\x02");
+    artifact[0x248..0x24c].copy_from_slice(&(3000u32 - 1024).to_le_bytes());
+    artifact[0x24c..0x250].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+    let setup = artifact.clone();
+    artifact.extend(payload);
+    artifact.extend(noise(3, 5000));
+    check(&artifact, &[&setup, &kernel, &noise(3, 5000)]);
 }
 
 /// How a test compresses.

@@ -60,6 +60,16 @@ fn what_is_blown_up_beyond_its_ratio_stays_compressed() {
 }
 
 #[test]
+fn a_stream_may_begin_with_much_of_nothing() {
+    let plain = [vec![0; 6 << 20], noise(1, 40_000)].concat();
+    let artifact = gzip(&plain, 6);
+    assert_eq!(check_all(&artifact).members, std::slice::from_ref(&plain));
+    // What follows on a bomb is not its own.
+    let bomb = [gzip(&vec![0; 6 << 20], 9), noise(1, 40_000)].concat();
+    assert_eq!(check_all(&bomb).members, std::slice::from_ref(&bomb));
+}
+
+#[test]
 fn the_plain_bytes_of_all_streams_together_are_limited() {
     let limits = Limits { plain_max: 250_000, ..Limits::default() };
     let file = gzip(&text(1, 100_000), 6);

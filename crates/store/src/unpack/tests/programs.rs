@@ -80,6 +80,12 @@ fn a_program_is_limited_in_depth_entries_and_dictionary() {
     let xz = Encoder { method: 5, version: b"liblzma 5.8.4".to_vec(), parameters: vec![6, 0, 0, 40] };
     let error = run(&program(Vec::new(), vec![xz]), b"", b"").unwrap_err();
     assert!(matches!(error, RebuildError::OverLimit("dictionary")));
+    let corrected = Encoder { method: 4, version: b"preflate-rs 0.7.6".to_vec(), parameters: Vec::new() };
+    let limits = Limits { allows_corrections: false, ..Limits::default() };
+    let program = program(Vec::new(), vec![corrected]);
+    let error =
+        rebuild(&program, &mut io::empty(), &mut io::empty(), 100, &limits, &mut io::sink()).unwrap_err();
+    assert!(matches!(error, RebuildError::OverLimit("corrections")));
 }
 
 #[test]

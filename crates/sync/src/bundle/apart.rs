@@ -14,13 +14,13 @@ use smart_sync_store::chunk::{CHUNK_LEN_MAX, ChunkRef, cut};
 use smart_sync_store::id::ObjectId;
 use smart_sync_store::manifest::Content;
 use smart_sync_store::unpack::{
-    InMemory, Limits, PROBE_LEN, Spools, Storage, decode_views, is_promising, take_apart,
+    InMemory, PROBE_LEN, Spools, Storage, decode_views, is_promising, take_apart,
 };
 
 use super::codec::{Effort, Kind, Method, compress};
 use super::encode::ContentSource;
 use super::head::{BaseRange, Batch, Part};
-use super::parts;
+use super::{parts, plain_max, unpack_limits};
 
 /// A content of fewer bytes gains nothing.
 const SIZE_MIN: u64 = 2048;
@@ -122,11 +122,14 @@ pub(super) fn apart(
         return Ok(None);
     }
     let mut spools = SomeSpools { source, is_small: content.size.max(base.size) <= IN_MEMORY_SIZE_MAX };
-    let limits = Limits::default();
+    let limits = unpack_limits();
     let mut reader = ContentReader::new(source, content);
     let Some(mut taken) = take_apart(&mut reader, content.size, &limits, &mut spools)? else {
         return Ok(None);
     };
+    if taken.views.frames_len.saturating_add(taken.views.members_len()) > plain_max(content.size) {
+        return Ok(None);
+    }
     let program = taken.program.encode();
     let frames_length = taken.views.frames_len;
     let frames = keep(&mut *taken.frames, &[frames_length], scratch)?;

@@ -12,10 +12,8 @@ use smart_sync_store::manifest::{
     Attributes, Content, Edit, Entry, Fidelity, FileTime, Node, TreePath, put_path, read_path,
 };
 
-use smart_sync_store::unpack::Limits;
-
 use super::head::{Batch, Head, HeadChange, Item, Part, Plain, Rebuilt, Reference, Shape};
-use super::{BATCH_BYTES_MAX, index};
+use super::{BATCH_BYTES_MAX, index, plain_max};
 
 /// A file of the old tree that bytes are taken from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -281,9 +279,9 @@ fn resolve_items(
             }
             Item::Rebuilt(Rebuilt { program, frames, members, .. }) => {
                 // How long the streams of the base are is not known before it is taken apart.
-                let plain = length(frames).saturating_add(length(members));
-                if plain > Limits::default().plain_max {
-                    let (field, limit) = ("what a content is rebuilt from", Limits::default().plain_max);
+                let (plain, limit) = (length(frames).saturating_add(length(members)), plain_max(size));
+                if plain > limit {
+                    let field = "what a content is rebuilt from";
                     return Err(DecodeError::OverLimit { field, value: plain, limit });
                 }
                 slots.push(slot(Role::Program, *program, None, None));

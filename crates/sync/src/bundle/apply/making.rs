@@ -10,12 +10,12 @@ use std::io::{self, BufReader, Seek as _, SeekFrom, Write};
 use rayon::prelude::*;
 use smart_sync_store::codec::DecodeError;
 use smart_sync_store::manifest::Content;
-use smart_sync_store::unpack::{Limits, Program, RebuildError, VIEW_VERSION, rebuild};
+use smart_sync_store::unpack::{Program, RebuildError, VIEW_VERSION, rebuild};
 
 use super::old::Old;
 use super::{BundleError, ContentTaker, Delivery, NewContents, Role, Slot};
 use crate::bundle::head::Part;
-use crate::bundle::index;
+use crate::bundle::{index, unpack_limits};
 
 /// Bytes that are copied from a base at once.
 const COPY_BYTES: u64 = 4 << 20;
@@ -205,7 +205,7 @@ fn rebuild_item<N: NewContents>(
     };
     let (mut frames, mut members) =
         (frames.map_err(BundleError::Scratch)?, members.map_err(BundleError::Scratch)?);
-    match rebuild(&program, &mut frames, &mut members, item.size, &Limits::default(), &mut writer) {
+    match rebuild(&program, &mut frames, &mut members, item.size, &unpack_limits(), &mut writer) {
         Ok(()) => writer.writer.finish().map_err(BundleError::Sink),
         Err(RebuildError::Output(error)) => Err(match writer.failure {
             Some(failure) => BundleError::Sink(failure),

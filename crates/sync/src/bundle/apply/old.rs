@@ -8,12 +8,12 @@ use std::os::unix::fs::FileExt as _;
 
 use rayon::prelude::*;
 use smart_sync_store::manifest::TreePath;
-use smart_sync_store::unpack::{Limits, Storage, decode_views};
+use smart_sync_store::unpack::{Storage, decode_views};
 
 use super::{BundleError, OldFiles};
 use crate::bundle::head::{BaseRange, Batch};
-use crate::bundle::index;
 use crate::bundle::resolve::{OldFile, Role, Slot, bases_of};
+use crate::bundle::{index, unpack_limits};
 
 /// Bytes of a file that are read at once while it is taken apart.
 const READ_BYTES: u64 = 1 << 20;
@@ -91,7 +91,7 @@ impl<'a, F: Fn() -> io::Result<File>> Old<'a, F> {
             decode_views(
                 &mut source,
                 base.content.size,
-                &Limits::default(),
+                &unpack_limits(),
                 &mut spools,
                 &mut to_frames,
                 &mut to_members,

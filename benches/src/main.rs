@@ -7,12 +7,15 @@
 mod bench;
 mod daemon;
 mod data;
+mod followers;
+mod limit;
 mod loader;
 mod machine;
 mod measure;
 mod ours;
 mod peers;
 mod report;
+mod update;
 mod volume;
 mod workloads;
 
@@ -25,6 +28,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 
 use bench::{Bench, Scale};
+use data::Cache;
 use workloads::Workload;
 
 /// Compares smart-sync with other programs on this machine.
@@ -47,6 +51,10 @@ struct Arguments {
     /// Where data is kept between runs, and scratch files during one.
     #[arg(long, default_value = "target/bench")]
     directory: PathBuf,
+    /// Where published packages and limits are kept, for all checkouts: `smart-sync-benches` in the user's cache
+    /// directory unless this says otherwise.
+    #[arg(long)]
+    cache: Option<PathBuf>,
     /// The report.
     #[arg(long, default_value = "docs/performance.md")]
     report: PathBuf,
@@ -75,7 +83,8 @@ fn main() -> Result<()> {
     if runs == 0 {
         bail!("--runs must be at least 1");
     }
-    let bench = Bench::new(&arguments.directory, scale, runs, arguments.peers_only)?;
+    let cache = Cache::new(&arguments.cache.map_or_else(cache_directory, Ok)?)?;
+    let bench = Bench::new(&arguments.directory, cache, scale, runs, arguments.peers_only)?;
     let header = machine::describe(&bench)?;
     let mut sections = vec![("machine".to_owned(), header)];
     let mut failures = Vec::new();
@@ -107,6 +116,12 @@ fn main() -> Result<()> {
         bail!("failed: {}", failures.join(", "));
     }
     Ok(())
+}
+
+fn cache_directory() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    Ok(caches.context("no HOME: --cache must say where to keep packages")?.join("smart-sync-benches"))
 }
 
 /// Tells whoever watches what goes on.

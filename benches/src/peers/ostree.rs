@@ -23,6 +23,19 @@ pub(crate) fn commit(bench: &Bench, repository: &Path, tree: &Path) -> Command {
     command
 }
 
+/// The command that makes the static delta from the commit before to the newest one. No file is left to be fetched
+/// apart from it, which by default those of 4 MB and more are.
+pub(crate) fn generate_delta(bench: &Bench, repository: &Path) -> Command {
+    let mut command = ostree(bench, repository, &["static-delta", "generate"]);
+    command.args(["--min-fallback-size=0", "--from=bench^", "--to=bench"]);
+    command
+}
+
+/// The command that tells clients which deltas there are.
+pub(crate) fn update_summary(bench: &Bench, repository: &Path) -> Command {
+    ostree(bench, repository, &["summary", "--update"])
+}
+
 /// The command that says where a repository pulls from.
 pub(crate) fn add_remote(bench: &Bench, repository: &Path, url: &str) -> Command {
     let mut command = ostree(bench, repository, &["remote", "add"]);

@@ -91,5 +91,5 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
             "a directory of the disk"
         }
     );
-    Ok(Section { title: "First sync of a tree".to_owned(), method, rows, bars })
+    Ok(Section { title: "First sync of a tree".to_owned(), method, tables: Vec::new(), rows, bars })
 }

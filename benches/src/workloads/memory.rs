@@ -61,7 +61,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         sizes(&shared),
         sizes(&few)
     );
-    Ok(Section { title: "Peak memory".to_owned(), method, rows, bars })
+    Ok(Section { title: "Peak memory".to_owned(), method, tables: Vec::new(), rows, bars })
 }
 
 /// Publishing a tree, its first sync, and a sync that finds nothing new.

@@ -49,7 +49,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
          the same loader on the same machine. CPU is the server's, and so is memory, summed over its processes.",
         size / (1024 * 1024)
     );
-    Ok(Section { title: "Plain GET".to_owned(), method, rows, bars })
+    Ok(Section { title: "Plain GET".to_owned(), method, tables: Vec::new(), rows, bars })
 }
 
 fn one_run(row: &mut Row, address: &str, path: &str, process: u32, size: u64) -> Result<()> {

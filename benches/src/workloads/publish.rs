@@ -62,7 +62,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
          all. Each repository's content is restored once and compared.",
         sizes(&tree)
     );
-    Ok(Section { title: "Publishing a tree".to_owned(), method, rows, bars })
+    Ok(Section { title: "Publishing a tree".to_owned(), method, tables: Vec::new(), rows, bars })
 }
 
 fn bars(what: &str, ours: &Pair, theirs: [&Pair; 4]) -> Vec<Bar> {

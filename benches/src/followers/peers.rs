@@ -1,0 +1,158 @@
+//! The other programs, each on one pair.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use smart_sync_tests::CountingProxy;
+use smart_sync_tests::proxy::Protocol;
+
+use super::{Measured, place};
+use crate::bench::{Bench, check_same, prepare};
+use crate::data::{self, Pair, copy_tree};
+use crate::measure::measure;
+use crate::peers::{bita, casync, git, nginx, ostree, rsync, zsync};
+
+pub(super) fn rsync(bench: &Bench, pair: &Pair) -> Result<Measured> {
+    let target = place(bench)?.join("target");
+    let daemon = rsync::serve(bench, &pair.new)?;
+    copy_tree(&pair.renamed, &target)?;
+    let proxy = CountingProxy::start(&daemon.address(), Protocol::Other)?;
+    let usage = measure(bench, &rsync::sync_compressed(bench, &proxy.address().to_string(), &target))?;
+    check_same("rsync", &pair.new, &target)?;
+    Ok(Measured { usage, wire: proxy.totals() })
+}
+
+pub(super) fn casync(bench: &Bench, pair: &Pair) -> Result<Measured> {
+    let place = place(bench)?;
+    let served = served(&place)?;
+    let target = place.join("target");
+    match &pair.artifact {
+        Some((_, new)) => prepare(&mut casync::make_file(bench, &served, new))?,
+        None => prepare(&mut casync::make(bench, &served, &pair.new))?,
+    };
+    let server = nginx::serve(bench, &served)?;
+    let proxy = CountingProxy::start(&server.address(), Protocol::Http)?;
+    let usage = match &pair.artifact {
+        Some((old, new)) => {
+            let usage = measure(bench, &casync::extract_file(bench, &proxy.url(), old, &target))?;
+            check_same_file("casync", new, &target)?;
+            usage
+        }
+        None => {
+            copy_tree(&pair.old, &target)?;
+            let usage = measure(bench, &casync::extract(bench, &proxy.url(), &target))?;
+            check_same("casync", &pair.new, &target)?;
+            usage
+        }
+    };
+    Ok(Measured { usage, wire: proxy.totals() })
+}
+
+pub(super) fn zsync(bench: &Bench, pair: &Pair) -> Result<Measured> {
+    let place = place(bench)?;
+    let served = served(&place)?;
+    let (old, new) = as_files(pair, &place)?;
+    let compressed = pair.artifact.is_some() && is_compressed(&new)?;
+    zsync::publish(bench, &served, &new, "file", compressed)?;
+    let server = nginx::serve(bench, &served)?;
+    let proxy = CountingProxy::start(&server.address(), Protocol::Http)?;
+    let target = place.join("target");
+    let usage = measure(bench, &zsync::fetch(bench, &format!("{}/file.zsync", proxy.url()), &old, &target))?;
+    check_same_file("zsync", &new, &target)?;
+    Ok(Measured { usage, wire: proxy.totals() })
+}
+
+pub(super) fn ostree(bench: &Bench, pair: &Pair) -> Result<Measured> {
+    let place = place(bench)?;
+    let served = served(&place)?;
+    let (local, target) = (place.join("local"), place.join("target"));
+    prepare(&mut ostree::init(bench, &served, "archive"))?;
+    prepare(&mut ostree::init(bench, &local, "bare-user"))?;
+    let server = nginx::serve(bench, &served)?;
+    let proxy = CountingProxy::start(&server.address(), Protocol::Http)?;
+    prepare(&mut ostree::add_remote(bench, &local, &proxy.url()))?;
+    prepare(&mut ostree::commit(bench, &served, &pair.old))?;
+    prepare(&mut ostree::update_summary(bench, &served))?;
+    prepare(&mut ostree::pull(bench, &local))?;
+    prepare(&mut ostree::commit(bench, &served, &pair.new))?;
+    prepare(&mut ostree::generate_delta(bench, &served))?;
+    prepare(&mut ostree::update_summary(bench, &served))?;
+    proxy.take_totals();
+    let pulled = measure(bench, &ostree::pull(bench, &local))?;
+    let checkout = measure(bench, &ostree::checkout(bench, &local, "origin:bench", &target))?;
+    check_same("ostree", &pair.new, &target)?;
+    Ok(Measured { usage: pulled.then(checkout), wire: proxy.totals() })
+}
+
+pub(super) fn bita(bench: &Bench, program: &Path, pair: &Pair) -> Result<Measured> {
+    let place = place(bench)?;
+    let served = served(&place)?;
+    let (old, new) = as_files(pair, &place)?;
+    prepare(&mut bita::compress(bench, program, &new, &served.join("file.cba")))?;
+    let server = nginx::serve(bench, &served)?;
+    let proxy = CountingProxy::start(&server.address(), Protocol::Http)?;
+    let target = place.join("target");
+    let url = format!("{}/file.cba", proxy.url());
+    let usage = measure(bench, &bita::clone(bench, program, &url, &old, &target))?;
+    check_same_file("bita", &new, &target)?;
+    Ok(Measured { usage, wire: proxy.totals() })
+}
+
+pub(super) fn git(bench: &Bench, pair: &Pair) -> Result<Measured> {
+    let place = place(bench)?;
+    let served = served(&place)?;
+    let target = place.join("target");
+    git::commit(bench, &served, &pair.old)?;
+    let daemon = git::serve(bench, &served)?;
+    let proxy = CountingProxy::start(&daemon.address(), Protocol::Other)?;
+    prepare(&mut git::clone_shallow(bench, &proxy.address().to_string(), &target))?;
+    git::keep_bytes(&target.join(".git"))?;
+    prepare(&mut git::reset(bench, &target, "HEAD"))?;
+    git::commit(bench, &served, &pair.new)?;
+    proxy.take_totals();
+    let fetched = measure(bench, &git::fetch_shallow(bench, &target))?;
+    let wire = proxy.totals();
+    let usage = fetched.then(measure(bench, &git::reset(bench, &target, "FETCH_HEAD"))?);
+    check_same("git", &pair.new, &target)?;
+    Ok(Measured { usage, wire })
+}
+
+fn served(place: &Path) -> Result<PathBuf> {
+    let path = place.join("served");
+    fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
+    Ok(path)
+}
+
+/// Both versions as one file each: the artifacts, or tar archives of the trees.
+fn as_files(pair: &Pair, place: &Path) -> Result<(PathBuf, PathBuf)> {
+    if let Some((old, new)) = &pair.artifact {
+        return Ok((old.clone(), new.clone()));
+    }
+    let (old, new) = (place.join("old.tar"), place.join("new.tar"));
+    data::tar(&pair.old, ".", &old)?;
+    data::tar(&pair.new, ".", &new)?;
+    Ok((old, new))
+}
+
+/// Whether a file looks as if its bytes were compressed, at its beginning.
+fn is_compressed(path: &Path) -> Result<bool> {
+    let mut head = [0; 8];
+    let length = std::io::Read::read(&mut fs::File::open(path)?, &mut head)?;
+    let magics: [&[u8]; 5] = [b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"!<arch>"];
+    let named = path.to_string_lossy().ends_with(".gpkg.tar");
+    Ok(named || magics.iter().any(|magic| head[..length].starts_with(magic)))
+}
+
+fn check_same_file(what: &str, expected: &Path, found: &Path) -> Result<()> {
+    let digest = |path: &Path| -> Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new();
+        let mut file = fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        std::io::copy(&mut file, &mut hasher).with_context(|| format!("reading {}", path.display()))?;
+        Ok(hasher.finalize())
+    };
+    if digest(expected)? != digest(found)? {
+        bail!("{what}: the result differs");
+    }
+    Ok(())
+}

@@ -85,18 +85,22 @@ pub(super) fn ostree(bench: &Bench, pair: &Pair) -> Result<Measured> {
     Ok(Measured { usage: pulled.then(checkout), wire: proxy.totals() })
 }
 
-pub(super) fn bita(bench: &Bench, program: &Path, pair: &Pair) -> Result<Measured> {
+/// None where the program makes no archive of the new version that it could read.
+pub(super) fn bita(bench: &Bench, program: &Path, pair: &Pair) -> Result<Option<Measured>> {
     let place = place(bench)?;
     let served = served(&place)?;
     let (old, new) = as_files(pair, &place)?;
-    prepare(&mut bita::compress(bench, program, &new, &served.join("file.cba")))?;
+    if !bita::compress(bench, program, &new, &served.join("file.cba"))? {
+        crate::say("  bita makes no archive of it that it can read: left out");
+        return Ok(None);
+    }
     let server = nginx::serve(bench, &served)?;
     let proxy = CountingProxy::start(&server.address(), Protocol::Http)?;
     let target = place.join("target");
     let url = format!("{}/file.cba", proxy.url());
     let usage = measure(bench, &bita::clone(bench, program, &url, &old, &target))?;
     check_same_file("bita", &new, &target)?;
-    Ok(Measured { usage, wire: proxy.totals() })
+    Ok(Some(Measured { usage, wire: proxy.totals() }))
 }
 
 pub(super) fn git(bench: &Bench, pair: &Pair) -> Result<Measured> {

@@ -65,16 +65,13 @@ pub(crate) fn compare(
         bars.extend(aim.bars(&outcomes));
         all.push(outcomes);
     }
-    let method = format!("{method} {COMMON_METHOD} {}", Peer::METHOD);
+    let method = format!(
+        "{method} Bytes of both directions at the socket, headers included; below them what each program cost the \
+         client over all pairs that it took part in: times and bytes are added up, memory and requests are the most \
+         of one pair."
+    );
     Ok(Section { title: title.to_owned(), method, tables: tables(&all), rows: costs(&all), bars })
 }
-
-/// What holds for every comparison of this kind.
-pub(crate) const COMMON_METHOD: &str = "Bytes are those of both directions at the socket, headers included. The \
-    limit is the smallest of `zstd -19 --long=31 --patch-from`, `xdelta3 -9` and `bsdiff` over the contents that \
-    differ, names included, of compressed artifacts over what is in them, as a whole or in parts; it needs no \
-    request, no signature, and no program that is there already. Below the table: what each program cost the \
-    client over all pairs that it took part in.";
 
 fn one_pair(bench: &Bench, pair: &Pair) -> Result<Outcome> {
     let limit = limit::of_pair(bench, pair).context("computing the limit")?;

@@ -48,7 +48,7 @@ impl Peer {
             Self::Rsync => "rsync -z",
             Self::Casync => "casync",
             Self::Zsync => "zsync",
-            Self::Ostree => "ostree + delta",
+            Self::Ostree => "ostree delta",
             Self::Bita => "bita",
             Self::Git => "git fetch",
         }

@@ -66,23 +66,25 @@ pub(super) fn zsync(bench: &Bench, pair: &Pair) -> Result<Measured> {
 pub(super) fn ostree(bench: &Bench, pair: &Pair) -> Result<Measured> {
     let place = place(bench)?;
     let served = served(&place)?;
-    let (local, target) = (place.join("local"), place.join("target"));
-    prepare(&mut ostree::init(bench, &served, "archive"))?;
+    let (repository, local) = (place.join("repository"), place.join("local"));
+    let (delta, target) = (place.join("delta"), place.join("target"));
+    prepare(&mut ostree::init(bench, &repository, "archive"))?;
+    prepare(&mut ostree::commit(bench, &repository, &pair.old))?;
+    let old = ostree::newest(bench, &repository)?;
     prepare(&mut ostree::init(bench, &local, "bare-user"))?;
+    prepare(&mut ostree::pull_local(bench, &local, &repository, &old))?;
+    prepare(&mut ostree::commit(bench, &repository, &pair.new))?;
+    let new = ostree::newest(bench, &repository)?;
+    prepare(&mut ostree::write_delta(bench, &repository, &served.join("delta")))?;
     let server = nginx::serve(bench, &served)?;
     let proxy = CountingProxy::start(&server.address(), Protocol::Http)?;
-    prepare(&mut ostree::add_remote(bench, &local, &proxy.url()))?;
-    prepare(&mut ostree::commit(bench, &served, &pair.old))?;
-    prepare(&mut ostree::update_summary(bench, &served))?;
-    prepare(&mut ostree::pull(bench, &local))?;
-    prepare(&mut ostree::commit(bench, &served, &pair.new))?;
-    prepare(&mut ostree::generate_delta(bench, &served))?;
-    prepare(&mut ostree::update_summary(bench, &served))?;
-    proxy.take_totals();
-    let pulled = measure(bench, &ostree::pull(bench, &local))?;
-    let checkout = measure(bench, &ostree::checkout(bench, &local, "origin:bench", &target))?;
+    let mut fetch = bench.environment.command("curl");
+    fetch.args(["--silent", "--fail", "--output"]).arg(&delta).arg(format!("{}/delta", proxy.url()));
+    let fetched = measure(bench, &fetch)?;
+    let applied = measure(bench, &ostree::apply_delta(bench, &local, &delta))?;
+    let checkout = measure(bench, &ostree::checkout(bench, &local, &new, &target))?;
     check_same("ostree", &pair.new, &target)?;
-    Ok(Measured { usage: pulled.then(checkout), wire: proxy.totals() })
+    Ok(Measured { usage: fetched.then(applied).then(checkout), wire: proxy.totals() })
 }
 
 /// None where the program makes no archive of the new version that it could read.

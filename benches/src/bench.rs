@@ -71,6 +71,16 @@ impl Scale {
     };
 }
 
+/// What a run measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Everything,
+    /// The other programs alone.
+    Peers,
+    /// Nothing: data and limits are prepared.
+    Limits,
+}
+
 /// A run of the driver.
 #[derive(Debug)]
 pub(crate) struct Bench {
@@ -79,7 +89,7 @@ pub(crate) struct Bench {
     pub(crate) environment: TestEnvironment,
     pub(crate) scale: Scale,
     pub(crate) runs: usize,
-    pub(crate) peers_only: bool,
+    pub(crate) scope: Scope,
     /// What is fetched or computed once for all checkouts of the project.
     pub(crate) cache: Cache,
     _lock: File,
@@ -91,7 +101,7 @@ impl Bench {
         cache: Cache,
         scale: Scale,
         runs: usize,
-        peers_only: bool,
+        scope: Scope,
     ) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
         let directory =
@@ -103,7 +113,12 @@ impl Bench {
         }
         fs::create_dir_all(&scratch).with_context(|| format!("creating {}", scratch.display()))?;
         let environment = TestEnvironment::below(&scratch);
-        Ok(Self { directory, environment, scale, runs, peers_only, cache, _lock: lock })
+        Ok(Self { directory, environment, scale, runs, scope, cache, _lock: lock })
+    }
+
+    /// Whether our own programs are left out.
+    pub(crate) fn peers_only(&self) -> bool {
+        self.scope != Scope::Everything
     }
 
     /// A directory that is kept between runs.

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 
-use bench::{Bench, Scale};
+use bench::{Bench, Scale, Scope};
 use data::Cache;
 use workloads::Workload;
 
@@ -48,6 +48,9 @@ struct Arguments {
     /// Measures the other programs alone. The report is printed and not written.
     #[arg(long)]
     peers_only: bool,
+    /// Fetches the data and computes the limits of updates, which takes hours the first time, and measures nothing.
+    #[arg(long)]
+    limits_only: bool,
     /// Where data is kept between runs, and scratch files during one.
     #[arg(long, default_value = "target/bench")]
     directory: PathBuf,
@@ -84,7 +87,12 @@ fn main() -> Result<()> {
         bail!("--runs must be at least 1");
     }
     let cache = Cache::new(&arguments.cache.map_or_else(cache_directory, Ok)?)?;
-    let bench = Bench::new(&arguments.directory, cache, scale, runs, arguments.peers_only)?;
+    let scope = match (arguments.limits_only, arguments.peers_only) {
+        (true, _) => Scope::Limits,
+        (false, true) => Scope::Peers,
+        (false, false) => Scope::Everything,
+    };
+    let bench = Bench::new(&arguments.directory, cache, scale, runs, scope)?;
     let header = machine::describe(&bench)?;
     let mut sections = vec![("machine".to_owned(), header)];
     let mut failures = Vec::new();
@@ -102,7 +110,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    if arguments.quick || arguments.peers_only {
+    if arguments.quick || scope != Scope::Everything {
         say("the report was not written: it holds only full runs of every program");
     } else {
         let old = fs::read_to_string(&arguments.report)

@@ -136,8 +136,8 @@ impl<'bench> Ours<'bench> {
     }
 
     /// The answer to HEAD.
-    pub(crate) fn head(&self, path: &str) -> Result<http::Answer> {
-        Ok(http::curl(&self.bench.environment, &format!("{}{path}", self.url()), ["--head"]))
+    pub(crate) fn head(&self, path: &str) -> http::Answer {
+        http::curl(&self.bench.environment, &format!("{}{path}", self.url()), ["--head"])
     }
 
     /// The path of the bundle of a step; `from` may be `none`.

@@ -46,7 +46,9 @@ fn write_old(path: &Path, size: u64) -> Result<()> {
         random.fill(&mut block);
         if number % 2 == 1 {
             // Four bits of each byte: to be compressed to about half.
-            block.iter_mut().for_each(|byte| *byte = b'a' + (*byte & 15));
+            for byte in &mut block {
+                *byte = b'a' + (*byte & 15);
+            }
         }
         file.write_all(&block)?;
     }

@@ -1,5 +1,6 @@
 //! A user's settings: forty small files, of which three change.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::Result;
@@ -36,9 +37,10 @@ pub(crate) fn dotfiles(bench: &Bench) -> Result<Pair> {
 fn settings(number: u32) -> String {
     let mut random = Random::new(u64::from(number) + 77);
     let lines = 10 + random.below(120);
-    (0..lines)
-        .map(|line| {
-            format!("option-{line:03}-{:04x} = {:08x}\n", random.below(1 << 16), random.below(1 << 32))
-        })
-        .collect()
+    let mut text = String::new();
+    for line in 0..lines {
+        let (name, value) = (random.below(1 << 16), random.below(1 << 32));
+        writeln!(text, "option-{line:03}-{name:04x} = {value:08x}").expect("writing to a string succeeds");
+    }
+    text
 }

@@ -16,7 +16,7 @@ use crate::bench::Bench;
 use crate::data::Pair;
 use crate::measure::Usage;
 
-pub(crate) use ours::{Best, OurUpdate, first_install, update, wait_for_best};
+pub(crate) use ours::{OurUpdate, Variant, first_install, update, wait_for_best};
 
 /// What one update cost the client.
 #[derive(Debug, Clone, Copy)]

@@ -22,13 +22,13 @@ const BEST_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What is at a bundle's URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Best {
+pub(crate) enum Variant {
     /// No bundle: the client goes by chunks.
     None,
     /// The variant that is quick to make.
     Quick,
-    /// The smallest one.
-    Best,
+    /// The one that takes its place when it is made.
+    Smallest,
 }
 
 /// An update by our programs.
@@ -38,7 +38,7 @@ pub(crate) struct OurUpdate {
     pub(crate) quick: Option<Measured>,
     pub(crate) best: Measured,
     /// What was at the URL in the end.
-    pub(crate) variant: Best,
+    pub(crate) variant: Variant,
     /// What the server had used when everything was prepared, its publishing included.
     pub(crate) server: GroupUsage,
 }
@@ -66,11 +66,11 @@ pub(crate) fn update(bench: &Bench, pair: &Pair) -> Result<OurUpdate> {
     };
     let [(quick_host, quick_target), (best_host, best_target)] = &hosts;
     let quick = step(quick_host, quick_target)?;
-    let was_quick = variant(&realm, &from, &to)? != Best::Best;
+    let was_quick = variant(&realm, &from, &to) != Variant::Smallest;
     let variant = wait_for_best(&realm, &from, &to)?;
     let server = realm.server_usage()?;
     let best = step(best_host, best_target)?;
-    let quick = (was_quick && variant != Best::None).then_some(quick);
+    let quick = (was_quick && variant != Variant::None).then_some(quick);
     Ok(OurUpdate { quick, best, variant, server })
 }
 
@@ -90,40 +90,39 @@ pub(crate) fn first_install(bench: &Bench, tree: &Path) -> Result<OurUpdate> {
         Ok(Measured { usage, wire })
     };
     let quick = step("host-quick", &place.join("quick"))?;
-    let was_quick = variant(&realm, "none", &to)? != Best::Best;
+    let was_quick = variant(&realm, "none", &to) != Variant::Smallest;
     let variant = wait_for_best(&realm, "none", &to)?;
     let server = realm.server_usage()?;
     fs::remove_dir_all(place.join("quick")).context("removing the first target")?;
     let best = step("host-best", &place.join("best"))?;
-    let quick = (was_quick && variant != Best::None).then_some(quick);
+    let quick = (was_quick && variant != Variant::None).then_some(quick);
     Ok(OurUpdate { quick, best, variant, server })
 }
 
 /// Waits until the best variant of a bundle is there. What there is without bundles needs no waiting.
-pub(crate) fn wait_for_best(realm: &Ours<'_>, from: &str, to: &str) -> Result<Best> {
+pub(crate) fn wait_for_best(realm: &Ours<'_>, from: &str, to: &str) -> Result<Variant> {
     let deadline = Instant::now() + BEST_TIMEOUT;
     loop {
-        match variant(realm, from, to)? {
-            Best::Quick if Instant::now() > deadline => bail!("the best bundle is not made in time"),
-            Best::Quick => std::thread::sleep(BEST_INTERVAL),
+        match variant(realm, from, to) {
+            Variant::Quick if Instant::now() > deadline => bail!("the best bundle is not made in time"),
+            Variant::Quick => std::thread::sleep(BEST_INTERVAL),
             found => return Ok(found),
         }
     }
 }
 
 /// Asks what is at a bundle's URL.
-fn variant(realm: &Ours<'_>, from: &str, to: &str) -> Result<Best> {
-    let head = realm.head(&Ours::bundle_path(from, to))?;
-    Ok(variant_of(head.status, head.header("etag")))
+fn variant(realm: &Ours<'_>, from: &str, to: &str) -> Variant {
+    let head = realm.head(&Ours::bundle_path(from, to));
+    variant_of(head.status, head.header("etag"))
 }
 
-fn variant_of(status: u16, etag: &str) -> Best {
+fn variant_of(status: u16, etag: &str) -> Variant {
     match status {
-        200 if etag.starts_with("\"best-") => Best::Best,
-        200 => Best::Quick,
+        200 if etag.starts_with("\"best-") => Variant::Smallest,
         // Busy is not an answer yet.
-        429 | 503 => Best::Quick,
-        _ => Best::None,
+        200 | 429 | 503 => Variant::Quick,
+        _ => Variant::None,
     }
 }
 
@@ -133,9 +132,9 @@ mod tests {
 
     #[test]
     fn the_etag_names_the_variant() {
-        assert_eq!(variant_of(200, "\"best-1f00\""), Best::Best);
-        assert_eq!(variant_of(200, "\"quick-1f00\""), Best::Quick);
-        assert_eq!(variant_of(503, ""), Best::Quick);
-        assert_eq!(variant_of(404, ""), Best::None);
+        assert_eq!(variant_of(200, "\"best-1f00\""), Variant::Smallest);
+        assert_eq!(variant_of(200, "\"quick-1f00\""), Variant::Quick);
+        assert_eq!(variant_of(503, ""), Variant::Quick);
+        assert_eq!(variant_of(404, ""), Variant::None);
     }
 }

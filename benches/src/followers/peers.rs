@@ -25,37 +25,34 @@ pub(super) fn rsync(bench: &Bench, pair: &Pair) -> Result<Measured> {
 
 pub(super) fn casync(bench: &Bench, pair: &Pair) -> Result<Measured> {
     let place = place(bench)?;
-    let served = served(&place)?;
+    let public = public(&place)?;
     let target = place.join("target");
     match &pair.artifact {
-        Some((_, new)) => prepare(&mut casync::make_file(bench, &served, new))?,
-        None => prepare(&mut casync::make(bench, &served, &pair.new))?,
+        Some((_, new)) => prepare(&mut casync::make_file(bench, &public, new))?,
+        None => prepare(&mut casync::make(bench, &public, &pair.new))?,
     };
-    let server = nginx::serve(bench, &served)?;
+    let server = nginx::serve(bench, &public)?;
     let proxy = CountingProxy::start(&server.address(), Protocol::Http)?;
-    let usage = match &pair.artifact {
-        Some((old, new)) => {
-            let usage = measure(bench, &casync::extract_file(bench, &proxy.url(), old, &target))?;
-            check_same_file("casync", new, &target)?;
-            usage
-        }
-        None => {
-            copy_tree(&pair.old, &target)?;
-            let usage = measure(bench, &casync::extract(bench, &proxy.url(), &target))?;
-            check_same("casync", &pair.new, &target)?;
-            usage
-        }
+    let usage = if let Some((old, new)) = &pair.artifact {
+        let usage = measure(bench, &casync::extract_file(bench, &proxy.url(), old, &target))?;
+        check_same_file("casync", new, &target)?;
+        usage
+    } else {
+        copy_tree(&pair.old, &target)?;
+        let usage = measure(bench, &casync::extract(bench, &proxy.url(), &target))?;
+        check_same("casync", &pair.new, &target)?;
+        usage
     };
     Ok(Measured { usage, wire: proxy.totals() })
 }
 
 pub(super) fn zsync(bench: &Bench, pair: &Pair) -> Result<Measured> {
     let place = place(bench)?;
-    let served = served(&place)?;
+    let public = public(&place)?;
     let (old, new) = as_files(pair, &place)?;
     let compressed = pair.artifact.is_some() && is_compressed(&new)?;
-    zsync::publish(bench, &served, &new, "file", compressed)?;
-    let server = nginx::serve(bench, &served)?;
+    zsync::publish(bench, &public, &new, "file", compressed)?;
+    let server = nginx::serve(bench, &public)?;
     let proxy = CountingProxy::start(&server.address(), Protocol::Http)?;
     let target = place.join("target");
     let usage = measure(bench, &zsync::fetch(bench, &format!("{}/file.zsync", proxy.url()), &old, &target))?;
@@ -65,7 +62,7 @@ pub(super) fn zsync(bench: &Bench, pair: &Pair) -> Result<Measured> {
 
 pub(super) fn ostree(bench: &Bench, pair: &Pair) -> Result<Measured> {
     let place = place(bench)?;
-    let served = served(&place)?;
+    let public = public(&place)?;
     let (repository, local) = (place.join("repository"), place.join("local"));
     let (delta, target) = (place.join("delta"), place.join("target"));
     prepare(&mut ostree::init(bench, &repository, "archive"))?;
@@ -75,8 +72,8 @@ pub(super) fn ostree(bench: &Bench, pair: &Pair) -> Result<Measured> {
     prepare(&mut ostree::pull_local(bench, &local, &repository, &old))?;
     prepare(&mut ostree::commit(bench, &repository, &pair.new))?;
     let new = ostree::newest(bench, &repository)?;
-    prepare(&mut ostree::write_delta(bench, &repository, &served.join("delta")))?;
-    let server = nginx::serve(bench, &served)?;
+    prepare(&mut ostree::write_delta(bench, &repository, &public.join("delta")))?;
+    let server = nginx::serve(bench, &public)?;
     let proxy = CountingProxy::start(&server.address(), Protocol::Http)?;
     let mut fetch = bench.environment.command("curl");
     fetch.args(["--silent", "--fail", "--output"]).arg(&delta).arg(format!("{}/delta", proxy.url()));
@@ -90,13 +87,13 @@ pub(super) fn ostree(bench: &Bench, pair: &Pair) -> Result<Measured> {
 /// None where the program makes no archive of the new version that it could read.
 pub(super) fn bita(bench: &Bench, program: &Path, pair: &Pair) -> Result<Option<Measured>> {
     let place = place(bench)?;
-    let served = served(&place)?;
+    let public = public(&place)?;
     let (old, new) = as_files(pair, &place)?;
-    if !bita::compress(bench, program, &new, &served.join("file.cba"))? {
+    if !bita::compress(bench, program, &new, &public.join("file.cba"))? {
         crate::say("  bita makes no archive of it that it can read: left out");
         return Ok(None);
     }
-    let server = nginx::serve(bench, &served)?;
+    let server = nginx::serve(bench, &public)?;
     let proxy = CountingProxy::start(&server.address(), Protocol::Http)?;
     let target = place.join("target");
     let url = format!("{}/file.cba", proxy.url());
@@ -107,15 +104,15 @@ pub(super) fn bita(bench: &Bench, program: &Path, pair: &Pair) -> Result<Option<
 
 pub(super) fn git(bench: &Bench, pair: &Pair) -> Result<Measured> {
     let place = place(bench)?;
-    let served = served(&place)?;
+    let public = public(&place)?;
     let target = place.join("target");
-    git::commit(bench, &served, &pair.old)?;
-    let daemon = git::serve(bench, &served)?;
+    git::commit(bench, &public, &pair.old)?;
+    let daemon = git::serve(bench, &public)?;
     let proxy = CountingProxy::start(&daemon.address(), Protocol::Other)?;
     prepare(&mut git::clone_shallow(bench, &proxy.address().to_string(), &target))?;
     git::keep_bytes(&target.join(".git"))?;
     prepare(&mut git::reset(bench, &target, "HEAD"))?;
-    git::commit(bench, &served, &pair.new)?;
+    git::commit(bench, &public, &pair.new)?;
     proxy.take_totals();
     let fetched = measure(bench, &git::fetch_shallow(bench, &target))?;
     let wire = proxy.totals();
@@ -124,7 +121,7 @@ pub(super) fn git(bench: &Bench, pair: &Pair) -> Result<Measured> {
     Ok(Measured { usage, wire })
 }
 
-fn served(place: &Path) -> Result<PathBuf> {
+fn public(place: &Path) -> Result<PathBuf> {
     let path = place.join("served");
     fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
     Ok(path)

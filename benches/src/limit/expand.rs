@@ -200,12 +200,12 @@ impl Expansion<'_> {
     }
 
     fn add_ar(&mut self, name: &[u8], piece: &Piece, depth: u32) -> Result<()> {
-        const HEADER: u64 = 60;
+        const HEADER: usize = 60;
         let mut at = 8;
-        while at + HEADER <= piece.size {
-            let mut header = [0; HEADER as usize];
-            open(&piece.path, piece.start + at, HEADER)?.read_exact(&mut header)?;
-            at += HEADER;
+        while at + HEADER as u64 <= piece.size {
+            let mut header = [0; HEADER];
+            open(&piece.path, piece.start + at, HEADER as u64)?.read_exact(&mut header)?;
+            at += HEADER as u64;
             let size: u64 = std::str::from_utf8(&header[48..58])
                 .ok()
                 .and_then(|text| text.trim().parse().ok())

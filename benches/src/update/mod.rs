@@ -5,11 +5,11 @@ mod verdict;
 
 use anyhow::{Context as _, Result};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Scope};
 use crate::data::{Group, Pair};
 use crate::followers::{self, Measured, OurUpdate, Peer};
 use crate::limit::{self, Limit};
-use crate::report::{Row, Section, Table};
+use crate::report::{Row, Section, Table, short};
 
 pub(crate) use verdict::Aim;
 
@@ -75,14 +75,30 @@ pub(crate) fn compare(
 
 fn one_pair(bench: &Bench, pair: &Pair) -> Result<Outcome> {
     let limit = limit::of_pair(bench, pair).context("computing the limit")?;
-    let mut peers = Vec::new();
+    crate::say(&format!(
+        "    limit {} of {} changed ({})",
+        short(limit.bytes),
+        short(limit.changed),
+        limit.how
+    ));
+    let peers = peers(bench, pair)?;
+    let ours = if bench.peers_only() { None } else { Some(followers::update(bench, pair)?) };
+    Ok(Outcome { name: pair.name.clone(), limit, peers, ours })
+}
+
+/// What the other programs need for a pair, those that it is for.
+pub(crate) fn peers(bench: &Bench, pair: &Pair) -> Result<Vec<(Peer, Measured)>> {
+    let mut found = Vec::new();
+    if bench.scope == Scope::Limits {
+        return Ok(found);
+    }
     for peer in Peer::ALL {
         if let Some(measured) = peer.update(bench, pair)? {
-            peers.push((peer, measured));
+            crate::say(&format!("    {}: {}", peer.name(), short(measured.wire.bytes())));
+            found.push((peer, measured));
         }
     }
-    let ours = if bench.peers_only { None } else { Some(followers::update(bench, pair)?) };
-    Ok(Outcome { name: pair.name.clone(), limit, peers, ours })
+    Ok(found)
 }
 
 /// The table of bytes.

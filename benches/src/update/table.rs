@@ -3,7 +3,7 @@
 use smart_sync_tests::Totals;
 
 use super::{Outcome, Outcomes};
-use crate::followers::{Best, Measured, Peer};
+use crate::followers::{Measured, Peer, Variant};
 use crate::measure::Usage;
 use crate::report::{Row, Table, ratio, short};
 
@@ -45,7 +45,7 @@ fn pair_row(group: &str, outcome: &Outcome, taking_part: &[Peer]) -> Vec<String>
     };
     let bytes = ours.best.wire.bytes();
     row.push(ours.quick.map_or_else(|| "–".to_owned(), |quick| short(quick.wire.bytes())));
-    let chunks = if ours.variant == Best::None { " (chunks)" } else { "" };
+    let chunks = if ours.variant == Variant::None { " (chunks)" } else { "" };
     row.push(format!("**{}**{chunks}", short(bytes)));
     row.push(ours.best.wire.requests.to_string());
     row.push(ratio(bytes, outcome.limit.bytes));
@@ -74,7 +74,9 @@ fn median_ratio(ratios: impl Iterator<Item = (u64, u64)>) -> Option<String> {
 
 /// What one program cost in all.
 pub(super) fn cost(name: &str, measured: &[Measured]) -> Option<Row> {
-    let first = measured.first()?;
+    if measured.is_empty() {
+        return None;
+    }
     let mut usage = Usage::default();
     let mut wire = Totals::default();
     for one in measured {
@@ -84,8 +86,8 @@ pub(super) fn cost(name: &str, measured: &[Measured]) -> Option<Row> {
         wire.requests = wire.requests.max(one.wire.requests);
         wire.connections += one.wire.connections;
     }
-    debug_assert!(usage.wall >= first.usage.wall);
-    let mut row = Row::new(format!("{name}, {} pairs", measured.len()));
+    let steps = if measured.len() == 1 { "step" } else { "steps" };
+    let mut row = Row::new(format!("{name}, {} {steps}", measured.len()));
     row.usages.push(usage);
     row.wire = Some(wire);
     Some(row)
@@ -108,7 +110,7 @@ pub(super) mod tests {
         let update = OurUpdate {
             quick: Some(measured(ours * 2)),
             best: measured(ours),
-            variant: Best::Best,
+            variant: Variant::Smallest,
             server: GroupUsage::default(),
         };
         Outcome {
@@ -166,7 +168,7 @@ pub(super) mod tests {
     #[test]
     fn costs_are_added_up() {
         let row = cost("rsync", &[measured(10), measured(20)]).unwrap();
-        assert_eq!(row.what, "rsync, 2 pairs");
+        assert_eq!(row.what, "rsync, 2 steps");
         let wire = row.wire.unwrap();
         assert_eq!((wire.received, wire.requests), (30, 2));
         assert!(cost("git", &[]).is_none());

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::bench::{Bench, check_same, prepare};
 use crate::daemon::group_usage;
 use crate::data;
-use crate::followers::{Best, wait_for_best};
+use crate::followers::{Variant, wait_for_best};
 use crate::limit;
 use crate::loader;
 use crate::measure::{Usage, measure};
@@ -33,7 +33,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         short(limit.changed)
     );
     let title = "Making, serving and applying bundles".to_owned();
-    if bench.peers_only {
+    if bench.peers_only() {
         return Ok(Section { title, method, tables: Vec::new(), rows: Vec::new(), bars: Vec::new() });
     }
     let realm = Ours::start(bench)?;
@@ -66,7 +66,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     ];
     let mut rows = vec![preparing, applying];
     let path = Ours::bundle_path(&from, &to);
-    if variant == Best::None {
+    if variant == Variant::None {
         bars.push(Bar::new("the second request costs the server no more than a static file", None));
     } else {
         let (serving, bar) = serving(bench, &realm, &path)?;
@@ -78,7 +78,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
 
 /// The server's CPU for a bundle that is there, and for files of its size.
 fn serving(bench: &Bench, realm: &Ours<'_>, path: &str) -> Result<(Vec<Row>, Bar)> {
-    let size = realm.head(path)?.header("content-length").parse()?;
+    let size = realm.head(path).header("content-length").parse()?;
     let tree = data::one_file(bench, size)?;
     realm.publish_to("repos/file", &tree)?;
     let web = nginx::serve(bench, &tree)?;

@@ -65,7 +65,7 @@ fn one_size(bench: &Bench, tree: &Path, count: u32) -> Result<Vec<Row>> {
         Box::new(Casync::new(bench)?),
         Box::new(Ostree::new(bench)?),
     ];
-    if !bench.peers_only {
+    if !bench.peers_only() {
         followers.push(Box::new(SmartSync::new(bench)?));
     }
     let mut rows = Vec::new();

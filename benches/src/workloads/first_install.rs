@@ -7,10 +7,10 @@ use anyhow::Result;
 use super::sizes;
 use crate::bench::Bench;
 use crate::data::{self, Pair};
-use crate::followers::{self, Peer};
+use crate::followers;
 use crate::limit;
-use crate::report::{Bar, Row, Section, Table, ratio, short};
-use crate::update::{Outcome, Outcomes, costs, tables};
+use crate::report::{Bar, Section};
+use crate::update::{Outcome, Outcomes, costs, peers, tables};
 
 const EXTRA: u64 = 4096;
 
@@ -20,13 +20,8 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     fs::create_dir_all(&empty)?;
     let pair = Pair::trees("from nothing".to_owned(), empty, tree.clone()).in_git();
     let limit = limit::of_first(bench, &tree)?;
-    let mut peers = Vec::new();
-    for peer in Peer::ALL {
-        if let Some(measured) = peer.update(bench, &pair)? {
-            peers.push((peer, measured));
-        }
-    }
-    let ours = if bench.peers_only { None } else { Some(followers::first_install(bench, &tree)?) };
+    let peers = peers(bench, &pair)?;
+    let ours = if bench.peers_only() { None } else { Some(followers::first_install(bench, &tree)?) };
     let bytes = ours.map(|ours| ours.best.wire.bytes());
     let bars = vec![
         Bar::at_most("at most 1.15 × limit + 4 KiB", bytes, limit.bytes * 115 / 100 + EXTRA),
@@ -44,10 +39,6 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         sizes(&tree)
     );
     let groups = [group];
-    let (tables, rows): (Vec<Table>, Vec<Row>) = (tables(&groups), costs(&groups));
-    crate::say(&format!("  limit {}, ours {}", short(groups[0].outcomes[0].limit.bytes), {
-        let limit = groups[0].outcomes[0].limit.bytes;
-        bytes.map_or_else(String::new, |bytes| format!("{} ({})", short(bytes), ratio(bytes, limit)))
-    }));
-    Ok(Section { title: "First install".to_owned(), method, tables, rows, bars })
+    let title = "First install".to_owned();
+    Ok(Section { title, method, tables: tables(&groups), rows: costs(&groups), bars })
 }

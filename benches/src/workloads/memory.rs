@@ -30,13 +30,13 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         row.usages.push(measure(bench, &rsync::sync(bench, &daemon.address(), &target))?);
         check_same("rsync", tree, &target)?;
         rows.push(row);
-        if !bench.peers_only {
+        if !bench.peers_only() {
             let measured = one_tree(bench, tree, what)?;
             client.extend(measured.iter().filter_map(Row::memory));
             rows.extend(measured);
         }
     }
-    if !bench.peers_only {
+    if !bench.peers_only() {
         let row = serving(bench, &shared)?;
         server = row.memory();
         rows.push(row);

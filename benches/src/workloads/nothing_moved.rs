@@ -1,8 +1,8 @@
 //! An update that finds the tree unchanged, while the log stood still or other channels moved.
 
 use anyhow::Result;
-use smart_sync_tests::CountingProxy;
 use smart_sync_tests::proxy::Protocol;
+use smart_sync_tests::{CountingProxy, Totals};
 
 use crate::bench::{Bench, prepare};
 use crate::data;
@@ -19,7 +19,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     let pair = data::dotfiles(bench)?;
     let mut still = Row::new("smart-sync, nothing new");
     let mut moved = Row::new("smart-sync, other channels moved");
-    if !bench.peers_only {
+    if !bench.peers_only() {
         let realm = Ours::start(bench)?;
         let proxy = CountingProxy::start(realm.address(), Protocol::Http)?;
         let target = bench.scratch("moved/target")?;
@@ -36,7 +36,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         moved.usages.push(measure(bench, &realm.sync("host", &proxy.url(), &target))?);
         moved.wire = Some(proxy.totals());
     }
-    let bytes = |row: &Row| row.wire.map(|wire| wire.bytes());
+    let bytes = |row: &Row| row.wire.map(Totals::bytes);
     let requests = |row: &Row| row.wire.map(|wire| wire.requests);
     let bars = vec![
         Bar::at_most("nothing new: at most 1 KiB in both directions", bytes(&still), STILL_MAX),

@@ -23,7 +23,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     prepare(&mut rsync::sync(bench, &daemon.address(), &rsync_target))?;
     check_same("rsync", &tree, &rsync_target)?;
 
-    let realm = if bench.peers_only { None } else { Some(Ours::start(bench)?) };
+    let realm = if bench.peers_only() { None } else { Some(Ours::start(bench)?) };
     let our_target = bench.scratch("our-target")?;
     if let Some(realm) = &realm {
         realm.publish(&tree)?;
@@ -59,7 +59,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
             ours <= theirs
         }),
     ];
-    let rows = if bench.peers_only { vec![theirs] } else { vec![theirs, ours, trusting] };
+    let rows = if bench.peers_only() { vec![theirs] } else { vec![theirs, ours, trusting] };
     let method = format!(
         "A tree ({}) that was synced before and has not changed on either side. rsync compares size and time of \
          every file; smart-sync compares what the stat cache has, re-hashes a sample (not with \

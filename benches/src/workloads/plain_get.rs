@@ -21,7 +21,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     let mut theirs = Row::new("nginx");
     let mut ours = Row::new("smart-sync-server");
     let web = nginx::serve(bench, &tree)?;
-    let realm = if bench.peers_only { None } else { Some(Ours::start(bench)?) };
+    let realm = if bench.peers_only() { None } else { Some(Ours::start(bench)?) };
     let expected = loader::digest(&web.address(), "/file", size)?;
     let path = Ours::plain_path("file");
     if let Some(realm) = &realm {

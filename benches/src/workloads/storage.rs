@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::stored;
-use crate::bench::{Bench, check_same, prepare};
+use crate::bench::{Bench, Scope, check_same, prepare};
 use crate::data;
 use crate::measure::{Usage, measure};
 use crate::ours::Ours;
@@ -28,9 +28,14 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         Line { channel: "repos/kernel", versions: data::kernels(bench, KERNELS)? },
         Line { channel: "repos/tarball", versions: data::tarball_versions(bench)? },
     ];
+    let title = "Storage".to_owned();
+    if bench.scope == Scope::Limits {
+        let method = String::new();
+        return Ok(Section { title, method, tables: Vec::new(), rows: Vec::new(), bars: Vec::new() });
+    }
     let restic = run_restic(bench, &lines)?;
     let borg = run_borg(bench, &lines)?;
-    let ours = if bench.peers_only { None } else { Some(run_ours(bench, &lines)?) };
+    let ours = if bench.peers_only() { None } else { Some(run_ours(bench, &lines)?) };
     let size = |row: Option<&Row>| row.and_then(|row| row.stored);
     let bars = [("restic", &restic), ("borg", &borg)].map(|(name, theirs)| {
         let text = format!("smaller than {name}'s repository");
@@ -46,7 +51,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         counts[0], counts[1], counts[2]
     );
     let rows = [Some(restic), Some(borg), ours].into_iter().flatten().collect();
-    Ok(Section { title: "Storage".to_owned(), method, tables: Vec::new(), rows, bars: bars.into() })
+    Ok(Section { title, method, tables: Vec::new(), rows, bars: bars.into() })
 }
 
 /// Each version with the name that a backup of it has.

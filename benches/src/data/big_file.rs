@@ -92,13 +92,13 @@ mod tests {
     fn the_new_version_is_longer_and_differs_where_it_was_edited() {
         let directory = tempfile::tempdir().unwrap();
         let (old, new) = (directory.path().join("old"), directory.path().join("new"));
-        let size = 24 * MIB as u64;
+        let size = 6 * MIB as u64;
         write_old(&old, size).unwrap();
         write_new(&old, &new, size).unwrap();
         let (old, new) = (fs::read(&old).unwrap(), fs::read(&new).unwrap());
         assert_eq!(new.len(), old.len() + INSERTION_BYTES);
         // The insertion follows the block at a third.
-        let third = 9 * MIB;
+        let third = 3 * MIB;
         let differing = |left: &[u8], right: &[u8]| left.iter().zip(right).filter(|(l, r)| l != r).count();
         let before = differing(&old[..third], &new[..third]);
         let after = differing(&old[third..], &new[third + INSERTION_BYTES..]);

@@ -12,8 +12,10 @@ use super::many_changed;
 use super::pair::{Pair, set_times};
 use crate::bench::{Bench, prepare};
 
-/// Packages of the smallest system of which the archive has an older version too.
-const UPGRADED: &[&str] = &["libgnutls30", "libsystemd0", "perl-base"];
+/// Packages of the smallest system, of which the archive may have an older version too: as many of the first as are
+/// wanted are upgraded.
+const UPGRADED: &[&str] = &["libsystemd0", "perl-base", "libgnutls30", "libudev1", "libc-bin", "bash"];
+const UPGRADED_COUNT: usize = 3;
 /// Packages that need nothing which is not there.
 const ADDED: &[&str] = &["less", "libexpat1"];
 
@@ -27,12 +29,14 @@ pub(crate) fn root_file_system(bench: &Bench) -> Result<Pair> {
         fs::create_dir_all(directory)?;
         bootstrap(&old)?;
         let mut newer = Vec::new();
+        let mut upgraded = Vec::new();
         for package in UPGRADED {
             let versions = deb_versions(package)?;
-            let [.., older, newest] = versions.as_slice() else {
-                crate::say(&format!("  the archive has no two versions of {package}: it stays as it is"));
-                continue;
-            };
+            let [.., older, newest] = versions.as_slice() else { continue };
+            if upgraded.len() == UPGRADED_COUNT {
+                break;
+            }
+            upgraded.push(*package);
             install(&old, &bench.cache.deb(package, older)?)?;
             newer.push(bench.cache.deb(package, newest)?);
         }
@@ -47,9 +51,11 @@ pub(crate) fn root_file_system(bench: &Bench) -> Result<Pair> {
         }
         make_plain(&old)?;
         make_plain(&new)?;
+        let name = format!("minbase, {} upgraded, {} added", upgraded.join(" "), ADDED.join(" "));
+        fs::write(directory.join("name"), name)?;
         set_times(&old, &new)
     })?;
-    let name = format!("minbase, {} upgraded, {} added", UPGRADED.join(" "), ADDED.join(" "));
+    let name = fs::read_to_string(directory.join("name")).context("reading what was upgraded")?;
     Ok(Pair::trees(name, directory.join("old"), directory.join("new")))
 }
 

@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(found[0].0, Some(false));
         assert_eq!(
             found[0].1.as_deref(),
-            Some("missed by 2 of 3, most by pair of 30000 (30.0 K instead of 14.0 K, 2.12 times)")
+            Some("missed by 2 of 3, most by pair of 30000 (30.0 K instead of 14.0 K, 2.13 times)")
         );
         assert_eq!(found[1], (Some(true), None));
     }

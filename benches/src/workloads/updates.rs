@@ -43,9 +43,9 @@ pub(super) fn binaries(bench: &Bench) -> Result<Section> {
     if groups.is_empty() {
         groups = data::compressed_sources(bench)?.into_iter().map(|group| (group, PACKED)).collect();
     }
-    let method = "Packages of programs: those of Debian 12 of which the archive has two versions (libavcodec59 stands \
-                  in for php8.2-cli and samba-libs for bind9-libs, of which it has one), GPKG files made of the \
-                  same contents, and wheels.";
+    let method = "Packages of programs: those of Debian 12, the two newest versions that its archive has (libavcodec59 \
+                  stands in for php8.2-cli, and samba-libs for bind9-libs, while it has only one of these), GPKG files \
+                  made of the same contents, and wheels.";
     compare(bench, "Updates: binary packages", method, groups)
 }
 

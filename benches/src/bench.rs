@@ -90,6 +90,8 @@ pub(crate) struct Bench {
     pub(crate) scale: Scale,
     pub(crate) runs: usize,
     pub(crate) scope: Scope,
+    /// Whether times are to be comparable, which takes time itself.
+    pub(crate) timed: bool,
     /// What is fetched or computed once for all checkouts of the project.
     pub(crate) cache: Cache,
     _lock: File,
@@ -102,6 +104,7 @@ impl Bench {
         scale: Scale,
         runs: usize,
         scope: Scope,
+        timed: bool,
     ) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
         let directory =
@@ -113,7 +116,7 @@ impl Bench {
         }
         fs::create_dir_all(&scratch).with_context(|| format!("creating {}", scratch.display()))?;
         let environment = TestEnvironment::below(&scratch);
-        Ok(Self { directory, environment, scale, runs, scope, cache, _lock: lock })
+        Ok(Self { directory, environment, scale, runs, scope, timed, cache, _lock: lock })
     }
 
     /// Whether our own programs are left out.

@@ -48,6 +48,9 @@ struct Arguments {
     /// Measures the other programs alone. The report is printed and not written.
     #[arg(long)]
     peers_only: bool,
+    /// Counts bytes without what makes times comparable, which takes long itself. The report is printed and not written.
+    #[arg(long)]
+    bytes_only: bool,
     /// Fetches the data and computes the limits of updates, which takes hours the first time, and measures nothing.
     #[arg(long)]
     limits_only: bool,
@@ -92,7 +95,8 @@ fn main() -> Result<()> {
         (false, true) => Scope::Peers,
         (false, false) => Scope::Everything,
     };
-    let bench = Bench::new(&arguments.directory, cache, scale, runs, scope)?;
+    let timed = !arguments.quick && !arguments.bytes_only;
+    let bench = Bench::new(&arguments.directory, cache, scale, runs, scope, timed)?;
     let header = machine::describe(&bench)?;
     let mut sections = vec![("machine".to_owned(), header)];
     let mut failures = Vec::new();
@@ -110,7 +114,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    if arguments.quick || scope != Scope::Everything {
+    if !timed || scope != Scope::Everything {
         say("the report was not written: it holds only full runs of every program");
     } else {
         let old = fs::read_to_string(&arguments.report)

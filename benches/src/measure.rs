@@ -41,8 +41,7 @@ impl Usage {
 
 /// Runs a command to its end and returns what it used.
 pub(crate) fn measure(bench: &Bench, command: &Command) -> Result<Usage> {
-    // Nobody reads the times of a small run.
-    if !bench.scale.generated {
+    if bench.timed {
         use_memory();
     }
     spawn(bench, command)?.finish()
@@ -78,7 +77,7 @@ pub(crate) fn spawn(bench: &Bench, command: &Command) -> Result<Running> {
     wrapper.current_dir(command.get_current_dir().unwrap_or(bench.environment.root()));
     let stderr = File::create(&errors).with_context(|| format!("creating {}", errors.display()))?;
     wrapper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-    if !bench.scale.generated {
+    if bench.timed {
         // What earlier steps wrote goes to the disk on their account.
         nix::unistd::sync();
     }

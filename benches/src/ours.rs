@@ -127,8 +127,13 @@ impl<'bench> Ours<'bench> {
 
     /// The id of the manifest that `main` is now.
     pub(crate) fn manifest(&self) -> Result<String> {
-        let answer =
-            http::get(&self.bench.environment, &format!("{}/v1/refs/repos%2Fbench", self.url()), None);
+        self.manifest_of(CHANNEL)
+    }
+
+    /// The same of another channel.
+    pub(crate) fn manifest_of(&self, channel: &str) -> Result<String> {
+        let channel = channel.replace('/', "%2F");
+        let answer = http::get(&self.bench.environment, &format!("{}/v1/refs/{channel}", self.url()), None);
         let refs: Vec<Ref> = serde_json::from_slice(&answer.body).context("reading the list of refs")?;
         let main = refs.iter().find(|found| found.name == "branch:main");
         let manifest = &main.context("main is not published")?.manifest;

@@ -94,7 +94,19 @@ pub(crate) fn set_times(old: &Path, new: &Path) -> Result<()> {
         let time = if same_content(&former, &path)? { OLD_TIME } else { NEW_TIME };
         set_time(&path, time)?;
     }
-    Ok(())
+    set_directory_times(old)?;
+    set_directory_times(new)
+}
+
+/// Directories have one time in both versions: some archives hold it, and only some programs want it.
+fn set_directory_times(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            set_directory_times(&entry.path())?;
+        }
+    }
+    set_time(directory, OLD_TIME)
 }
 
 /// Every regular file below a directory, by its relative path.
@@ -162,5 +174,6 @@ mod tests {
         let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
         assert_eq!(time(&new.join("sub/same")), time(&old.join("sub/same")));
         assert!(time(&new.join("changing")) > time(&old.join("changing")));
+        assert_eq!(time(&new.join("sub")), time(&old.join("sub")));
     }
 }

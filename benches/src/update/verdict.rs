@@ -1,5 +1,7 @@
 //! What a group of pairs has to reach, and whether it does.
 
+use std::cmp::Ordering;
+
 use super::{Outcome, Outcomes};
 use crate::report::{Bar, ratio, short};
 
@@ -40,33 +42,60 @@ impl Aim {
     /// The verdicts on a group.
     pub(crate) fn bars(self, group: &Outcomes) -> Vec<Bar> {
         let factor = ratio(self.limit_hundredths, 100);
-        let mut bars =
-            vec![bar(&format!("{}: at most {factor} × limit + 4 KiB", group.name), group, |outcome| {
-                Some((outcome.bytes()?, outcome.limit.bytes * self.limit_hundredths / 100 + EXTRA))
-            })];
+        let text = format!("at most {factor} × limit + 4 KiB");
+        let mut bars = every_and_median(&text, group, |outcome| {
+            Some((outcome.bytes()?, outcome.limit.bytes * self.limit_hundredths / 100 + EXTRA))
+        });
         if let Some(hundredths) = self.peer_hundredths {
             let text = match hundredths {
-                100 => format!("{}: below every peer", group.name),
-                _ => format!("{}: at most {} of the best peer", group.name, ratio(hundredths, 100)),
+                100 => "below every peer".to_owned(),
+                _ => format!("at most {} of the best peer", ratio(hundredths, 100)),
             };
             let text = format!("{text}{}", self.peer_condition);
-            bars.push(bar(&text, group, |outcome| {
+            bars.extend(every_and_median(&text, group, |outcome| {
                 // Equal is not below.
                 let best = outcome.best_peer()?.1 * hundredths / 100;
                 Some((outcome.bytes()?, if hundredths == 100 { best.saturating_sub(1) } else { best }))
             }));
         }
-        bars.push(bar(&format!("{}: {REQUESTS_MAX} requests", group.name), group, |outcome| {
+        let name = &group.name;
+        bars.push(bar(&format!("{name}: {REQUESTS_MAX} requests"), group, |outcome| {
             Some((outcome.ours?.best.wire.requests, REQUESTS_MAX))
         }));
-        bars.push(bar(&format!("{}: server under 1 GiB of memory", group.name), group, |outcome| {
+        bars.push(bar(&format!("{name}: server under 1 GiB of memory"), group, |outcome| {
             Some((outcome.ours?.server.memory, SERVER_MEMORY_MAX))
         }));
-        bars.push(bar(&format!("{}: client under 256 MiB of memory", group.name), group, |outcome| {
+        bars.push(bar(&format!("{name}: client under 256 MiB of memory"), group, |outcome| {
             Some((outcome.ours?.best.usage.memory, CLIENT_MEMORY_MAX))
         }));
         bars
     }
+}
+
+/// A bar on every pair, and one on the middle one of several.
+fn every_and_median(
+    text: &str,
+    group: &Outcomes,
+    figures: impl Fn(&Outcome) -> Option<(u64, u64)>,
+) -> Vec<Bar> {
+    let mut bars = vec![bar(&format!("{}: {text}", group.name), group, &figures)];
+    let mut compared: Vec<(u64, u64)> = group.outcomes.iter().filter_map(&figures).collect();
+    if compared.len() > 1 {
+        compared.sort_by(by_factor);
+        let (found, bound) = compared[compared.len() / 2];
+        let median = Bar::new(format!("{}, median: {text}", group.name), Some(found <= bound));
+        bars.push(if found <= bound {
+            median
+        } else {
+            median.with_detail(format!("missed, {} times", ratio(found, bound)))
+        });
+    }
+    bars
+}
+
+/// The order of figures by how far they are from their bounds.
+pub(super) fn by_factor((a, b): &(u64, u64), (c, d): &(u64, u64)) -> Ordering {
+    (u128::from(*a) * u128::from(*d)).cmp(&(u128::from(*c) * u128::from(*b)))
 }
 
 /// Compares a figure of every pair with what it may be. The pair that misses by the largest factor is named.
@@ -80,9 +109,7 @@ fn bar(text: &str, group: &Outcomes, figures: impl Fn(&Outcome) -> Option<(u64, 
         return Bar::new(text, None);
     }
     let missed: Vec<_> = compared.iter().filter(|(_, found, bound)| found > bound).collect();
-    let worst = missed.iter().max_by(|(_, a, b), (_, c, d)| {
-        (u128::from(*a) * u128::from(*d)).cmp(&(u128::from(*c) * u128::from(*b)))
-    });
+    let worst = missed.iter().max_by(|(_, a, b), (_, c, d)| by_factor(&(*a, *b), &(*c, *d)));
     let Some((outcome, found, bound)) = worst else { return Bar::new(text, Some(true)) };
     let detail = format!(
         "missed by {} of {}, most by {} ({} instead of {}, {} times)",
@@ -131,7 +158,8 @@ mod tests {
             found[0].1.as_deref(),
             Some("missed by 2 of 3, most by pair of 30000 (30.0 K instead of 14.0 K, 2.13 times)")
         );
-        assert_eq!(found[1], (Some(true), None));
+        assert_eq!(found[1], (Some(false), Some("missed, 2.00 times".to_owned())));
+        assert_eq!((found[2].0, found[3].0), (Some(true), Some(true)));
     }
 
     #[test]

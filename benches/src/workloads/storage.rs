@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use super::stored;
 use crate::bench::{Bench, Scope, check_same, prepare};
 use crate::data;
+use crate::followers::wait_for_best;
 use crate::measure::{Usage, measure};
 use crate::ours::Ours;
 use crate::peers::{borg, restic};
@@ -103,8 +104,16 @@ fn run_borg(bench: &Bench, lines: &[Line]) -> Result<Row> {
 fn run_ours(bench: &Bench, lines: &[Line]) -> Result<Row> {
     let realm = Ours::start(bench)?;
     let mut usage = Usage::default();
-    for (line, _, tree) in versions(lines) {
-        usage = usage.then(realm.publish_to(line.channel, tree)?);
+    for line in lines {
+        let mut former = None;
+        for tree in &line.versions {
+            usage = usage.then(realm.publish_to(line.channel, tree)?);
+            let now = realm.manifest_of(line.channel)?;
+            if let Some(former) = former.replace(now.clone()) {
+                // What is prepared in the background counts as well.
+                wait_for_best(&realm, &former, &now)?;
+            }
+        }
     }
     for line in lines {
         let tree = line.versions.last().context("a line has versions")?;

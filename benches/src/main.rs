@@ -25,7 +25,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use bench::{Bench, Scale, Scope};
 use data::Cache;
@@ -45,15 +45,9 @@ struct Arguments {
     /// How often each command is measured: three times, or once with `--quick`, unless this says otherwise.
     #[arg(long)]
     runs: Option<usize>,
-    /// Measures the other programs alone. The report is printed and not written.
-    #[arg(long)]
-    peers_only: bool,
-    /// Counts bytes without what makes times comparable, which takes long itself. The report is printed and not written.
-    #[arg(long)]
-    bytes_only: bool,
-    /// Fetches the data and computes the limits of updates, which takes hours the first time, and measures nothing.
-    #[arg(long)]
-    limits_only: bool,
+    /// Does one part of a full run. The report is printed and not written.
+    #[arg(long, value_enum)]
+    only: Option<Only>,
     /// Where data is kept between runs, and scratch files during one.
     #[arg(long, default_value = "target/bench")]
     directory: PathBuf,
@@ -64,6 +58,17 @@ struct Arguments {
     /// The report.
     #[arg(long, default_value = "docs/performance.md")]
     report: PathBuf,
+}
+
+/// A part of a full run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// Measures the other programs alone.
+    Peers,
+    /// Fetches the data and computes the limits of updates, which takes hours the first time, and measures nothing.
+    Limits,
+    /// Counts bytes without what makes times comparable, which takes long itself.
+    Bytes,
 }
 
 #[derive(Debug, Subcommand)]
@@ -90,12 +95,12 @@ fn main() -> Result<()> {
         bail!("--runs must be at least 1");
     }
     let cache = Cache::new(&arguments.cache.map_or_else(cache_directory, Ok)?)?;
-    let scope = match (arguments.limits_only, arguments.peers_only) {
-        (true, _) => Scope::Limits,
-        (false, true) => Scope::Peers,
-        (false, false) => Scope::Everything,
+    let scope = match arguments.only {
+        Some(Only::Limits) => Scope::Limits,
+        Some(Only::Peers) => Scope::Peers,
+        Some(Only::Bytes) | None => Scope::Everything,
     };
-    let timed = !arguments.quick && !arguments.bytes_only;
+    let timed = !arguments.quick && arguments.only != Some(Only::Bytes);
     let bench = Bench::new(&arguments.directory, cache, scale, runs, scope, timed)?;
     let header = machine::describe(&bench)?;
     let mut sections = vec![("machine".to_owned(), header)];
@@ -114,7 +119,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    if !timed || scope != Scope::Everything {
+    if arguments.quick || arguments.only.is_some() {
         say("the report was not written: it holds only full runs of every program");
     } else {
         let old = fs::read_to_string(&arguments.report)

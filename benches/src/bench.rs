@@ -7,6 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use smart_sync_tests::{Snapshot, TestEnvironment};
 
+use crate::data::Cache;
+
 /// How large the data of the workloads is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
@@ -26,6 +28,12 @@ pub(crate) struct Scale {
     pub(crate) clients: usize,
     /// Files in the tree that each of these clients syncs.
     pub(crate) served_files: u32,
+    /// Bytes of the file with scattered edits.
+    pub(crate) edited_file: u64,
+    /// Files that change among many.
+    pub(crate) many_changed: u32,
+    /// Whether small trees stand in for published packages.
+    pub(crate) generated: bool,
 }
 
 const KIB: u64 = 1024;
@@ -43,6 +51,9 @@ impl Scale {
         plain_file: 256 * MIB,
         clients: 32,
         served_files: 20_000,
+        edited_file: 2 * GIB,
+        many_changed: 100,
+        generated: false,
     };
     /// Just enough to see that everything works.
     pub(crate) const QUICK: Self = Self {
@@ -54,7 +65,20 @@ impl Scale {
         plain_file: 16 * MIB,
         clients: 4,
         served_files: 500,
+        edited_file: 24 * MIB,
+        many_changed: 20,
+        generated: true,
     };
+}
+
+/// What a run measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Everything,
+    /// The other programs alone.
+    Peers,
+    /// Nothing: data and limits are prepared.
+    Limits,
 }
 
 /// A run of the driver.
@@ -65,12 +89,23 @@ pub(crate) struct Bench {
     pub(crate) environment: TestEnvironment,
     pub(crate) scale: Scale,
     pub(crate) runs: usize,
-    pub(crate) peers_only: bool,
+    pub(crate) scope: Scope,
+    /// Whether times are to be comparable, which takes time itself.
+    pub(crate) timed: bool,
+    /// What is fetched or computed once for all checkouts of the project.
+    pub(crate) cache: Cache,
     _lock: File,
 }
 
 impl Bench {
-    pub(crate) fn new(directory: &Path, scale: Scale, runs: usize, peers_only: bool) -> Result<Self> {
+    pub(crate) fn new(
+        directory: &Path,
+        cache: Cache,
+        scale: Scale,
+        runs: usize,
+        scope: Scope,
+        timed: bool,
+    ) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
         let directory =
             fs::canonicalize(directory).with_context(|| format!("finding {}", directory.display()))?;
@@ -81,7 +116,12 @@ impl Bench {
         }
         fs::create_dir_all(&scratch).with_context(|| format!("creating {}", scratch.display()))?;
         let environment = TestEnvironment::below(&scratch);
-        Ok(Self { directory, environment, scale, runs, peers_only, _lock: lock })
+        Ok(Self { directory, environment, scale, runs, scope, timed, cache, _lock: lock })
+    }
+
+    /// Whether our own programs are left out.
+    pub(crate) fn peers_only(&self) -> bool {
+        self.scope != Scope::Everything
     }
 
     /// A directory that is kept between runs.

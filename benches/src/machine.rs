@@ -56,6 +56,11 @@ const VERSIONS: &[&[&str]] = &[
     &["restic", "version"],
     &["dpkg-query", "--show", "ostree"],
     &["git", "--version"],
+    &["dpkg-query", "--show", "zsync"],
+    &["dpkg-query", "--show", "borgbackup"],
+    &["dpkg-query", "--show", "xdelta3"],
+    &["dpkg-query", "--show", "bsdiff"],
+    &["dpkg-query", "--show", "zstd"],
     &["dpkg-query", "--show", "nginx"],
 ];
 

@@ -7,12 +7,15 @@
 mod bench;
 mod daemon;
 mod data;
+mod followers;
+mod limit;
 mod loader;
 mod machine;
 mod measure;
 mod ours;
 mod peers;
 mod report;
+mod update;
 mod volume;
 mod workloads;
 
@@ -22,9 +25,10 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
-use bench::{Bench, Scale};
+use bench::{Bench, Scale, Scope};
+use data::Cache;
 use workloads::Workload;
 
 /// Compares smart-sync with other programs on this machine.
@@ -41,15 +45,30 @@ struct Arguments {
     /// How often each command is measured: three times, or once with `--quick`, unless this says otherwise.
     #[arg(long)]
     runs: Option<usize>,
-    /// Measures the other programs alone. The report is printed and not written.
-    #[arg(long)]
-    peers_only: bool,
+    /// Does one part of a full run. The report is printed and not written.
+    #[arg(long, value_enum)]
+    only: Option<Only>,
     /// Where data is kept between runs, and scratch files during one.
     #[arg(long, default_value = "target/bench")]
     directory: PathBuf,
+    /// Where published packages and limits are kept, for all checkouts: `smart-sync-benches` in the user's cache
+    /// directory unless this says otherwise.
+    #[arg(long)]
+    cache: Option<PathBuf>,
     /// The report.
     #[arg(long, default_value = "docs/performance.md")]
     report: PathBuf,
+}
+
+/// A part of a full run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// Measures the other programs alone.
+    Peers,
+    /// Fetches the data and computes the limits of updates, which takes hours the first time, and measures nothing.
+    Limits,
+    /// Counts bytes without what makes times comparable, which takes long itself.
+    Bytes,
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,7 +94,14 @@ fn main() -> Result<()> {
     if runs == 0 {
         bail!("--runs must be at least 1");
     }
-    let bench = Bench::new(&arguments.directory, scale, runs, arguments.peers_only)?;
+    let cache = Cache::new(&arguments.cache.map_or_else(cache_directory, Ok)?)?;
+    let scope = match arguments.only {
+        Some(Only::Limits) => Scope::Limits,
+        Some(Only::Peers) => Scope::Peers,
+        Some(Only::Bytes) | None => Scope::Everything,
+    };
+    let timed = !arguments.quick && arguments.only != Some(Only::Bytes);
+    let bench = Bench::new(&arguments.directory, cache, scale, runs, scope, timed)?;
     let header = machine::describe(&bench)?;
     let mut sections = vec![("machine".to_owned(), header)];
     let mut failures = Vec::new();
@@ -93,7 +119,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    if arguments.quick || arguments.peers_only {
+    if arguments.quick || arguments.only.is_some() {
         say("the report was not written: it holds only full runs of every program");
     } else {
         let old = fs::read_to_string(&arguments.report)
@@ -107,6 +133,12 @@ fn main() -> Result<()> {
         bail!("failed: {}", failures.join(", "));
     }
     Ok(())
+}
+
+fn cache_directory() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    Ok(caches.context("no HOME: --cache must say where to keep packages")?.join("smart-sync-benches"))
 }
 
 /// Tells whoever watches what goes on.

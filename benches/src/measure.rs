@@ -41,7 +41,9 @@ impl Usage {
 
 /// Runs a command to its end and returns what it used.
 pub(crate) fn measure(bench: &Bench, command: &Command) -> Result<Usage> {
-    use_memory();
+    if bench.timed {
+        use_memory();
+    }
     spawn(bench, command)?.finish()
 }
 
@@ -75,8 +77,10 @@ pub(crate) fn spawn(bench: &Bench, command: &Command) -> Result<Running> {
     wrapper.current_dir(command.get_current_dir().unwrap_or(bench.environment.root()));
     let stderr = File::create(&errors).with_context(|| format!("creating {}", errors.display()))?;
     wrapper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-    // What earlier steps wrote goes to the disk on their account.
-    nix::unistd::sync();
+    if bench.timed {
+        // What earlier steps wrote goes to the disk on their account.
+        nix::unistd::sync();
+    }
     let child = wrapper.spawn().with_context(|| format!("starting {described}"))?;
     Ok(Running { child, described, usage, errors, _directory: directory })
 }

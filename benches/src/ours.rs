@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
 use smart_sync_tests::server::{create_token, initialise, serve};
-use smart_sync_tests::{Server, program};
+use smart_sync_tests::{Server, http, program};
 
 use crate::bench::{Bench, prepare};
 use crate::daemon::{GroupUsage, group_usage};
@@ -14,6 +15,14 @@ use crate::measure::{Usage, measure};
 const CHANNEL: &str = "repos/bench";
 /// The host that publishes.
 const PUBLISHER: &str = "publisher";
+
+/// A line of the server's list of refs.
+#[derive(Debug, Deserialize)]
+struct Ref {
+    #[serde(rename = "ref")]
+    name: String,
+    manifest: String,
+}
 
 /// A realm with a server that runs.
 #[derive(Debug)]
@@ -72,10 +81,15 @@ impl<'bench> Ours<'bench> {
 
     /// Publishes a directory as `main`. The CPU time is the client's and the server's, the memory the client's.
     pub(crate) fn publish(&self, directory: &Path) -> Result<Usage> {
+        self.publish_to(CHANNEL, directory)
+    }
+
+    /// Publishes a directory as `main` of another channel below `repos/`.
+    pub(crate) fn publish_to(&self, channel: &str, directory: &Path) -> Result<Usage> {
         let before = self.server_usage()?;
         let key = self.data.join("keys/publish.key");
         let mut command = self.client(PUBLISHER);
-        command.args(["publish", "--server", self.url(), "--channel", CHANNEL]);
+        command.args(["publish", "--server", self.url(), "--channel", channel]);
         command.args(["--ref", "branch:main", "--kind", "repo", "--key"]).arg(key).arg(directory);
         command.env("SMART_SYNC_TOKEN", &self.token);
         let mut usage = measure(self.bench, &command)?;
@@ -101,9 +115,39 @@ impl<'bench> Ours<'bench> {
 
     /// The command that syncs a host's target.
     pub(crate) fn sync(&self, host: &str, url: &str, target: &Path) -> Command {
+        self.sync_channel(host, url, CHANNEL, target)
+    }
+
+    /// The same for another channel.
+    pub(crate) fn sync_channel(&self, host: &str, url: &str, channel: &str, target: &Path) -> Command {
         let mut command = self.client(host);
-        command.args(["--server", url, "--channel", CHANNEL, "--ref", "main", "--target"]).arg(target);
+        command.args(["--server", url, "--channel", channel, "--ref", "main", "--target"]).arg(target);
         command
+    }
+
+    /// The id of the manifest that `main` is now.
+    pub(crate) fn manifest(&self) -> Result<String> {
+        self.manifest_of(CHANNEL)
+    }
+
+    /// The same of another channel.
+    pub(crate) fn manifest_of(&self, channel: &str) -> Result<String> {
+        let channel = channel.replace('/', "%2F");
+        let answer = http::get(&self.bench.environment, &format!("{}/v1/refs/{channel}", self.url()), None);
+        let refs: Vec<Ref> = serde_json::from_slice(&answer.body).context("reading the list of refs")?;
+        let main = refs.iter().find(|found| found.name == "branch:main");
+        let manifest = &main.context("main is not published")?.manifest;
+        Ok(manifest.strip_prefix("blake3:").unwrap_or(manifest).to_owned())
+    }
+
+    /// The answer to HEAD.
+    pub(crate) fn head(&self, path: &str) -> http::Answer {
+        http::curl(&self.bench.environment, &format!("{}{path}", self.url()), ["--head"])
+    }
+
+    /// The path of the bundle of a step; `from` may be `none`.
+    pub(crate) fn bundle_path(from: &str, to: &str) -> String {
+        format!("/bundle/{from}/{to}")
     }
 
     /// The path of a file of `main` for stock clients.

@@ -47,9 +47,29 @@ pub(crate) struct Section {
     pub(crate) title: String,
     /// What was done, so that a reader can judge whether it is fair.
     pub(crate) method: String,
+    /// Tables of another form, above that of the rows.
+    pub(crate) tables: Vec<Table>,
     pub(crate) rows: Vec<Row>,
     /// What had to be reached, and whether it was.
     pub(crate) bars: Vec<Bar>,
+}
+
+/// A table whose columns are its own; the first holds names, the others figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) head: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn lines(&self) -> Vec<String> {
+        let cell = |cell: &String| if cell.is_empty() { " |".to_owned() } else { format!(" {cell} |") };
+        let line = |cells: &[String]| format!("|{}", cells.iter().map(cell).collect::<String>());
+        let mut lines = vec![line(&self.head)];
+        lines.push(format!("|---|{}", "---:|".repeat(self.head.len().saturating_sub(1))));
+        lines.extend(self.rows.iter().map(|row| line(row)));
+        lines
+    }
 }
 
 /// Something that had to be reached.
@@ -58,9 +78,30 @@ pub(crate) struct Bar {
     pub(crate) text: String,
     /// `None` when it was not measured.
     pub(crate) met: Option<bool>,
+    /// By how much, where that says more.
+    pub(crate) detail: Option<String>,
 }
 
 impl Bar {
+    pub(crate) fn new(text: impl Into<String>, met: Option<bool>) -> Self {
+        Self { text: text.into(), met, detail: None }
+    }
+
+    pub(crate) fn with_detail(self, detail: String) -> Self {
+        Self { detail: Some(detail), ..self }
+    }
+
+    /// A bar that a figure may not exceed.
+    pub(crate) fn at_most(text: &str, found: Option<u64>, bound: u64) -> Self {
+        let bar = Self::new(text, found.map(|found| found <= bound));
+        match found {
+            Some(found) if found > bound => {
+                bar.with_detail(format!("missed: {} instead of {}", grouped(found), grouped(bound)))
+            }
+            _ => bar,
+        }
+    }
+
     /// A bar that two figures decide, if there are both.
     pub(crate) fn compare<T>(
         text: &str,
@@ -68,7 +109,7 @@ impl Bar {
         theirs: Option<T>,
         met: impl FnOnce(T, T) -> bool,
     ) -> Self {
-        Self { text: text.to_owned(), met: ours.zip(theirs).map(|(ours, theirs)| met(ours, theirs)) }
+        Self::new(text, ours.zip(theirs).map(|(ours, theirs)| met(ours, theirs)))
     }
 }
 
@@ -96,28 +137,24 @@ const COLUMNS: &[Column] = &[
 
 impl Section {
     pub(crate) fn to_markdown(&self, stamp: &str) -> String {
-        let used: Vec<&Column> = COLUMNS
-            .iter()
-            .filter(|column| self.rows.iter().any(|row| (column.cell)(row).is_some()))
-            .collect();
         let mut lines =
             vec![format!("### {}", self.title), String::new(), self.method.clone(), String::new()];
-        let titles: Vec<&str> = used.iter().map(|column| column.title).collect();
-        lines.push(format!("| | {} |", titles.join(" | ")));
-        lines.push(format!("|---|{}", "---:|".repeat(used.len())));
-        for row in &self.rows {
-            let cells: Vec<String> =
-                used.iter().map(|column| (column.cell)(row).unwrap_or_default()).collect();
-            lines.push(format!("| {} | {} |", row.what, cells.join(" | ")));
+        for table in &self.tables {
+            lines.extend(table.lines());
+            lines.push(String::new());
         }
-        lines.push(String::new());
+        if !self.rows.is_empty() {
+            lines.extend(rows_table(&self.rows).lines());
+            lines.push(String::new());
+        }
         for bar in &self.bars {
             let verdict = match bar.met {
                 Some(true) => "reached",
                 Some(false) => "**not reached**",
                 None => "not measured",
             };
-            lines.push(format!("- {}: {verdict}", bar.text));
+            let detail = bar.detail.as_ref().map(|detail| format!(", {detail}")).unwrap_or_default();
+            lines.push(format!("- {}: {verdict}{detail}", bar.text));
         }
         if !self.bars.is_empty() {
             lines.push(String::new());
@@ -125,6 +162,20 @@ impl Section {
         lines.push(stamp.to_owned());
         lines.join("\n")
     }
+}
+
+/// The columns that at least one row has a figure for.
+fn rows_table(rows: &[Row]) -> Table {
+    let used: Vec<&Column> =
+        COLUMNS.iter().filter(|column| rows.iter().any(|row| (column.cell)(row).is_some())).collect();
+    let mut head = vec![String::new()];
+    head.extend(used.iter().map(|column| column.title.to_owned()));
+    let line = |row: &Row| {
+        let mut cells = vec![row.what.clone()];
+        cells.extend(used.iter().map(|column| (column.cell)(row).unwrap_or_default()));
+        cells
+    };
+    Table { head, rows: rows.iter().map(line).collect() }
 }
 
 /// Puts each section between its markers, `<!-- begin NAME -->` and `<!-- end NAME -->`.
@@ -184,8 +235,37 @@ fn mebibytes(bytes: u64) -> Fixed {
     Fixed { thousandths: u128::from(bytes) * 1000 / (1024 * 1024) }
 }
 
+/// Bytes with three digits: `512`, `1.23 K`, `45.6 M`, in powers of ten.
+pub(crate) fn short(bytes: u64) -> String {
+    let units = ["", " K", " M", " G"];
+    let mut unit = 0;
+    let mut divisor = 1;
+    while unit + 1 < units.len() && bytes / divisor >= 1000 {
+        unit += 1;
+        divisor *= 1000;
+    }
+    if unit == 0 {
+        return bytes.to_string();
+    }
+    let hundredths = bytes * 100 / divisor;
+    let (whole, rest) = (hundredths / 100, hundredths % 100);
+    let digits = match whole {
+        0..=9 => format!("{whole}.{rest:02}"),
+        10..=99 => format!("{whole}.{}", rest / 10),
+        _ => whole.to_string(),
+    };
+    format!("{digits}{}", units[unit])
+}
+
+/// `1.15`; more digits are noise.
+pub(crate) fn ratio(above: u64, below: u64) -> String {
+    let below = u128::from(below.max(1));
+    let hundredths = (u128::from(above) * 100 + below / 2) / below;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
 /// `1,234,567`.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -211,6 +291,9 @@ mod tests {
         check(123_456, "123");
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(grouped(12), "12");
+        let sizes = [0, 999, 1_000, 12_345, 999_999, 1_234_567, 2_147_483_648].map(short);
+        assert_eq!(sizes, ["0", "999", "1.00 K", "12.3 K", "999 K", "1.23 M", "2.14 G"]);
+        assert_eq!((ratio(115, 100).as_str(), ratio(5, 0).as_str()), ("1.15", "5.00"));
     }
 
     #[test]
@@ -223,12 +306,18 @@ mod tests {
                 memory: 1 << 20,
             });
         }
-        let bars = vec![Bar { text: "fast".to_owned(), met: Some(false) }];
-        let section = Section { title: "Title".to_owned(), method: "How.".to_owned(), rows: vec![row], bars };
+        let bars = vec![Bar::new("fast", Some(false)).with_detail("missed by a second".to_owned())];
+        let tables = vec![Table {
+            head: ["", "a"].map(str::to_owned).to_vec(),
+            rows: vec![["one", "2"].map(str::to_owned).to_vec()],
+        }];
+        let section =
+            Section { title: "Title".to_owned(), method: "How.".to_owned(), tables, rows: vec![row], bars };
         let text = section.to_markdown("Stamp.");
         assert!(text.contains("| | wall, s | CPU, s | peak memory, MiB |\n|---|---:|---:|---:|\n"), "{text}");
         assert!(text.contains("| one | 2.00 (1.00–3.00) | 1.00 (1.00–1.00) | 1.00 |"), "{text}");
-        assert!(text.contains("- fast: **not reached**"), "{text}");
+        assert!(text.contains("How.\n\n| | a |\n|---|---:|\n| one | 2 |\n\n| | wall"), "{text}");
+        assert!(text.contains("- fast: **not reached**, missed by a second"), "{text}");
     }
 
     #[test]

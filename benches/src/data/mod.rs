@@ -1,7 +1,16 @@
 //! The data of the workloads: the same bytes on every machine, made once and kept between runs.
 
+mod archives;
+mod big_file;
 mod debian;
+mod dotfiles;
+mod fetch;
+mod gpkg;
+mod kernel;
+mod pair;
 mod random;
+mod releases;
+mod root;
 mod small;
 
 use std::fs;
@@ -10,8 +19,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+pub(crate) use archives::{binary_packages, compressed_sources, tar};
+pub(crate) use big_file::big_file;
 pub(crate) use debian::{PACKAGES, PACKAGES_QUICK};
-pub(crate) use small::{Edit, Sizes};
+pub(crate) use dotfiles::dotfiles;
+pub(crate) use fetch::Cache;
+pub(crate) use kernel::{copy as copy_tree, kernel_artifacts, kernel_tree, kernels};
+pub(crate) use pair::{Group, Pair, files_below};
+pub(crate) use releases::{first_install, repository_versions, source_trees, tarball_versions};
+pub(crate) use root::root_file_system;
+pub(crate) use small::{Edit, Sizes, many_changed};
 
 use crate::bench::Bench;
 use crate::say;
@@ -63,16 +80,22 @@ fn small_files(bench: &Bench, count: u32, sizes: Sizes) -> Result<PathBuf> {
 
 /// Makes a tree unless it is there. One that was begun and not finished is made again.
 fn kept(bench: &Bench, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let path = bench.data_directory().join(name);
+    kept_in(&bench.data_directory(), name, make)
+}
+
+/// The same in another directory.
+fn kept_in(directory: &Path, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let path = directory.join(name);
     if path.exists() {
         return Ok(path);
     }
     say(&format!("making {name}"));
-    let making = bench.data_directory().join(format!("{name}.making"));
+    let making = directory.join(format!("{name}.making"));
     if making.exists() {
         fs::remove_dir_all(&making).with_context(|| format!("removing {}", making.display()))?;
     }
-    fs::create_dir_all(bench.data_directory()).context("creating the data directory")?;
+    let parent = making.parent().context("a name lies in a directory")?;
+    fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     make(&making).with_context(|| format!("making {name}"))?;
     fs::rename(&making, &path).with_context(|| format!("renaming {}", making.display()))?;
     Ok(path)

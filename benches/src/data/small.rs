@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 
+use super::pair::Pair;
 use super::random::Random;
+use crate::bench::Bench;
 
 /// The sizes of a tree's files.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +44,24 @@ pub(super) fn make(path: &Path, count: u32, sizes: Sizes) -> Result<()> {
     Ok(())
 }
 
+/// A tree of small files, and the same with a line of some of them changed.
+pub(crate) fn many_changed(bench: &Bench, count: u32, changed: u32) -> Result<Pair> {
+    let old =
+        if count == bench.scale.many_files { super::many_files(bench)? } else { super::few_files(bench)? };
+    let directory = super::kept(bench, &format!("changed-{changed}-of-{count}"), |path| {
+        fs::create_dir_all(path)?;
+        copy_edited(&old, &path.join("new"), count, changed)
+    })?;
+    let name = format!("{changed} of {count} files");
+    Ok(Pair::trees(name, old, directory.join("new")))
+}
+
+/// Copies a tree and changes a line in some of its files.
+pub(super) fn copy_edited(old: &Path, new: &Path, count: u32, changed: u32) -> Result<()> {
+    super::kernel::copy(old, new)?;
+    change(new, count, changed).map(drop)
+}
+
 /// A change of one line in a few files, which is undone when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Edit {
@@ -51,20 +71,25 @@ pub(crate) struct Edit {
 impl Edit {
     /// Replaces a line in the middle of `files` files, spread over a tree of `count`.
     pub(crate) fn make(tree: &Path, count: u32, files: u32) -> Result<Self> {
-        let mut edit = Self { files: Vec::new() };
-        for number in 0..files {
-            let path = tree.join(name(count / files * number + count / files / 2));
-            let old = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            let half = old.len() / 2;
-            let start = old[..half].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-            let end = old[half..].iter().position(|byte| *byte == b'\n').map_or(old.len(), |end| half + end);
-            let line = format!("this line is the change number {number} of the update");
-            let new = [&old[..start], line.as_bytes(), &old[end..]].concat();
-            edit.files.push((path.clone(), old));
-            write(&path, &new, SystemTime::UNIX_EPOCH + MODIFIED + Duration::from_secs(60))?;
-        }
-        Ok(edit)
+        Ok(Self { files: change(tree, count, files)? })
     }
+}
+
+/// Replaces a line in each of `files` files, and returns what they held.
+fn change(tree: &Path, count: u32, files: u32) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut former = Vec::new();
+    for number in 0..files {
+        let path = tree.join(name(count / files * number + count / files / 2));
+        let old = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let half = old.len() / 2;
+        let start = old[..half].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let end = old[half..].iter().position(|byte| *byte == b'\n').map_or(old.len(), |end| half + end);
+        let line = format!("this line is the change number {number} of the update");
+        let new = [&old[..start], line.as_bytes(), &old[end..]].concat();
+        former.push((path.clone(), old));
+        write(&path, &new, SystemTime::UNIX_EPOCH + MODIFIED + Duration::from_secs(60))?;
+    }
+    Ok(former)
 }
 
 impl Drop for Edit {

@@ -21,3 +21,19 @@ pub(crate) fn extract(bench: &Bench, url: &str, target: &Path) -> Command {
     command.arg(format!("--store={url}/default.castr")).arg(format!("{url}/tree.caidx")).arg(target);
     command
 }
+
+/// The command that writes one file's index and chunks below `repository`.
+pub(crate) fn make_file(bench: &Bench, repository: &Path, file: &Path) -> Command {
+    let mut command = bench.environment.command("casync");
+    command.arg("make").arg(format!("--store={}", repository.join("default.castr").display()));
+    command.arg(repository.join("file.caibx")).arg(file);
+    command
+}
+
+/// The command that makes `target` what the index at `url` says, with what `seed` has.
+pub(crate) fn extract_file(bench: &Bench, url: &str, seed: &Path, target: &Path) -> Command {
+    let mut command = bench.environment.command("casync");
+    command.arg("extract").arg(format!("--seed={}", seed.display()));
+    command.arg(format!("--store={url}/default.castr")).arg(format!("{url}/file.caibx")).arg(target);
+    command
+}

@@ -6,7 +6,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::bench::Bench;
+use anyhow::Result;
+
+use crate::bench::{Bench, prepare};
 
 /// The commands that make a repository; the mode is `archive` or `bare-user`.
 pub(crate) fn init(bench: &Bench, repository: &Path, mode: &str) -> Command {
@@ -20,6 +22,35 @@ pub(crate) fn commit(bench: &Bench, repository: &Path, tree: &Path) -> Command {
     let mut command = ostree(bench, repository, &["commit"]);
     command.args(["--branch=bench", "--no-xattrs", "--owner-uid=0", "--owner-gid=0"]);
     command.arg(format!("--tree=dir={}", tree.display()));
+    command
+}
+
+/// The command that writes the static delta from the commit before to the newest one into a file, with everything in
+/// it: by default files of 4 MB and more are fetched apart from it.
+pub(crate) fn write_delta(bench: &Bench, repository: &Path, file: &Path) -> Command {
+    let mut command = ostree(bench, repository, &["static-delta", "generate"]);
+    command.args(["--inline", "--min-fallback-size=0", "--from=bench^", "--to=bench"]);
+    command.arg(format!("--filename={}", file.display()));
+    command
+}
+
+/// The command that applies such a file.
+pub(crate) fn apply_delta(bench: &Bench, repository: &Path, file: &Path) -> Command {
+    let mut command = ostree(bench, repository, &["static-delta", "apply-offline"]);
+    command.arg(file);
+    command
+}
+
+/// The id of the newest commit of the branch `bench`.
+pub(crate) fn newest(bench: &Bench, repository: &Path) -> Result<String> {
+    let id = prepare(ostree(bench, repository, &["rev-parse"]).arg("bench"))?;
+    Ok(id.trim().to_owned())
+}
+
+/// The command that copies a commit from a repository on this machine.
+pub(crate) fn pull_local(bench: &Bench, repository: &Path, from: &Path, commit: &str) -> Command {
+    let mut command = ostree(bench, repository, &["pull-local"]);
+    command.arg(from).arg(commit);
     command
 }
 

@@ -32,3 +32,10 @@ pub(crate) fn sync(bench: &Bench, address: &str, target: &Path) -> Command {
     command.args(["--archive", "--delete"]).arg(format!("rsync://{address}/tree/")).arg(target);
     command
 }
+
+/// The same, compressed on the wire.
+pub(crate) fn sync_compressed(bench: &Bench, address: &str, target: &Path) -> Command {
+    let mut command = sync(bench, address, target);
+    command.arg("--compress");
+    command
+}

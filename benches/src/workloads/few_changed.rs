@@ -29,10 +29,10 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     for (tree, count) in [(&small, bench.scale.few_files), (&large, bench.scale.many_files)] {
         let measured = one_size(bench, tree, count)?;
         let ours = measured.iter().find(|row| row.what.starts_with("smart-sync")).and_then(|row| row.wire);
-        bars.push(Bar {
-            text: format!("{count} files: at most 40 KiB and 4 requests"),
-            met: ours.map(|wire| wire.bytes() <= BYTES_MAX && wire.requests <= REQUESTS_MAX),
-        });
+        bars.push(Bar::new(
+            format!("{count} files: at most 40 KiB and 4 requests"),
+            ours.map(|wire| wire.bytes() <= BYTES_MAX && wire.requests <= REQUESTS_MAX),
+        ));
         rows.extend(measured);
     }
     let method = format!(
@@ -43,7 +43,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         sizes(&small),
         sizes(&large)
     );
-    Ok(Section { title: "Five files changed".to_owned(), method, rows, bars })
+    Ok(Section { title: "Five files changed".to_owned(), method, tables: Vec::new(), rows, bars })
 }
 
 /// A program that has the version before on both sides.
@@ -65,7 +65,7 @@ fn one_size(bench: &Bench, tree: &Path, count: u32) -> Result<Vec<Row>> {
         Box::new(Casync::new(bench)?),
         Box::new(Ostree::new(bench)?),
     ];
-    if !bench.peers_only {
+    if !bench.peers_only() {
         followers.push(Box::new(SmartSync::new(bench)?));
     }
     let mut rows = Vec::new();

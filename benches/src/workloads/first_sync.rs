@@ -29,7 +29,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     prepare(&mut ostree::commit(bench, &archive, &tree))?;
     let web = nginx::serve(bench, &served)?;
     let url = format!("http://{}", web.address());
-    let realm = if bench.peers_only { None } else { Some(Ours::start(bench)?) };
+    let realm = if bench.peers_only() { None } else { Some(Ours::start(bench)?) };
     if let Some(realm) = &realm {
         realm.publish(&tree)?;
     }
@@ -91,5 +91,5 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
             "a directory of the disk"
         }
     );
-    Ok(Section { title: "First sync of a tree".to_owned(), method, rows, bars })
+    Ok(Section { title: "First sync of a tree".to_owned(), method, tables: Vec::new(), rows, bars })
 }

@@ -30,13 +30,13 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         row.usages.push(measure(bench, &rsync::sync(bench, &daemon.address(), &target))?);
         check_same("rsync", tree, &target)?;
         rows.push(row);
-        if !bench.peers_only {
+        if !bench.peers_only() {
             let measured = one_tree(bench, tree, what)?;
             client.extend(measured.iter().filter_map(Row::memory));
             rows.extend(measured);
         }
     }
-    if !bench.peers_only {
+    if !bench.peers_only() {
         let row = serving(bench, &shared)?;
         server = row.memory();
         rows.push(row);
@@ -61,7 +61,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         sizes(&shared),
         sizes(&few)
     );
-    Ok(Section { title: "Peak memory".to_owned(), method, rows, bars })
+    Ok(Section { title: "Peak memory".to_owned(), method, tables: Vec::new(), rows, bars })
 }
 
 /// Publishing a tree, its first sync, and a sync that finds nothing new.

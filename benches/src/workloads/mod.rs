@@ -1,11 +1,16 @@
 //! The workloads: each measures one thing that users do, with our programs and with those they would use otherwise.
 
+mod bundles;
 mod few_changed;
+mod first_install;
 mod first_sync;
 mod memory;
+mod nothing_moved;
 mod nothing_new;
 mod plain_get;
 mod publish;
+mod storage;
+mod updates;
 
 use std::path::Path;
 
@@ -30,6 +35,28 @@ pub(crate) enum Workload {
     Memory,
     /// A large file by plain GET over several connections.
     PlainGet,
+    /// Bytes of updates of trees of sources.
+    UpdateTrees,
+    /// Bytes of the next kernel, as a tree and packed.
+    UpdateKernel,
+    /// Bytes of the next versions of compressed source archives.
+    UpdateArchives,
+    /// Bytes of the next versions of binary packages.
+    UpdateBinaries,
+    /// Bytes of upgrades in a root file system.
+    UpdateRoot,
+    /// Bytes of scattered edits in one large file.
+    UpdateFile,
+    /// Bytes of a few changes among many files.
+    UpdateMany,
+    /// Bytes of the first install of a tree of sources.
+    FirstInstall,
+    /// Bytes of an update that finds nothing.
+    NothingMoved,
+    /// What bundles cost those who make, serve and apply them.
+    Bundles,
+    /// What many versions take on the disk.
+    Storage,
 }
 
 impl Workload {
@@ -45,6 +72,17 @@ impl Workload {
             Self::FirstSync => "first-sync",
             Self::Memory => "memory",
             Self::PlainGet => "plain-get",
+            Self::UpdateTrees => "update-trees",
+            Self::UpdateKernel => "update-kernel",
+            Self::UpdateArchives => "update-archives",
+            Self::UpdateBinaries => "update-binaries",
+            Self::UpdateRoot => "update-root",
+            Self::UpdateFile => "update-file",
+            Self::UpdateMany => "update-many",
+            Self::FirstInstall => "first-install",
+            Self::NothingMoved => "nothing-moved",
+            Self::Bundles => "bundles",
+            Self::Storage => "storage",
         }
     }
 
@@ -56,6 +94,17 @@ impl Workload {
             Self::FirstSync => first_sync::run(bench),
             Self::Memory => memory::run(bench),
             Self::PlainGet => plain_get::run(bench),
+            Self::UpdateTrees => updates::trees(bench),
+            Self::UpdateKernel => updates::kernel(bench),
+            Self::UpdateArchives => updates::archives(bench),
+            Self::UpdateBinaries => updates::binaries(bench),
+            Self::UpdateRoot => updates::root(bench),
+            Self::UpdateFile => updates::large_file(bench),
+            Self::UpdateMany => updates::many_files(bench),
+            Self::FirstInstall => first_install::run(bench),
+            Self::NothingMoved => nothing_moved::run(bench),
+            Self::Bundles => bundles::run(bench),
+            Self::Storage => storage::run(bench),
         }
     }
 }

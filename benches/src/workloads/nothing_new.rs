@@ -23,7 +23,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     prepare(&mut rsync::sync(bench, &daemon.address(), &rsync_target))?;
     check_same("rsync", &tree, &rsync_target)?;
 
-    let realm = if bench.peers_only { None } else { Some(Ours::start(bench)?) };
+    let realm = if bench.peers_only() { None } else { Some(Ours::start(bench)?) };
     let our_target = bench.scratch("our-target")?;
     if let Some(realm) = &realm {
         realm.publish(&tree)?;
@@ -51,20 +51,20 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     }
 
     let bars = vec![
-        Bar {
-            text: "one request, under 1 KiB each way".to_owned(),
-            met: ours.wire.map(|wire| wire.requests == 1 && wire.sent < 1024 && wire.received < 1024),
-        },
+        Bar::new(
+            "one request, under 1 KiB each way",
+            ours.wire.map(|wire| wire.requests == 1 && wire.sent < 1024 && wire.received < 1024),
+        ),
         Bar::compare("no more wall time than rsync", ours.wall(), theirs.wall(), |ours, theirs| {
             ours <= theirs
         }),
     ];
-    let rows = if bench.peers_only { vec![theirs] } else { vec![theirs, ours, trusting] };
+    let rows = if bench.peers_only() { vec![theirs] } else { vec![theirs, ours, trusting] };
     let method = format!(
         "A tree ({}) that was synced before and has not changed on either side. rsync compares size and time of \
          every file; smart-sync compares what the stat cache has, re-hashes a sample (not with \
          `--skip-validation`), and verifies that the published version is the newest.",
         sizes(&tree)
     );
-    Ok(Section { title: "Nothing new".to_owned(), method, rows, bars })
+    Ok(Section { title: "Nothing new".to_owned(), method, tables: Vec::new(), rows, bars })
 }

@@ -21,7 +21,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     let mut theirs = Row::new("nginx");
     let mut ours = Row::new("smart-sync-server");
     let web = nginx::serve(bench, &tree)?;
-    let realm = if bench.peers_only { None } else { Some(Ours::start(bench)?) };
+    let realm = if bench.peers_only() { None } else { Some(Ours::start(bench)?) };
     let expected = loader::digest(&web.address(), "/file", size)?;
     let path = Ours::plain_path("file");
     if let Some(realm) = &realm {
@@ -49,7 +49,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
          the same loader on the same machine. CPU is the server's, and so is memory, summed over its processes.",
         size / (1024 * 1024)
     );
-    Ok(Section { title: "Plain GET".to_owned(), method, rows, bars })
+    Ok(Section { title: "Plain GET".to_owned(), method, tables: Vec::new(), rows, bars })
 }
 
 fn one_run(row: &mut Row, address: &str, path: &str, process: u32, size: u64) -> Result<()> {

@@ -40,7 +40,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         run_restic(bench, &tree, &mut restic_pair, check)?;
         run_ostree(bench, &tree, "archive", &mut archive_pair, check)?;
         run_ostree(bench, &tree, "bare-user", &mut bare_pair, check)?;
-        if !bench.peers_only {
+        if !bench.peers_only() {
             run_ours(bench, &tree, &mut local_pair, check, Ours::publish_local)?;
             run_ours(bench, &tree, &mut our_pair, check, Ours::publish)?;
         }
@@ -62,7 +62,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
          all. Each repository's content is restored once and compared.",
         sizes(&tree)
     );
-    Ok(Section { title: "Publishing a tree".to_owned(), method, rows, bars })
+    Ok(Section { title: "Publishing a tree".to_owned(), method, tables: Vec::new(), rows, bars })
 }
 
 fn bars(what: &str, ours: &Pair, theirs: [&Pair; 4]) -> Vec<Bar> {

@@ -23,7 +23,12 @@ impl<'environment> Host<'environment> {
 
     /// A new realm in the directory `realm`, and a host that trusts it.
     pub fn new(environment: &'environment TestEnvironment) -> Self {
-        let realm = Realm::start(environment, "realm");
+        Self::with_settings(environment, "")
+    }
+
+    /// The same, with these lines at the end of the server's settings.
+    pub fn with_settings(environment: &'environment TestEnvironment, settings: &str) -> Self {
+        let realm = Realm::start_with(environment, "realm", settings, &[]);
         let arguments = ["trust", "add", realm.server().url(), "--root", realm.fingerprint()];
         environment.run_client(arguments).success();
         Self { environment, realm }

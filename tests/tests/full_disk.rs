@@ -11,6 +11,9 @@ use smart_sync_tests::{Finished, Host, SmallDisk, Strace, TestEnvironment, Updat
 /// Enough for both versions, the stage and the state.
 const DISK_BYTES: u64 = 8 << 20;
 
+/// The end of the settings of a server that prepares nothing.
+const NO_BUNDLES: &str = "[bundles]\nenabled = false\n";
+
 /// Fails the test unless the run says that there is no room, and what to do.
 #[track_caller]
 fn assert_says_full(run: &Finished, what: &str) {
@@ -109,8 +112,9 @@ fn a_server_without_room_refuses_and_keeps_what_it_acknowledged() {
     }
     let environment = TestEnvironment::new();
     let disk = SmallDisk::mount(environment.path("realm"), 4 * DISK_BYTES);
-    // What `init` makes has to be its first: the directory may not be there.
-    let mut host = Host::new(&environment);
+    // What `init` makes has to be its first: the directory may not be there. What is prepared in the background takes
+    // room at a time of its own.
+    let mut host = Host::with_settings(&environment, NO_BUNDLES);
     environment.write("tree/kept", "kept\n");
     host.publish().success();
     let mut refused = 0;
@@ -148,7 +152,7 @@ fn a_server_without_room_refuses_and_keeps_what_it_acknowledged() {
 fn a_server_whose_disk_does_not_make_data_durable_acknowledges_nothing() {
     let environment = TestEnvironment::new();
     let Some(strace) = Strace::find(&environment) else { return };
-    let mut host = Host::new(&environment);
+    let mut host = Host::with_settings(&environment, NO_BUNDLES);
     environment.write("tree/kept", "kept\n");
     host.publish().success();
     let mut failed = 0;

@@ -22,14 +22,17 @@ fn assert_says_interrupted(run: Finished) {
     assert!(run.stderr.contains(PROMISE), "{}", run.stderr);
 }
 
-/// Pieces are asked for four at a time, of 8 MiB each, and an interrupted run keeps those that came whole.
-fn check_download(signal: Signal) {
+/// The end of the settings of a server that makes no bundles.
+const NO_BUNDLES: &str = "[bundles]\nenabled = false\n";
+
+/// An interrupted run keeps what came: the frames of a bundle, or without bundles the contents that are whole.
+fn check_download(signal: Signal, settings: &str) {
     const FILES: usize = 64;
     const FILE_BYTES: usize = 1_000_000;
     const HELD_AFTER: u64 = 56_000_000;
     const KEPT_FILES: usize = 14;
     let environment = TestEnvironment::new();
-    let host = Host::new(&environment);
+    let host = Host::with_settings(&environment, settings);
     environment.write("tree/old", "old\n");
     host.publish().success();
     host.sync().success();
@@ -42,7 +45,8 @@ fn check_download(signal: Signal) {
     let proxy = proxy_of(&host);
     proxy.hold_received_after(HELD_AFTER);
     let mut run = Running::start(&mut host.sync_command_from(&proxy.url()));
-    while staged(&host) < KEPT_FILES && run.is_alive() {
+    let kept_bytes = (KEPT_FILES * FILE_BYTES) as u64;
+    while staged(&host) < KEPT_FILES && spooled(&host) < kept_bytes && run.is_alive() {
         std::thread::yield_now();
     }
     run.signal(signal);
@@ -56,6 +60,13 @@ fn check_download(signal: Signal) {
     host.assert_synced();
     let (rest, most) = (proxy.totals().received, ((FILES - KEPT_FILES + 1) * FILE_BYTES) as u64);
     assert!(rest < most, "{rest} bytes came, and not fewer than {most}");
+}
+
+/// How much of a bundle has come.
+fn spooled(host: &Host<'_>) -> u64 {
+    let targets = std::fs::read_dir(host.environment().state_directory().join("targets"));
+    let spools = targets.into_iter().flatten().flatten().map(|target| target.path().join("incoming.bundle"));
+    spools.filter_map(|spool| std::fs::metadata(spool).ok()).map(|metadata| metadata.len()).sum()
 }
 
 /// How many whole contents wait in the stage.
@@ -78,12 +89,17 @@ fn without_stage(host: &Host<'_>) -> Snapshot {
 
 #[test]
 fn a_download_that_is_interrupted_goes_on_where_it_was() {
-    check_download(Signal::INT);
+    check_download(Signal::INT, NO_BUNDLES);
+}
+
+#[test]
+fn a_bundle_that_is_interrupted_goes_on_where_it_was() {
+    check_download(Signal::INT, "");
 }
 
 #[test]
 fn a_download_that_is_terminated_goes_on_where_it_was() {
-    check_download(Signal::TERM);
+    check_download(Signal::TERM, NO_BUNDLES);
 }
 
 #[test]

@@ -21,9 +21,11 @@ fn tree(environment: &TestEnvironment, version: &str) -> std::path::PathBuf {
 
 #[test]
 fn a_publication_between_two_requests_never_mixes_two_versions() {
-    for step in ["/v1/update/", "/v1/delta/", "/pack/"] {
+    let no_bundles = "[bundles]\nenabled = false\n";
+    let steps = [("/v1/update/", ""), ("/bundle/", ""), ("/v1/delta/", no_bundles), ("/pack/", no_bundles)];
+    for (step, settings) in steps {
         let environment = Arc::new(TestEnvironment::new());
-        let realm = Realm::start(&environment, "realm");
+        let realm = Realm::start_with(&environment, "realm", settings, &[]);
         environment
             .run_client(["trust", "add", realm.server().url(), "--root", realm.fingerprint()])
             .success();

@@ -19,7 +19,8 @@ fn a_host_follows_an_export_with_at_most_six_requests_besides_ranges() {
     scene.sync(&[], &[]).success();
     scene.assert_synced();
     let first = counts(&web);
-    assert_eq!(besides_ranges(&first), 2, "{first:?}");
+    // One of them is for a bundle, which is not there yet.
+    assert!(besides_ranges(&first) <= 3, "{first:?}");
 
     // Nothing new.
     scene.sync(&[], &[]).success();

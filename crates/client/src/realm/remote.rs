@@ -381,6 +381,13 @@ impl Remote {
         }
     }
 
+    /// How many bytes something has, where the server says so.
+    pub async fn length_of(&self, path: &str) -> Result<Option<u64>, RemoteError> {
+        let response = self.begin(self.request(Method::HEAD, path)?, path).await?;
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        Ok(length.and_then(|length| length.parse().ok()))
+    }
+
     /// Asks for something that is taken as it comes, of at most `limit` bytes. With a place to go on at and the tag of
     /// what came before, it goes on there if that is still the same; see [`Download::start`].
     pub async fn download(
@@ -597,6 +604,14 @@ impl Download {
     /// What the server calls this version of it.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
+    }
+
+    /// How many bytes come, where the server says so.
+    pub fn length(&self) -> Option<u64> {
+        match &self.source {
+            Source::Response(response) => response.content_length(),
+            Source::File { .. } => None,
+        }
     }
 
     /// Whether the server did not know the end when it answered: what follows is to be asked for again.

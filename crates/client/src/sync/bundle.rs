@@ -18,11 +18,12 @@ use smart_sync_sync::apply::error::ApplyError;
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::receive::Receiver;
 use smart_sync_sync::apply::scan::{Drift, Scan};
-use smart_sync_sync::apply::stage::Stage;
+use smart_sync_sync::apply::stage::{STAGE, Stage};
 use smart_sync_sync::apply::tree_dir::TreeDir;
 use smart_sync_sync::bundle::apply::{Bundle, BundleError, Limits, OldFiles};
 use smart_sync_sync::bundle::resolve::OldFile;
 use smart_sync_sync::wire::delta::decoded_len_max;
+use smart_sync_sync::wire::fetch_map::FetchMap;
 
 use self::spool::Spool;
 pub(super) use self::spool::discard_received;
@@ -49,13 +50,16 @@ enum Failed {
 
 impl From<Failure> for Failed {
     fn from(failure: Failure) -> Self {
-        Self::Stopped(failure)
+        match failure.exit() {
+            Exit::Interrupted => Self::Stopped(failure),
+            _ => Self::PassedOver(failure),
+        }
     }
 }
 
 impl From<ApplyError> for Failed {
     fn from(error: ApplyError) -> Self {
-        Self::Stopped(error.into())
+        Self::PassedOver(error.into())
     }
 }
 
@@ -67,15 +71,44 @@ impl Run<'_> {
         scan: &Scan,
     ) -> Result<Option<Brought<'s>>, Failure> {
         let base = session.known_manifest().map(|(base, _)| base);
-        match self.try_bundle(base, session, scan) {
-            Ok(brought) => Ok(brought),
-            Err(Failed::Stopped(failure)) => Err(failure),
-            Err(Failed::PassedOver(failure)) => {
+        // With nothing to build on, what this host has elsewhere may be most of the tree.
+        if base.is_none() && self.has_bytes_elsewhere() {
+            return Ok(None);
+        }
+        let was_staged = session.tree().stat(STAGE)?.is_some();
+        let failed = match self.try_bundle(base, session, scan) {
+            Ok(brought @ Some(_)) => return Ok(brought),
+            Ok(None) => return Ok(None),
+            Err(failed) => failed,
+        };
+        // What came is kept as it came. The stage of an earlier run may have more than this one put there.
+        if !was_staged {
+            session.discard_staged()?;
+        }
+        match failed {
+            Failed::Stopped(failure) => Err(failure),
+            Failed::PassedOver(failure) => {
                 let reason = failure.messages().collect::<Vec<_>>().join(": ");
                 tracing::debug!(reason, "the bundle is passed over");
                 Ok(None)
             }
         }
+    }
+
+    /// How many bytes the bundle has that the update would take; nothing where it would come in another way.
+    pub(super) fn bundle_length(&self, session: &Session<'_>) -> Result<Option<u64>, Failure> {
+        let base = session.known_manifest().map(|(base, _)| base);
+        let wanted = self.verified().manifest.id;
+        if base == Some(wanted) || base.is_none() && self.has_bytes_elsewhere() {
+            return Ok(None);
+        }
+        let name = name_of(base, wanted);
+        for remote in self.remotes() {
+            if let Ok(Some(length)) = self.block_on(remote.length_of(&name))? {
+                return Ok(Some(length));
+            }
+        }
+        Ok(None)
     }
 
     fn try_bundle<'s>(
@@ -89,17 +122,15 @@ impl Run<'_> {
         let old_entries = session.known_manifest().map_or(0, |(_, entries)| entries);
         let head_bytes = decoded_len_max(old_entries, content.entries, 0);
         let limits = Limits { head_bytes, content_bytes: content.bytes };
-        let from = base.map_or_else(|| "none".to_owned(), |base| base.to_string());
-        let name = format!("bundle/{from}/{}", signed.id);
+        let name = name_of(base, signed.id);
         let limit = head_bytes.saturating_add(content.bytes).saturating_add(OVERHEAD_BYTES);
         let mut spool = Spool::open(&self.place().state, &name)?;
         let mut feed = self.feed(&name, spool.resume(), limit);
-        // A server that cannot be reached is asked again chunk by chunk, and so are the others.
-        let begun = feed.begin().map_err(|failure| match failure.exit() {
-            Exit::Interrupted => Failed::Stopped(failure),
-            _ => Failed::PassedOver(failure),
-        })?;
-        let Some(begun) = begun else { return Ok(None) };
+        let Some(begun) = feed.begin()? else { return Ok(None) };
+        self.output().info(&match begun.to_come {
+            Some(bytes) => format!("downloading {} as one bundle", HumanBytes(bytes)),
+            None => "downloading a bundle".to_owned(),
+        });
         let reader = spool.reader(begun, feed)?;
 
         let manifest = base.map(|base| Manifest::open(&session.pages, base, None)).transpose();
@@ -117,7 +148,6 @@ impl Run<'_> {
         drop(receiver);
         drop(bases);
         let (resolved, contents) = carried.map_err(|error| self.judge(error, &mut spool))?;
-        self.output().info(&format!("received {} by one bundle", HumanBytes(spool.length())));
         let fidelity = resolved.fidelity;
         let from = base.filter(|_| fidelity == session.fidelity());
         let edited = session.pages.edited(from, fidelity, resolved.into_edits(&contents));
@@ -130,7 +160,7 @@ impl Run<'_> {
             let text = format!("the bundle leads to manifest {}, and {} was signed", summary.id, signed.id);
             return Err(wrong(Failure::message(Exit::Refused, text), &mut spool));
         }
-        let rebuilt = Rebuilt { pages, summary, fidelity, map: Default::default() };
+        let rebuilt = Rebuilt { pages, summary, fidelity, map: FetchMap::default() };
         Ok(Some(Brought { rebuilt, stage }))
     }
 
@@ -140,7 +170,9 @@ impl Run<'_> {
             return Failed::Stopped(crate::interrupt::interrupted());
         }
         match error {
-            BundleError::Sink(error) => Failed::Stopped(error.into()),
+            // Where there is no room or no permission, the plan of the other way says what is missing.
+            BundleError::Sink(error) => Failed::PassedOver(error.into()),
+            BundleError::Scratch(error) => Failed::PassedOver(error.into()),
             // What came is whole as far as it goes: the next run goes on with it.
             BundleError::Stream(error) if spool::is_of_network(&error) => {
                 Failed::PassedOver(Failure::new(Exit::Network, error))
@@ -176,16 +208,16 @@ impl Run<'_> {
                     wanted.push(need);
                 }
             }
-            self.stage(Default::default(), &wanted, stage).map_err(|failure| {
-                if failure.exit() == Exit::Interrupted {
-                    Failed::Stopped(failure)
-                } else {
-                    Failed::PassedOver(failure)
-                }
-            })?;
+            self.stage(FetchMap::default(), &wanted, stage)?;
         }
         Ok(Bases { tree, lost, stage })
     }
+}
+
+/// What a bundle is asked for as.
+fn name_of(base: Option<ManifestId>, wanted: ManifestId) -> String {
+    let from = base.map_or_else(|| "none".to_owned(), |base| base.to_string());
+    format!("bundle/{from}/{wanted}")
 }
 
 /// Whether a file is here with the content that it had.

@@ -46,6 +46,17 @@ struct Search<'a> {
 }
 
 impl Elsewhere {
+    /// Whether there is anything to look in.
+    pub(super) fn is_any(&self, state_dir: &Path) -> bool {
+        let is_synced = |target: &PathBuf| {
+            let place = Place::find(target, state_dir);
+            place
+                .and_then(|place| place.open()?.applied().map_err(Failure::from))
+                .is_ok_and(|it| it.is_some())
+        };
+        !self.repositories.is_empty() || self.targets.iter().any(is_synced)
+    }
+
     /// Stages what is found, and returns what is still needed.
     pub(super) fn bring<'n>(
         &self,

@@ -85,6 +85,11 @@ impl Run<'_> {
         self.place
     }
 
+    /// Whether contents are looked for in other places of this host.
+    pub(super) fn has_bytes_elsewhere(&self) -> bool {
+        self.settings.elsewhere.is_any(self.surroundings.state_dir)
+    }
+
     pub(super) const fn output(&self) -> &Output {
         self.surroundings.output
     }
@@ -132,6 +137,7 @@ impl Run<'_> {
         let fidelity = session.fidelity();
         let scan = session.scan(fidelity)?;
         if is_current && scan.is_clean() {
+            bundle::discard_received(&self.place.state);
             output.info(&format!("{} is up to date{}", self.name(), self.traffic()));
             let applied = session.applied.as_ref().and_then(Label::of).map(|label| label.applied);
             let label = self.label();
@@ -148,7 +154,12 @@ impl Run<'_> {
             Outcome::Nothing => {
                 output.info(&format!("{} is what is here already{}", self.name(), self.traffic()));
             }
-            Outcome::Shown => output.info("nothing was changed"),
+            Outcome::Shown => {
+                if let Some(bytes) = self.bundle_length(&session)? {
+                    output.info(&format!("the update comes as one bundle of {bytes} bytes"));
+                }
+                output.info("nothing was changed");
+            }
             Outcome::Applied { changes } => output.info(&format!(
                 "{} number {} is applied: {}{}; the whole tree is {}",
                 self.name(),
@@ -318,7 +329,7 @@ impl Run<'_> {
         }
     }
 
-    fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
         let guarded = self.surroundings.interrupt.guard(async { Ok(work.await) });
         self.surroundings.runtime.block_on(guarded)
     }

@@ -210,6 +210,11 @@ impl<'a> Session<'a> {
         Ok(self.ready.stage()?)
     }
 
+    /// Removes what is staged.
+    pub fn discard_staged(&self) -> Result<(), Failure> {
+        Ok(self.ready.discard_staged()?)
+    }
+
     /// Makes the target what is wanted. `stage_needs` brings contents into the stage that are not `staged` already.
     pub fn apply<'s>(
         &'s self,
@@ -226,6 +231,10 @@ impl<'a> Session<'a> {
             return Ok(Outcome::Shown);
         }
         if !plan.problems.is_empty() {
+            if staged.is_some() {
+                drop(staged);
+                self.ready.discard_staged()?;
+            }
             return Err(refused(&plan));
         }
         let label = wanted.label.to_bytes();

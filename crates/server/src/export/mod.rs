@@ -14,11 +14,14 @@ mod prune;
 mod tests;
 mod writer;
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use smart_sync_store::catalogue::PackState;
 use smart_sync_store::domain::Domain;
+use smart_sync_store::error::Fault;
 use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::tile::Tile;
 use smart_sync_sync::note::Note;
@@ -26,6 +29,7 @@ use smart_sync_sync::note::Note;
 pub(crate) use destination::Destination;
 use writer::Writer;
 
+use crate::bundles::{self, BundleFile, FromText};
 use crate::realm::Realm;
 use crate::realm::view::View;
 
@@ -67,7 +71,7 @@ pub(crate) async fn export(
     let mut writer = Writer::new(destination).await?;
     write_packs(realm, &mut writer).await?;
     contents::write_trees(realm, &view, &mut writer).await?;
-    write_bundles(realm, &mut writer).await?;
+    write_bundles(realm, &view, &mut writer).await?;
     write_log(realm, &view, &mut writer).await?;
     destination.settle()?;
     for (path, bytes) in evidence::of_all_refs(realm, &view)? {
@@ -90,6 +94,9 @@ pub(crate) async fn export(
     report.unreferenced = outcome.noted.len() as u64;
     Ok(report)
 }
+
+/// The largest bundle that is exported: it is in memory while it is written.
+const BUNDLE_BYTES_MAX: u64 = 256 << 20;
 
 /// An export only ever goes forward, and stays one of its realm.
 async fn check_before(destination: &Destination, view: &View) -> anyhow::Result<()> {
@@ -123,10 +130,38 @@ async fn write_packs(realm: &Realm, writer: &mut Writer<'_>) -> anyhow::Result<(
     Ok(())
 }
 
-/// Writes the bundles that are stored. There are none yet: this is the one place where they come in, as files that
-/// never change under the addresses that clients ask for.
-#[expect(clippy::unused_async, reason = "reading a stored bundle is")]
-async fn write_bundles(_realm: &Realm, _writer: &mut Writer<'_>) -> anyhow::Result<()> {
+/// Writes the stored bundles that lead to where a ref stands, each step's best one. A web server gives what lies under an
+/// address as a whole, so that one which is replaced while it is downloaded is found to be another by its tag.
+async fn write_bundles(realm: &Realm, view: &View, writer: &mut Writer<'_>) -> anyhow::Result<()> {
+    let mut current = HashSet::new();
+    for (channel, reference) in evidence::refs(realm, view) {
+        let newest = realm.newest(view, &channel, &reference)?;
+        current.extend(newest.and_then(|newest| newest.publication.manifest).map(|manifest| manifest.id));
+    }
+    let mut best: BTreeMap<String, BundleFile> = BTreeMap::new();
+    let backend = realm.store.backend();
+    for file in bundles::list(backend).await? {
+        let is_wanted = file.step.domain == Domain::public() && current.contains(&file.step.to);
+        if !is_wanted || file.length > BUNDLE_BYTES_MAX {
+            continue;
+        }
+        let path = format!("bundle/{}/{}", FromText(&file.step.from), file.step.to);
+        let rank = |file: &BundleFile| (Reverse(file.variant.quality), file.length);
+        if best.get(&path).is_none_or(|other| rank(&file) < rank(other)) {
+            best.insert(path, file);
+        }
+    }
+    for (path, file) in best {
+        // A quick one and a better one that are equally long are equally good.
+        if !writer.expect_of(&path, file.length) {
+            match backend.get(&file).await {
+                Ok(bytes) => writer.replace(&path, bytes).await?,
+                // The server has removed it meanwhile: hosts take the delta.
+                Err(error) if matches!(error.fault(), Fault::Absent) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
     Ok(())
 }
 

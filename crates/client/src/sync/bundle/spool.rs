@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf as _, Bytes};
+use reqwest::StatusCode;
 use smart_sync_sync::bundle::frames::whole_length;
 use tokio::sync::mpsc;
 
@@ -16,7 +17,6 @@ use super::super::realm_tree::Run;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, interrupted};
 use crate::realm::remote::{Download, Remote, RemoteError};
-use crate::realm::trust_store::write;
 
 /// How often a bundle that breaks off is gone on with in one run.
 const ATTEMPTS: usize = 4;
@@ -30,13 +30,14 @@ pub(super) struct Spool {
     name: String,
     /// The variant that an earlier run received the beginning of, and how much of it is whole.
     kept: Option<(String, u64)>,
-    length: u64,
 }
 
 /// How the download begins.
 pub(super) struct Begun {
     start: u64,
     tag: Option<String>,
+    /// What is still to come, where that is known.
+    pub(super) to_come: Option<u64>,
 }
 
 /// What the task says.
@@ -64,17 +65,12 @@ impl Spool {
             let length = whole_length(BufReader::new(File::open(&path).ok()?)).ok()?;
             (length > 0).then_some((tag, length))
         });
-        Ok(Self { path, about, name: name.to_owned(), kept, length: 0 })
+        Ok(Self { path, about, name: name.to_owned(), kept })
     }
 
     /// Where a download may go on.
     pub(super) fn resume(&self) -> Option<(u64, String)> {
         self.kept.as_ref().map(|(tag, length)| (*length, tag.clone()))
-    }
-
-    /// The number of bytes of the bundle.
-    pub(super) fn length(&self) -> u64 {
-        fs::metadata(&self.path).map_or(self.length, |metadata| metadata.len())
     }
 
     /// Removes what came: it is not right.
@@ -89,18 +85,34 @@ impl Spool {
         };
         if begun.start == 0 {
             discard(&self.path, &self.about);
-            // Without a name for the variant nothing can be gone on with.
-            if let Some(tag) = &begun.tag {
-                write(&self.about, format!("{}\n{tag}\n", self.name).as_bytes())?;
-            }
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&self.path).map_err(failed)?;
-        file.set_len(begun.start).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
-        let kept = File::open(&self.path).map_err(failed)?.take(begun.start);
-        self.length = begun.start;
-        Ok(SpoolReader { kept: BufReader::with_capacity(1 << 18, kept), file, feed, piece: Bytes::new() })
+        let file = self.to_keep(&begun);
+        let kept: Box<dyn Read> = if begun.start == 0 {
+            Box::new(io::empty())
+        } else {
+            let file = File::open(&self.path).map_err(failed)?;
+            Box::new(BufReader::with_capacity(1 << 18, file.take(begun.start)))
+        };
+        Ok(SpoolReader { kept, file, feed, piece: Bytes::new() })
+    }
+
+    /// The file that what comes is kept in. Without a name for the variant, or without room, nothing is kept, and the next
+    /// run begins again.
+    fn to_keep(&self, begun: &Begun) -> Option<File> {
+        let tag = begun.tag.as_ref()?;
+        let open = || {
+            if begun.start == 0 {
+                // Neither of the two has to outlast a power cut: what is wrong with them is found out.
+                fs::write(&self.about, format!("{}\n{tag}\n", self.name))?;
+            }
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let mut file = options.open(&self.path)?;
+            file.set_len(begun.start)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok::<_, io::Error>(file)
+        };
+        open().inspect_err(|error| tracing::debug!(%error, "what comes of the bundle is not kept")).ok()
     }
 }
 
@@ -118,8 +130,8 @@ pub(in crate::sync) fn discard_received(state: &Path) {
 
 /// A bundle as it comes.
 pub(super) struct SpoolReader {
-    kept: BufReader<io::Take<File>>,
-    file: File,
+    kept: Box<dyn Read>,
+    file: Option<File>,
     feed: Feed,
     piece: Bytes,
 }
@@ -133,7 +145,12 @@ impl Read for SpoolReader {
         while self.piece.is_empty() {
             match self.feed.messages.blocking_recv() {
                 Some(Message::Piece(piece)) => {
-                    self.file.write_all(&piece)?;
+                    if let Some(file) = &mut self.file
+                        && file.write_all(&piece).is_err()
+                    {
+                        // A part of it is of no use to anybody.
+                        self.file = None;
+                    }
                     self.piece = piece;
                 }
                 Some(Message::Failed(error)) => {
@@ -203,11 +220,17 @@ impl Feeding {
         let (mut download, remote) = match self.first(resume.as_ref()).await {
             Ok(Some(begun)) => begun,
             Ok(None) => return self.say(Message::Absent).await,
+            // All of it has come already.
+            Err(error) if error.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE) => {
+                let begun = resume.map(|(start, tag)| Begun { start, tag: Some(tag), to_come: Some(0) });
+                return self.say(begun.map_or(Message::Failed(error), Message::Begun)).await;
+            }
             Err(error) => return self.say(Message::Failed(error)).await,
         };
         let mut at = download.start();
         let tag = download.tag().map(str::to_owned);
-        self.say(Message::Begun(Begun { start: at, tag: tag.clone() })).await;
+        let to_come = download.length();
+        self.say(Message::Begun(Begun { start: at, tag: tag.clone(), to_come })).await;
         let mut attempt = 0;
         loop {
             let broken = match download.next().await {
@@ -251,6 +274,7 @@ impl Feeding {
             let resume = resume.map(|(start, tag)| (*start, tag.as_str()));
             match remote.download(&self.name, resume, self.limit).await {
                 Ok(download) => return Ok(Some((download, remote))),
+                Err(error) if error.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE) => return Err(error),
                 Err(error) if error.status().is_some() => {}
                 Err(error) => last = Some(error),
             }

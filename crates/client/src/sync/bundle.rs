@@ -124,14 +124,14 @@ impl Run<'_> {
         let limits = Limits { head_bytes, content_bytes: content.bytes };
         let name = name_of(base, signed.id);
         let limit = head_bytes.saturating_add(content.bytes).saturating_add(OVERHEAD_BYTES);
-        let mut spool = Spool::open(&self.place().state, &name)?;
+        let mut spool = Spool::open(&self.place().state, &name);
         let mut feed = self.feed(&name, spool.resume(), limit);
         let Some(begun) = feed.begin()? else { return Ok(None) };
         self.output().info(&match begun.to_come {
             Some(bytes) => format!("downloading {} as one bundle", HumanBytes(bytes)),
             None => "downloading a bundle".to_owned(),
         });
-        let reader = spool.reader(begun, feed)?;
+        let reader = spool.reader(&begun, feed)?;
 
         let manifest = base.map(|base| Manifest::open(&session.pages, base, None)).transpose();
         let manifest = manifest.map_err(|error| Failed::PassedOver(error.into()))?;
@@ -145,8 +145,6 @@ impl Run<'_> {
         let receiver = Receiver::new(&stage, total)?;
         let mut progress = self.output().progress("receiving", total);
         let carried = bundle.carry_out(&bases, &receiver, |bytes| progress.advance(bytes));
-        drop(receiver);
-        drop(bases);
         let (resolved, contents) = carried.map_err(|error| self.judge(error, &mut spool))?;
         let fidelity = resolved.fidelity;
         let from = base.filter(|_| fidelity == session.fidelity());

@@ -164,7 +164,7 @@ impl<R: Read> Bundle<R> {
             drop(base);
             progress(bytes.len() as u64);
             match batch {
-                Batch::Whole(whole) => making.take_whole(whole, bytes)?,
+                Batch::Whole(whole) => making.take_whole(whole, &bytes)?,
                 Batch::Section { slot, .. } => making.take_section(index(*slot), &bytes, &mut old)?,
             }
         }

@@ -157,10 +157,10 @@ fn difference(base: &[u8], new: &[u8]) -> io::Result<Vec<u8>> {
         let at = found.add_new_start + found.add_length;
         added.extend(new[found.add_new_start..at].iter().zip(old).map(|(new, old)| new.wrapping_sub(*old)));
         literal.extend_from_slice(&new[at..found.copy_end]);
-        put_number(&mut controls, zigzag(found.add_old_start as i64 - position));
+        put_number(&mut controls, zigzag(found.add_old_start.cast_signed() as i64 - position));
         put_number(&mut controls, found.add_length as u64);
         put_number(&mut controls, (found.copy_end - at) as u64);
-        position = (found.add_old_start + found.add_length) as i64;
+        position = (found.add_old_start + found.add_length).cast_signed() as i64;
         Ok(())
     };
     let parameters = DiffParams::new(1, None).map_err(|error| io::Error::other(error.to_string()))?;

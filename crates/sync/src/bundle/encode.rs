@@ -212,12 +212,12 @@ impl Arranged {
         for group in batches.chunks(rayon::current_num_threads().max(1)) {
             let packed = group
                 .par_iter()
-                .map(|((batch, ready), start)| match ready {
-                    Some(ready) => Ok((ready.method, self.scratch.read(ready.region)?)),
-                    None => {
-                        let (base, new, kind) = self.read(batch, **start, source)?;
-                        compress(&base, &new, kind, effort)
+                .map(|((batch, ready), start)| {
+                    if let Some(ready) = ready {
+                        return Ok((ready.method, self.scratch.read(ready.region)?));
                     }
+                    let (base, new, kind) = self.read(batch, **start, source)?;
+                    compress(&base, &new, kind, effort)
                 })
                 .collect::<io::Result<Vec<_>>>()?;
             for (method, bytes) in packed {

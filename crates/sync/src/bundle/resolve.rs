@@ -5,7 +5,7 @@
 //! whoever carries the bundle out reads and writes within them.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use smart_sync_store::codec::{DecodeError, Reader};
 use smart_sync_store::manifest::{
@@ -181,9 +181,9 @@ impl Found {
         head: &Head,
         old: impl Iterator<Item = Result<O, E>>,
     ) -> Result<Self, ResolveError<E>> {
-        let mut wanted = BTreeMap::new();
+        let mut wanted = BTreeSet::new();
         let mut removed_runs = Vec::new();
-        let mut want = |at: u64| _ = wanted.insert(at, ());
+        let mut want = |at: u64| _ = wanted.insert(at);
         for edit in &head.edits {
             let reference = match &edit.change {
                 HeadChange::Remove { count } => {
@@ -206,7 +206,7 @@ impl Found {
         }
         head.items.iter().filter_map(Item::base).for_each(&mut want);
         let mut found = Self { entries: HashMap::new(), removed: Vec::new() };
-        let mut wanted = wanted.into_keys().peekable();
+        let mut wanted = wanted.into_iter().peekable();
         let mut removed_runs = removed_runs.into_iter().peekable();
         let mut old = old.zip(0u64..);
         while wanted.peek().is_some() || removed_runs.peek().is_some() {

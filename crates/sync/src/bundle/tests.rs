@@ -363,7 +363,7 @@ fn tree_of(files: &BTreeMap<String, (u64, usize, bool)>, is_system: bool) -> Tre
         }
         let file = match (seed, flag) {
             (0, true) => File::Link(format!("target{len}")),
-            _ => File::Plain(noise(*seed, *len), *flag && !is_system, *len as i64),
+            _ => File::Plain(noise(*seed, *len), *flag && !is_system, (*len).cast_signed() as i64),
         };
         tree.files.insert(path.clone(), file);
     }

@@ -55,7 +55,7 @@ pub(super) struct Feed {
 
 impl Spool {
     /// The spool of a target. What it holds of another bundle is of no use.
-    pub(super) fn open(state: &Path, name: &str) -> Result<Self, Failure> {
+    pub(super) fn open(state: &Path, name: &str) -> Self {
         let (path, about) = (state.join("incoming.bundle"), state.join("incoming.about"));
         let kept = fs::read_to_string(&about).ok().and_then(|about| {
             let (other, tag) = about.strip_suffix('\n')?.split_once('\n')?;
@@ -65,7 +65,7 @@ impl Spool {
             let length = whole_length(BufReader::new(File::open(&path).ok()?)).ok()?;
             (length > 0).then_some((tag, length))
         });
-        Ok(Self { path, about, name: name.to_owned(), kept })
+        Self { path, about, name: name.to_owned(), kept }
     }
 
     /// Where a download may go on.
@@ -79,14 +79,14 @@ impl Spool {
     }
 
     /// Reads the bundle: what is here already, and what comes.
-    pub(super) fn reader(&mut self, begun: Begun, feed: Feed) -> Result<SpoolReader, Failure> {
+    pub(super) fn reader(&mut self, begun: &Begun, feed: Feed) -> Result<SpoolReader, Failure> {
         let failed = |error: io::Error| {
             Failure::from(error).context(format!("keeping what comes in {}", self.path.display()))
         };
         if begun.start == 0 {
             discard(&self.path, &self.about);
         }
-        let file = self.to_keep(&begun);
+        let file = self.to_keep(begun);
         let kept: Box<dyn Read> = if begun.start == 0 {
             Box::new(io::empty())
         } else {

@@ -60,8 +60,8 @@ impl<'a, N: NewContents> Making<'a, N> {
     }
 
     /// Takes the slots of a batch that brings them whole.
-    pub(super) fn take_whole(&mut self, whole: &[u64], bytes: Vec<u8>) -> Result<(), BundleError<N::Error>> {
-        let mut rest = &bytes[..];
+    pub(super) fn take_whole(&mut self, whole: &[u64], bytes: &[u8]) -> Result<(), BundleError<N::Error>> {
+        let mut rest = bytes;
         let mut contents = Vec::with_capacity(whole.len());
         for number in whole {
             let slot = &self.slots[index(*number)];

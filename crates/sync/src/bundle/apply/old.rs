@@ -52,9 +52,7 @@ impl<'a, F: Fn() -> io::Result<File>> Old<'a, F> {
                     .par_iter()
                     .map(|base| read(files, base, 0..base.content.size))
                     .collect::<Result<Vec<_>, _>>()?;
-                let mut bytes = Vec::with_capacity(pieces.iter().map(Vec::len).sum());
-                pieces.into_iter().for_each(|piece| bytes.extend_from_slice(&piece));
-                Ok(bytes)
+                Ok(pieces.concat())
             }
             Batch::Section { base: BaseRange { length: 0, .. }, .. } => Ok(Vec::new()),
             Batch::Section { slot, base: BaseRange { offset, length }, .. } => {

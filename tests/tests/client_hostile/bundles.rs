@@ -20,6 +20,9 @@ use crate::scene::Publisher;
 
 type Files<'a> = [(&'a str, &'a [u8])];
 
+/// What is answered, given the right bundle and one of another step.
+type Attack = dyn Fn(&[u8], &[u8]) -> Reply;
+
 struct Contents(HashMap<ContentId, Vec<u8>>);
 
 impl ContentSource for Contents {
@@ -107,7 +110,7 @@ fn a_bundle_that_is_no_good_is_passed_over() {
     smart_sync_store::codec::put_number(&mut many, 10_000_000);
     many.resize(1024, 0);
     let page = b"<html>welcome</html>".to_vec();
-    let attacks: Vec<(&str, Box<dyn Fn(&[u8], &[u8]) -> Reply>)> = vec![
+    let attacks: Vec<(&str, Box<Attack>)> = vec![
         ("nothing", Box::new(|_, _| Reply::Ok(Vec::new()))),
         ("a page of HTML", Box::new(move |_, _| Reply::Ok(page.clone()))),
         ("another version", Box::new(|good, _| Reply::Ok([b"ssbn\x02", &good[5..]].concat()))),

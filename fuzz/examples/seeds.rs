@@ -4,7 +4,7 @@
 //! behind is noticed when they are written again.
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, Write as _};
 use std::path::Path;
 
 use smart_sync_fuzz::trust::WORLD;
@@ -22,6 +22,8 @@ use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::stat_cache::StatCache;
 use smart_sync_sync::apply::step::Steps;
 use smart_sync_sync::apply::tree_dir::{RootLink, TreeDir};
+use smart_sync_sync::bundle::frames::FrameWriter;
+use smart_sync_sync::bundle::head::{Head, HeadChange, HeadEdit};
 use smart_sync_sync::evidence::Evidence;
 use smart_sync_sync::key::{SidecarDigests, minisig, sshsig};
 use smart_sync_sync::log::tile::put_leaf;
@@ -42,12 +44,27 @@ fn main() {
     records(&mut seeds);
     trust(&mut seeds);
     wire(&mut seeds);
+    bundles(&mut seeds);
     host(&mut seeds);
     state(&mut seeds);
     for (target, _) in TARGETS {
         assert!(seeds.folder.join(target).is_dir(), "{target} has no seed");
     }
     println!("{} seeds in {}", seeds.written, seeds.folder.display());
+}
+
+/// A bundle out of its frames, its head alone, and frames.
+fn bundles(seeds: &mut Seeds) {
+    let stream = smart_sync_fuzz::bundle::stream();
+    seeds.put("bundle", "step", &stream);
+    let mut framed = Vec::new();
+    let mut writer = FrameWriter::new(&mut framed).expect("memory can be written to");
+    writer.write_all(&stream).and_then(|()| writer.finish()).expect("memory can be written to");
+    seeds.put("bundle_frames", "step", &framed);
+    let head = Head { fidelity: Fidelity::Git, edits: Vec::new(), items: Vec::new(), batches: Vec::new() };
+    seeds.put("bundle_head", "nothing", &head.encode());
+    let removed = HeadEdit { at: 3, change: HeadChange::Remove { count: 2 } };
+    seeds.put("bundle_head", "removed", &Head { edits: vec![removed], ..head }.encode());
 }
 
 struct Seeds {

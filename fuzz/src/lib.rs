@@ -5,6 +5,7 @@
 //! a file of one line in `fuzz_targets/`; [`TARGETS`] names them all, so that seeds can be checked before they are
 //! written.
 
+pub mod bundle;
 pub mod host;
 pub mod record;
 pub mod store;
@@ -28,8 +29,11 @@ pub enum Verdict {
 pub type Target = fn(&[u8]) -> Verdict;
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 40] = [
+pub const TARGETS: [(&str, Target); 43] = [
     ("applied_version", host::applied_version),
+    ("bundle", bundle::bundle),
+    ("bundle_frames", bundle::bundle_frames),
+    ("bundle_head", bundle::bundle_head),
     ("checkpoint", record::checkpoint),
     ("client_config", host::client_config),
     ("content_cache", host::content_cache),

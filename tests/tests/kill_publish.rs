@@ -27,7 +27,8 @@ struct Publications<'environment> {
 
 impl<'environment> Publications<'environment> {
     fn new(environment: &'environment TestEnvironment) -> Self {
-        let host = Host::new(environment);
+        // What is killed is the publication: bundles are made at a time of their own.
+        let host = Host::with_settings(environment, "[bundles]\nenabled = false\n");
         for file in 0..5 {
             environment.write(&format!("tree/d/{file}"), format!("file {file}\n"));
         }

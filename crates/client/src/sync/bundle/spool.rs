@@ -170,6 +170,11 @@ pub(super) fn is_of_network(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ConnectionAborted
 }
 
+/// Whether a server says that nothing follows what is here.
+fn is_beyond_end(error: &RemoteError) -> bool {
+    error.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE)
+}
+
 impl Feed {
     /// Waits for the answer; nothing where no server has the bundle.
     pub(super) fn begin(&mut self) -> Result<Option<Begun>, Failure> {
@@ -221,7 +226,7 @@ impl Feeding {
             Ok(Some(begun)) => begun,
             Ok(None) => return self.say(Message::Absent).await,
             // All of it has come already.
-            Err(error) if error.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE) => {
+            Err(error) if is_beyond_end(&error) => {
                 let begun = resume.map(|(start, tag)| Begun { start, tag: Some(tag), to_come: Some(0) });
                 return self.say(begun.map_or(Message::Failed(error), Message::Begun)).await;
             }
@@ -246,8 +251,9 @@ impl Feeding {
                 Ok(None) => return,
                 Err(error) => Some(error),
             };
+            let was_growing = broken.is_none();
             // Where something came, it is the server that takes its time.
-            attempt = if broken.is_none() && at > download.start() { 0 } else { attempt + 1 };
+            attempt = if was_growing && at > download.start() { 0 } else { attempt + 1 };
             let may_pass = broken.as_ref().is_none_or(RemoteError::is_passing);
             let next = match tag.as_deref().filter(|_| attempt < ATTEMPTS && may_pass) {
                 Some(tag) => remote.download(&self.name, Some((at, tag)), self.limit).await,
@@ -259,6 +265,8 @@ impl Feeding {
                 Ok(_) => {
                     return self.say(Message::Failed(RemoteError::Absent { url: self.name.clone() })).await;
                 }
+                // It ended where the last answer did.
+                Err(error) if was_growing && is_beyond_end(&error) => return,
                 Err(error) => return self.say(Message::Failed(error)).await,
             }
         }
@@ -274,7 +282,7 @@ impl Feeding {
             let resume = resume.map(|(start, tag)| (*start, tag.as_str()));
             match remote.download(&self.name, resume, self.limit).await {
                 Ok(download) => return Ok(Some((download, remote))),
-                Err(error) if error.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE) => return Err(error),
+                Err(error) if is_beyond_end(&error) => return Err(error),
                 Err(error) if error.status().is_some() => {}
                 Err(error) => last = Some(error),
             }

@@ -18,9 +18,16 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// A realm with one publication, exported to `export`.
+    ///
+    /// Its server makes no bundles: an export has those that are there, and when that is nobody knows.
     pub(crate) fn new() -> Self {
+        Self::with_settings("[bundles]\nenabled = false\n")
+    }
+
+    /// The same, with these lines at the end of the server's settings.
+    pub(crate) fn with_settings(settings: &str) -> Self {
         let environment = TestEnvironment::new();
-        let realm = Realm::start_with(&environment, "realm", "", &["--private", "repos/secret/*"]);
+        let realm = Realm::start_with(&environment, "realm", settings, &["--private", "repos/secret/*"]);
         let scene = Self { environment, realm };
         for number in 0..40 {
             scene.write(&format!("d{}/f{number}", number % 4), &noise(&number.to_string(), 3_000));

@@ -8,7 +8,31 @@ use smart_sync_tests::noise::noise;
 use smart_sync_tests::program::Running;
 use smart_sync_tests::{skipped, static_files};
 
-use crate::scene::{Scene, besides_ranges, counts, serve_with};
+use crate::scene::{CHANNEL, Scene, besides_ranges, counts, serve_with};
+
+#[test]
+fn a_bundle_in_an_export_brings_an_update_without_ranges() {
+    let scene = Scene::with_settings("");
+    let web = scene.serve();
+    scene.trust(&web.url());
+    scene.sync(&[], &[]).success();
+    scene.write("d1/f1", b"changed\n");
+    scene.write("new", &noise("new", 20_000));
+    scene.publish();
+    // What is asked about is computed and stored.
+    scene.realm.run(&scene.environment, &["cost", CHANNEL, "#1", "#2"]).success();
+    scene.export(&[]);
+    counts(&web);
+    scene.sync(&[], &[]).success();
+    scene.assert_synced();
+    let update = counts(&web);
+    assert_eq!(
+        (update.get("bundle"), update.get("delta"), update.get("pack")),
+        (Some(&1), None, None),
+        "{update:?}"
+    );
+    assert!(besides_ranges(&update) <= 4, "{update:?}");
+}
 
 #[test]
 fn a_host_follows_an_export_with_at_most_six_requests_besides_ranges() {

@@ -5,7 +5,7 @@
 //! the content itself does the bundle have it this way. What lies in between waits in one file.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,7 @@ use smart_sync_store::unpack::{
 use super::codec::{Effort, Kind, Method, compress};
 use super::encode::ContentSource;
 use super::head::{BaseRange, Batch, Part};
+use super::range_reader::RangeReader;
 use super::{parts, plain_max, unpack_limits};
 
 /// A content of fewer bytes gains nothing.
@@ -123,7 +124,7 @@ pub(super) fn apart(
     }
     let mut spools = SomeSpools { source, is_small: content.size.max(base.size) <= IN_MEMORY_SIZE_MAX };
     let limits = unpack_limits();
-    let mut reader = ContentReader::new(source, content);
+    let mut reader = RangeReader::new(content.size, |range| source.read(content, range));
     let Some(mut taken) = take_apart(&mut reader, content.size, &limits, &mut spools)? else {
         return Ok(None);
     };
@@ -138,7 +139,7 @@ pub(super) fn apart(
     drop(taken.members);
 
     let (mut old_frames, mut old_members) = (spools.spool()?, spools.spool()?);
-    let mut reader = ContentReader::new(source, base);
+    let mut reader = RangeReader::new(base.size, |range| source.read(base, range));
     let views =
         decode_views(&mut reader, base.size, &limits, &mut spools, &mut old_frames, &mut old_members)?;
     old_frames.seek(SeekFrom::Start(0))?;
@@ -240,51 +241,5 @@ struct SomeSpools<'a> {
 impl Spools for SomeSpools<'_> {
     fn spool(&mut self) -> io::Result<Box<dyn Storage>> {
         if self.is_small { InMemory.spool() } else { Ok(Box::new(self.source.scratch()?)) }
-    }
-}
-
-/// Reads a content from any place.
-struct ContentReader<'a> {
-    source: &'a dyn ContentSource,
-    content: &'a Content,
-    at: u64,
-    piece: Vec<u8>,
-    /// Where the piece begins in the content.
-    start: u64,
-}
-
-impl<'a> ContentReader<'a> {
-    const fn new(source: &'a dyn ContentSource, content: &'a Content) -> Self {
-        Self { source, content, at: 0, piece: Vec::new(), start: 0 }
-    }
-}
-
-impl Read for ContentReader<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let size = self.content.size;
-        if self.at >= size || bytes.is_empty() {
-            return Ok(0);
-        }
-        if !(self.start..self.start + self.piece.len() as u64).contains(&self.at) {
-            self.piece = self.source.read(self.content, self.at..size.min(self.at + READ_BYTES))?;
-            self.start = self.at;
-        }
-        let from = usize::try_from(self.at - self.start).expect("a piece fits in memory");
-        let taken = bytes.len().min(self.piece.len() - from);
-        bytes[..taken].copy_from_slice(&self.piece[from..from + taken]);
-        self.at += taken as u64;
-        Ok(taken)
-    }
-}
-
-impl Seek for ContentReader<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(step) => self.content.size.checked_add_signed(step),
-            SeekFrom::Current(step) => self.at.checked_add_signed(step),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.at)
     }
 }

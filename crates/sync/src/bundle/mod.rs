@@ -19,6 +19,7 @@ pub mod head;
 mod pairing;
 mod parts;
 pub mod plan;
+mod range_reader;
 pub mod resolve;
 
 use smart_sync_store::unpack::Limits;

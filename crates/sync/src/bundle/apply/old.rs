@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
@@ -12,11 +12,9 @@ use smart_sync_store::unpack::{Storage, decode_views};
 
 use super::{BundleError, OldFiles};
 use crate::bundle::head::{BaseRange, Batch};
+use crate::bundle::range_reader::RangeReader;
 use crate::bundle::resolve::{OldFile, Role, Slot, bases_of};
 use crate::bundle::{index, unpack_limits};
-
-/// Bytes of a file that are read at once while it is taken apart.
-const READ_BYTES: u64 = 1 << 20;
 
 /// The old tree, as batches use it.
 pub(super) struct Old<'a, F> {
@@ -83,7 +81,8 @@ impl<'a, F: Fn() -> io::Result<File>> Old<'a, F> {
         if self.apart.as_ref().is_none_or(|apart| apart.path != base.path) {
             self.apart = None;
             let (frames, members) = ((self.scratch)()?, (self.scratch)()?);
-            let mut source = FileReader { files: self.files, file: base, at: 0, piece: Vec::new(), start: 0 };
+            let files = self.files;
+            let mut source = RangeReader::new(base.content.size, |range| files.read(base, range));
             let mut spools = || Ok(Box::new((self.scratch)()?) as Box<dyn Storage>);
             let (mut to_frames, mut to_members) = (BufWriter::new(&frames), BufWriter::new(&members));
             decode_views(
@@ -112,44 +111,4 @@ fn read<N: fmt::Display>(
     let failed = |source| BundleError::OldFile { path: file.path.clone(), source };
     let bytes = files.read(file, range).map_err(failed)?;
     if bytes.len() as u64 == length { Ok(bytes) } else { Err(failed(io::ErrorKind::UnexpectedEof.into())) }
-}
-
-/// Reads a file from any place.
-struct FileReader<'a> {
-    files: &'a dyn OldFiles,
-    file: &'a OldFile,
-    at: u64,
-    piece: Vec<u8>,
-    /// Where the piece begins in the file.
-    start: u64,
-}
-
-impl Read for FileReader<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let size = self.file.content.size;
-        if self.at >= size || bytes.is_empty() {
-            return Ok(0);
-        }
-        if !(self.start..self.start + self.piece.len() as u64).contains(&self.at) {
-            self.piece = self.files.read(self.file, self.at..size.min(self.at + READ_BYTES))?;
-            self.start = self.at;
-        }
-        let from = usize::try_from(self.at - self.start).expect("a piece fits in memory");
-        let taken = bytes.len().min(self.piece.len() - from);
-        bytes[..taken].copy_from_slice(&self.piece[from..from + taken]);
-        self.at += taken as u64;
-        Ok(taken)
-    }
-}
-
-impl Seek for FileReader<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(step) => self.file.content.size.checked_add_signed(step),
-            SeekFrom::Current(step) => self.at.checked_add_signed(step),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.at)
-    }
 }

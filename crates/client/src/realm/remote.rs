@@ -396,24 +396,10 @@ impl Remote {
         resume: Option<(u64, &str)>,
         limit: u64,
     ) -> Result<Download, RemoteError> {
-        let (url, window) = (self.shown(path), Window::new(self.stall));
-        let (stall, traffic) = (self.stall, Arc::clone(&self.traffic));
         if let Some(directory) = &self.directory {
             self.traffic.requests.fetch_add(1, Ordering::Relaxed);
             let source = Source::File { directory: directory.clone(), path: path.to_owned(), at: 0 };
-            let mut download = Download {
-                source,
-                url,
-                start: 0,
-                tag: None,
-                is_growing: false,
-                left: limit,
-                limit,
-                window,
-                stall,
-                traffic,
-                ahead: None,
-            };
+            let mut download = Download::new(self, path, source, limit);
             // A file that is not there is told of now.
             download.ahead = download.next().await?;
             return Ok(download);
@@ -438,20 +424,8 @@ impl Remote {
             _ => 0,
         };
         let tag = response.headers().get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let source = Source::Response(response);
-        Ok(Download {
-            source,
-            url,
-            start,
-            tag,
-            is_growing,
-            left: limit,
-            limit,
-            window,
-            stall,
-            traffic,
-            ahead: None,
-        })
+        let download = Download::new(self, path, Source::Response(response), limit);
+        Ok(Download { start, tag, is_growing, ..download })
     }
 
     /// A range of what a server without ranges sends as a whole. It is asked for once, however many ranges of it are
@@ -540,12 +514,7 @@ impl Remote {
         // What is announced is made room for at once, within reason: growing would take twice the room.
         let announced = response.content_length().unwrap_or(0).min(ANNOUNCED_BYTES_MAX);
         let mut bytes = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
-        let (window, traffic) = (Window::new(self.stall), Arc::clone(&self.traffic));
-        let (start, tag, left, stall, ahead) = (0, None, limit, self.stall, None);
-        let source = Source::Response(response);
-        let is_growing = false;
-        let mut download =
-            Download { source, url, start, tag, is_growing, left, limit, window, stall, traffic, ahead };
+        let mut download = Download::new(self, path, Source::Response(response), limit);
         while let Some(piece) = download.next().await? {
             bytes.extend_from_slice(&piece);
         }
@@ -596,6 +565,23 @@ enum Source {
 const FILE_PIECE_BYTES: u64 = 1 << 20;
 
 impl Download {
+    /// An answer from its beginning.
+    fn new(remote: &Remote, path: &str, source: Source, limit: u64) -> Self {
+        Self {
+            source,
+            url: remote.shown(path),
+            start: 0,
+            tag: None,
+            is_growing: false,
+            left: limit,
+            limit,
+            window: Window::new(remote.stall),
+            stall: remote.stall,
+            traffic: Arc::clone(&remote.traffic),
+            ahead: None,
+        }
+    }
+
     /// Where in the whole it begins: where it was asked to go on, or at the beginning.
     pub const fn start(&self) -> u64 {
         self.start

@@ -8,6 +8,7 @@ use crate::id::{ContentId, ObjectId, PackId};
 use crate::object::{ObjectError, ObjectKey};
 use crate::pack::PackError;
 use crate::recipe::WalkError;
+use crate::unpack::RebuildError;
 
 /// A failed operation on a store.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +134,7 @@ pub enum StoreError {
 }
 
 /// Why a recipe is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// It is not well formed.
     #[error(transparent)]
@@ -165,6 +166,9 @@ pub enum RecipeError {
     /// The chunks make another content.
     #[error("its chunks make content {0}")]
     Digest(ContentId),
+    /// The content cannot be rebuilt from its plain stream.
+    #[error("rebuilding it from its plain stream")]
+    Rebuild(#[from] RebuildError),
 }
 
 /// What a caller can do about an error.

@@ -20,4 +20,4 @@ mod store;
 mod test_data;
 pub mod unpack;
 
-pub use store::{Added, Store};
+pub use store::{Added, Apart, LaidOut, Store, original_limits};

@@ -236,6 +236,7 @@ mod tests {
                     chunks: vec![u32::try_from(index).unwrap()],
                 })
                 .collect(),
+            rebuilt: Vec::new(),
         }
     }
 

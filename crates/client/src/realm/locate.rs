@@ -66,7 +66,7 @@ async fn locate_in_files(
             .map_err(|error| Failure::new(Exit::Refused, error).context(format!("asking {}", remote.base())))?
             .map;
         // What is not looked for now may be looked for another time.
-        map.contents.retain(|content| missing.remove(&content.id));
+        map.retain(|content| missing.remove(&content));
         maps.push(map);
     }
     Ok(maps)

@@ -10,6 +10,7 @@ pub mod look;
 pub mod pages;
 pub mod place;
 mod realm_tree;
+mod rebuild;
 mod repository_tree;
 pub mod session;
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use reqwest::StatusCode;
-use smart_sync_store::id::ManifestId;
+use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_store::manifest::{Fidelity, ManifestSummary};
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::scan::Scan;
@@ -18,7 +18,8 @@ use super::bundle::{self, Brought};
 use super::fetch::{Fetch, Fetcher};
 use super::pages::Pages;
 use super::place::{AppliedEvent, Label, Place};
-use super::session::{Needs, Outcome, Session, Wanted};
+use super::rebuild::Rebuilding;
+use super::session::{Outcome, Session, Wanted};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, count};
@@ -345,15 +346,16 @@ impl Run<'_> {
             return Ok(());
         }
         let needs = &needs[..];
-        let located: HashSet<_> = map.contents.iter().map(|content| content.id).collect();
+        let located: HashSet<_> = ids_of(&map).collect();
         let others: Vec<&Need> =
             needs.iter().filter(|need| !located.contains(&need.content.id)).copied().collect();
         drop(located);
-        let by_id = Needs::new(needs);
         let mut maps = vec![map];
         for batch in others.chunks(CONTENTS_MAX) {
             maps.extend(self.locate(batch)?);
         }
+        let rebuilding = Rebuilding::new(needs, &maps, stage)?;
+        let by_id = rebuilding.with_plain_streams(needs);
         let fetcher = Fetcher {
             remotes: &self.resolved.remotes,
             runtime: self.surroundings.runtime,
@@ -371,6 +373,7 @@ impl Run<'_> {
         for plan in plans {
             fetcher.fetch(plan, &mut progress)?;
         }
+        rebuilding.finish(stage, self.surroundings.interrupt)?;
         for need in needs {
             if !stage.has(&need.content)? {
                 let text =
@@ -394,4 +397,10 @@ impl Run<'_> {
         }
         Err(last.unwrap_or_else(|| Failure::message(Exit::Network, "no server could be asked")))
     }
+}
+
+/// The contents that a map tells how to get.
+fn ids_of(map: &FetchMap) -> impl Iterator<Item = ContentId> {
+    let whole = map.contents.iter().map(|content| content.id);
+    whole.chain(map.rebuilt.iter().map(|rebuilt| rebuilt.id))
 }

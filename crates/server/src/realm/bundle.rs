@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
-use smart_sync_store::Store;
 use smart_sync_store::chunk::ChunkRef;
+use smart_sync_store::content::ContentHasher;
 use smart_sync_store::domain::Domain;
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::{Content, Entry, Manifest, ReadError};
+use smart_sync_store::{LaidOut, Store};
 use smart_sync_sync::bundle::encode::{ContentSource, Effort, arrange};
 use smart_sync_sync::bundle::plan::{Draft, draft};
 use tokio::runtime::Handle;
@@ -58,7 +59,22 @@ impl ContentSource for StoreContents<'_> {
     }
 
     fn chunks(&self, content: &Content) -> io::Result<Vec<ChunkRef>> {
-        self.runtime.block_on(self.store.chunks_of(self.domain, content)).map_err(io::Error::other)
+        match self.runtime.block_on(self.store.laid_out(self.domain, content)).map_err(io::Error::other)? {
+            LaidOut::Chunks(chunks) => Ok(chunks),
+            // Its own chunks were not kept: it is cut once more.
+            LaidOut::Rebuilt(..) => {
+                let reading = self.store.read_content(self.domain, *content, 0..content.size);
+                let hasher = reading.map_err(io::Error::other).try_fold(
+                    ContentHasher::new(content.size),
+                    |mut hasher, piece| async move {
+                        hasher.update(&piece, |_, _| ()).map_err(io::Error::other)?;
+                        Ok(hasher)
+                    },
+                );
+                let cut = self.runtime.block_on(hasher)?.finish().map_err(io::Error::other)?;
+                Ok(cut.chunks)
+            }
+        }
     }
 
     fn scratch(&self) -> io::Result<File> {

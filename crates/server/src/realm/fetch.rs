@@ -9,9 +9,12 @@ use smart_sync_store::error::{Fault, StoreError};
 use smart_sync_store::id::{ContentId, ManifestId, ObjectId};
 use smart_sync_store::manifest::{Change, Content, Edit, Manifest, diff};
 use smart_sync_store::object::ObjectKey;
-use smart_sync_store::{Store, catalogue::Location};
+use smart_sync_store::recipe::Plain;
+use smart_sync_store::{LaidOut, Store, catalogue::Location};
 use smart_sync_sync::wire::delta::Delta;
-use smart_sync_sync::wire::fetch_map::{ContentParts, FetchMap, FrameChunk, FrameRef, PackRef};
+use smart_sync_sync::wire::fetch_map::{
+    ContentParts, FetchMap, FrameChunk, FrameRef, PackRef, RebuiltContent,
+};
 use tokio::runtime::Handle;
 
 use super::pages::StorePages;
@@ -70,8 +73,9 @@ pub(crate) fn locate(store: &Arc<Store>, domain: &Domain, wanted: &[Content]) ->
         }
     }
     for content in in_pieces {
-        let chunks = match Handle::current().block_on(store.chunks_of(domain, content)) {
-            Ok(chunks) => chunks,
+        let (plain, chunks) = match Handle::current().block_on(store.laid_out(domain, content)) {
+            Ok(LaidOut::Chunks(chunks)) => (None, chunks),
+            Ok(LaidOut::Rebuilt(plain, chunks)) => (Some(plain), chunks),
             Err(error) if matches!(error.fault(), Fault::Absent) => continue,
             Err(error) => return Err(error).with_context(|| format!("locating content {}", content.id)),
         };
@@ -83,7 +87,7 @@ pub(crate) fn locate(store: &Arc<Store>, domain: &Domain, wanted: &[Content]) ->
             builder.place(key.id, &location);
         }
         let ids = chunks.iter().map(|chunk| chunk.id).collect();
-        builder.contents.push((content.id, content.size, ids));
+        builder.add(content, plain, ids);
     }
     Ok(builder.finish(&pack_lengths(store)?))
 }
@@ -105,6 +109,7 @@ struct MapBuilder {
     frames: BTreeMap<FrameKey, (Location, ChunksOfFrame)>,
     places: HashMap<ObjectId, (FrameKey, u32)>,
     contents: Vec<(ContentId, u64, Vec<ObjectId>)>,
+    rebuilt: Vec<RebuiltContent>,
 }
 
 impl MapBuilder {
@@ -116,8 +121,19 @@ impl MapBuilder {
         }
     }
 
+    /// Adds a content that is made of these chunks, or rebuilt from what is.
+    fn add(&mut self, content: &Content, plain: Option<Plain>, chunks: Vec<ObjectId>) {
+        let Some(plain) = plain else {
+            self.contents.push((content.id, content.size, chunks));
+            return;
+        };
+        let source = u32::try_from(self.contents.len()).expect("contents are counted in 32 bits");
+        self.contents.push((plain.id, plain.size(), chunks));
+        self.rebuilt.push(RebuiltContent { id: content.id, size: content.size, source, plain });
+    }
+
     fn finish(self, pack_lengths: &HashMap<i64, u64>) -> FetchMap {
-        let mut map = FetchMap::default();
+        let mut map = FetchMap { rebuilt: self.rebuilt, ..FetchMap::default() };
         let mut ordinals = HashMap::new();
         let mut next = 0u32;
         let mut last_pack = None;

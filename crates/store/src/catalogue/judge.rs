@@ -8,6 +8,9 @@ use crate::domain::Domain;
 use crate::error::StoreError;
 use crate::id::{BlobId, ContentId, ObjectId};
 
+/// What stands in the catalogue for a recipe that is proven and is the one to keep.
+pub(super) const PREFERRED: i64 = 2;
+
 /// What a recipe turned out to be worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Judgement {
@@ -38,7 +41,7 @@ impl Catalogue {
         self.write("noting what recipes are worth in the catalogue", |tx| {
             let Some(number) = domain_number(tx, domain)? else { return Ok(()) };
             let mut prove = tx.prepare_cached(
-                "UPDATE recipes SET proven = 1 WHERE domain = ? AND content = ? AND recipe = ?",
+                "UPDATE recipes SET proven = max(proven, 1) WHERE domain = ? AND content = ? AND recipe = ?",
             )?;
             let mut forget =
                 tx.prepare_cached("DELETE FROM recipes WHERE domain = ? AND content = ? AND recipe = ?")?;
@@ -58,6 +61,23 @@ impl Catalogue {
                 }
             }
             insert_blobs(tx, number, blobs)
+        })
+    }
+
+    /// Notes that a proven recipe is the one to keep.
+    pub(crate) fn prefer(
+        &self,
+        domain: &Domain,
+        content: ContentId,
+        recipe: ObjectId,
+    ) -> Result<(), StoreError> {
+        self.write("noting which recipe is kept in the catalogue", |tx| {
+            let Some(number) = domain_number(tx, domain)? else { return Ok(()) };
+            tx.prepare_cached(
+                "UPDATE recipes SET proven = ? WHERE domain = ? AND content = ? AND recipe = ? AND proven > 0",
+            )?
+            .execute(params![PREFERRED, number, content.as_bytes(), recipe.as_bytes()])?;
+            Ok(())
         })
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::add::spare;
+use super::judge::PREFERRED;
 use super::{Catalogue, LEASE_SLACK_SECONDS, Timestamp};
 use crate::backend::PackFile;
 use crate::domain::Domain;
@@ -37,8 +38,10 @@ pub struct Location {
 pub struct StoredRecipe {
     /// The recipe.
     pub id: ObjectId,
-    /// Whether its chunks have been hashed and are the content.
+    /// Whether what it makes has been hashed and is the content.
     pub is_proven: bool,
+    /// Whether it is the one to keep: what only others need may go.
+    pub is_preferred: bool,
 }
 
 impl Catalogue {
@@ -99,7 +102,7 @@ impl Catalogue {
         })
     }
 
-    /// The recipes of a content, proven ones first.
+    /// The recipes of a content, the preferred one first and others that are proven after it.
     pub fn recipes_of(&self, domain: &Domain, content: ContentId) -> Result<Vec<StoredRecipe>, StoreError> {
         self.read("looking up a recipe in the catalogue", |tx| {
             let Some(number) = domain_number(tx, domain)? else { return Ok(Vec::new()) };
@@ -107,7 +110,12 @@ impl Catalogue {
                 "SELECT recipe, proven FROM recipes WHERE domain = ? AND content = ? ORDER BY proven DESC, recipe",
             )?
             .query_map(params![number, content.as_bytes()], |row| {
-                Ok(StoredRecipe { id: ObjectId::from_bytes(row.get(0)?), is_proven: row.get(1)? })
+                let proven: i64 = row.get(1)?;
+                Ok(StoredRecipe {
+                    id: ObjectId::from_bytes(row.get(0)?),
+                    is_proven: proven > 0,
+                    is_preferred: proven == PREFERRED,
+                })
             })?
             .collect()
         })

@@ -68,7 +68,7 @@ async fn lacks_of_recipe(
     }
     let object = store.object(domain, recipe).await?;
     let Ok(decoded) = Recipe::decode(object.bytes()) else { return Ok(vec![recipe]) };
-    let range = 0..decoded.size;
+    let range = 0..decoded.stored_size();
     let mut walk = RecipeWalk::new(decoded, range);
     let mut lacks = Vec::new();
     loop {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::Store;
+use crate::catalogue::StoredRecipe;
 use crate::codec::DecodeError;
 use crate::domain::Domain;
 use crate::error::{Fault, StoreError};
@@ -99,6 +100,9 @@ impl Walk<'_> {
         if content.size == 0 || !self.contents.insert(content.id) {
             return Ok(());
         }
+        if self.preferred(content.id).await? {
+            return Ok(());
+        }
         let key = ObjectKey::chunk(content.id.as_chunk());
         if let Some(location) = self.store.locate(self.domain, &[key])?.pop().flatten()
             && u64::from(location.len) == content.size
@@ -115,6 +119,9 @@ impl Walk<'_> {
 
     /// Of a content whose size is not known, both ways in which it may be stored are kept.
     async fn named(&mut self, content: ContentId) -> Result<(), StoreError> {
+        if self.preferred(content).await? {
+            return Ok(());
+        }
         let key = ObjectKey::chunk(content.as_chunk());
         if self.store.locate(self.domain, &[key])?.pop().flatten().is_some() {
             self.live.insert(short(&key));
@@ -123,24 +130,39 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Keeps the preferred recipe of a content and all that it leads to, and nothing else of the content; false if
+    /// there is none, or it is not whole.
+    async fn preferred(&mut self, content: ContentId) -> Result<bool, StoreError> {
+        let recipes = self.store.catalogue().recipes_of(self.domain, content)?;
+        match recipes.first().filter(|recipe| recipe.is_preferred) {
+            Some(recipe) => self.recipe(content, *recipe).await,
+            None => Ok(false),
+        }
+    }
+
     /// Keeps the recipes of a content and all that they lead to; false if none of them is whole.
+    ///
+    /// Until a recipe has been proven, any of them may be the one that is right. Those that are proven may be of
+    /// different worth to who reads, which is not judged here.
     async fn recipes(&mut self, content: ContentId) -> Result<bool, StoreError> {
-        // Until a recipe has been proven, any of them may be the one that is right.
         let mut is_found = false;
         for recipe in self.store.catalogue().recipes_of(self.domain, content)? {
-            let keys = match self.store.keys_of_recipe(self.domain, content, recipe).await {
-                Ok(keys) => keys,
-                Err(error) if matches!(error.fault(), Fault::Absent | Fault::Corrupt) => continue,
-                Err(error) => return Err(error),
-            };
-            if self.store.locate(self.domain, &keys)?.iter().all(Option::is_some) {
-                self.live.extend(keys.iter().map(short));
-                is_found = true;
-                if recipe.is_proven {
-                    break;
-                }
-            }
+            is_found |= self.recipe(content, recipe).await?;
         }
         Ok(is_found)
+    }
+
+    /// Keeps a recipe and all that it leads to; false if it is not whole.
+    async fn recipe(&mut self, content: ContentId, recipe: StoredRecipe) -> Result<bool, StoreError> {
+        let keys = match self.store.keys_of_recipe(self.domain, content, recipe).await {
+            Ok(keys) => keys,
+            Err(error) if matches!(error.fault(), Fault::Absent | Fault::Corrupt) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let is_whole = self.store.locate(self.domain, &keys)?.iter().all(Option::is_some);
+        if is_whole {
+            self.live.extend(keys.iter().map(short));
+        }
+        Ok(is_whole)
     }
 }

@@ -150,6 +150,8 @@ async fn move_frame(
 }
 
 #[cfg(test)]
+mod apart_tests;
+#[cfg(test)]
 mod stress;
 #[cfg(test)]
 mod tests;

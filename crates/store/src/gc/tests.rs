@@ -20,7 +20,7 @@ use crate::test_data::noise;
 
 pub(super) const GRACE: u32 = 24 * 3600;
 
-fn later(seconds: u32) -> Timestamp {
+pub(super) fn later(seconds: u32) -> Timestamp {
     Timestamp(NOW.0 + i64::from(seconds))
 }
 
@@ -59,7 +59,7 @@ pub(super) fn add(writer: &mut PackWriter, bytes: &[u8]) -> Content {
 }
 
 /// Publishes a tree in one go: what is missing is uploaded, and the root is returned.
-fn publish(store: &Store, domain: &Domain, contents: &[Vec<u8>], now: Timestamp) -> Root {
+pub(super) fn publish(store: &Store, domain: &Domain, contents: &[Vec<u8>], now: Timestamp) -> Root {
     let names: Vec<Content> = contents.iter().map(|bytes| name_content(bytes)).collect();
     let missing = block_on(store.missing_contents(domain, &names, now)).unwrap();
     let mut writer = PackWriter::new(3);
@@ -94,6 +94,16 @@ impl Place {
 
     pub(super) fn open(&self) -> Arc<Store> {
         self.open_on(self.packs.clone())
+    }
+
+    /// Throws the catalogue away; it must not be open.
+    pub(super) fn lose_catalogue(&self) {
+        for suffix in ["", "-wal", "-shm"] {
+            let path = self.directory.path().join(format!("catalogue.sqlite{suffix}"));
+            if path.exists() {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
     }
 
     fn open_on(&self, packs: Arc<dyn ObjectStore>) -> Arc<Store> {

@@ -13,7 +13,7 @@ use super::verify::Layout;
 use crate::chunk::ChunkRef;
 use crate::id::{ContentId, ObjectId};
 use crate::object::VerifiedObject;
-use crate::recipe::{Recipe, RecipeWalk, Step};
+use crate::recipe::{Method, Recipe, RecipeWalk, Step};
 
 /// The most bytes of recipes and recipe pages of one pack that are kept for finding rows. A pack of chunks of the usual
 /// length has a fifth of it.
@@ -73,6 +73,8 @@ impl Recipes {
             self.pieces.extend(parts.iter().map(|part| part.id));
         }
         match layout {
+            // What a content is rebuilt from is not the content.
+            Layout::Recipe(recipe) if recipe.method != Method::Raw => {}
             Layout::Recipe(recipe) => self.listed.push((object.id(), recipe)),
             Layout::Page(_) => {
                 self.pages.insert(object.id(), object.detached());

@@ -116,7 +116,8 @@ fn recipes_are_listed_by_their_contents() {
     let pack = VerifiedPack::verify(pack_of(&objects).1.into()).unwrap();
     let (_, bytes) = objects.iter().find(|object| object.0 == ObjectKind::Recipe).unwrap();
     let content = recipe::Recipe::decode(bytes).unwrap().content;
-    assert_eq!(pack.recipes(), [RecipeOf { content, recipe: ObjectId::of(bytes), is_proven: false }]);
+    let (recipe, is_proven, is_rebuilt) = (ObjectId::of(bytes), false, false);
+    assert_eq!(pack.recipes(), [RecipeOf { content, recipe, is_proven, is_rebuilt }]);
     let bad = pack_of(&[(ObjectKind::Recipe, b"no recipe".to_vec())]).1;
     assert!(matches!(VerifiedPack::verify(bad.into()), Err(PackError::Recipe { .. })));
 }

@@ -9,7 +9,7 @@ use super::{Frame, PackError, PackIndex, decode_frame};
 use crate::id::{ContentId, ObjectId, PackId};
 use crate::manifest::entry::Content;
 use crate::object::{ObjectKind, VerifiedObject};
-use crate::recipe::{Recipe, RecipePage};
+use crate::recipe::{Method, Recipe, RecipePage};
 
 /// Says that a recipe is one of a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +20,16 @@ pub struct RecipeOf {
     pub recipe: ObjectId,
     /// Whether what it makes has been hashed and is the content.
     pub is_proven: bool,
+    /// Whether the content is rebuilt from a plain stream, which takes work that its size does not tell.
+    pub is_rebuilt: bool,
+}
+
+impl RecipeOf {
+    /// A recipe by its name.
+    pub fn new(recipe: &Recipe, id: ObjectId, is_proven: bool) -> Self {
+        let is_rebuilt = recipe.method != Method::Raw;
+        Self { content: recipe.content, recipe: id, is_proven, is_rebuilt }
+    }
 }
 
 /// A pack whose every object has been compared with its name.
@@ -99,7 +109,7 @@ pub(super) fn recipes_of(
         match object.kind() {
             ObjectKind::Recipe => {
                 let recipe = Recipe::decode(object.bytes()).map_err(malformed)?;
-                recipes.push(RecipeOf { content: recipe.content, recipe: object.id(), is_proven: false });
+                recipes.push(RecipeOf::new(&recipe, object.id(), false));
                 show(object, Layout::Recipe(recipe));
             }
             ObjectKind::RecipePage => {

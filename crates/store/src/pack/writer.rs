@@ -125,7 +125,7 @@ impl PackWriter {
         if key.kind == ObjectKind::Recipe
             && let Ok(recipe) = Recipe::decode(bytes)
         {
-            self.recipes.push(RecipeOf { content: recipe.content, recipe: key.id, is_proven: true });
+            self.recipes.push(RecipeOf::new(&recipe, key.id, true));
         }
         let open = match key.kind {
             ObjectKind::Chunk => &mut self.chunks,

@@ -1,6 +1,6 @@
 //! From a list of chunks to the objects of a recipe.
 
-use super::{LEVEL_MAX, Method, PARTS_MAX, Part, Recipe, RecipePage};
+use super::{LEVEL_MAX, Method, PARTS_MAX, Part, Plain, Recipe, RecipePage};
 use crate::chunk::ChunkRef;
 use crate::id::{ContentId, ObjectId};
 use crate::object::ObjectKind;
@@ -23,20 +23,29 @@ pub fn build(content: ContentId, chunks: &[ChunkRef]) -> Option<BuiltRecipe> {
     if chunks.len() < 2 {
         return None;
     }
+    let size = chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
+    Some(built(Method::Raw, content, size, chunks))
+}
+
+/// Makes the recipe of a content of `size` bytes that is rebuilt from what these chunks make.
+pub fn build_rebuilt(content: ContentId, size: u64, plain: Plain, chunks: &[ChunkRef]) -> BuiltRecipe {
+    built(Method::Rebuilt(plain), content, size, chunks)
+}
+
+fn built(method: Method, content: ContentId, size: u64, chunks: &[ChunkRef]) -> BuiltRecipe {
     let mut objects = Vec::new();
     let mut level = 0;
     let mut parts: Vec<Part> =
         chunks.iter().map(|chunk| Part { id: chunk.id, len: u64::from(chunk.len) }).collect();
-    let size = parts.iter().map(|part| part.len).sum();
     while let Some(above) = page(level, &parts, &mut objects) {
         parts = above;
         level += 1;
     }
-    let recipe = Recipe { method: Method::Raw, content, size, level, parts };
+    let recipe = Recipe { method, content, size, level, parts };
     let bytes = recipe.encode();
     let id = ObjectId::of(&bytes);
     objects.push((ObjectKind::Recipe, id, bytes));
-    Some(BuiltRecipe { id, objects })
+    BuiltRecipe { id, objects }
 }
 
 /// Cuts the parts of one level into pages, and returns the parts of the level above; nothing where one page holds

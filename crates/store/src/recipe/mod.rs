@@ -2,17 +2,20 @@
 //!
 //! A recipe is found by its content's id, is not signed, and is believed only because what it yields is hashed.
 //! Long ones are trees of pages that are cut where the ids say so: two versions of a large file share
-//! the pages of what they share.
+//! the pages of what they share. The chunks are the content, or they are what a compressed content is rebuilt from:
+//! its plain stream, which has the program, the frames and the members of [`unpack`](crate::unpack) one after the other.
 
 mod build;
 mod walk;
 
-pub use build::{BuiltRecipe, build};
+pub use build::{BuiltRecipe, build, build_rebuilt};
 pub use walk::{RecipeWalk, Step, WalkError, chunks};
 
 use crate::codec::{DecodeError, Reader, put_number};
-use crate::id::{ContentId, ObjectId};
+use crate::id::{BlobId, ContentId, ObjectId};
+use crate::manifest::entry::Content;
 use crate::object::ObjectKind;
+use crate::unpack::PROGRAM_LEN_MAX;
 
 const RECIPE_MAGIC: &[u8] = b"ssrc\x01";
 const PAGE_MAGIC: &[u8] = b"ssrp\x01";
@@ -27,6 +30,40 @@ pub const PARTS_MAX: usize = 1024;
 pub enum Method {
     /// The parts one after the other are the content.
     Raw,
+    /// The parts one after the other are what the content is rebuilt from.
+    Rebuilt(Plain),
+}
+
+/// What a content is rebuilt from: a program, frames and members, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Plain {
+    /// The digest of all of it.
+    pub id: ContentId,
+    /// The number of bytes of the program.
+    pub program: u64,
+    /// The number of bytes of frames.
+    pub frames: u64,
+    /// The number of bytes of members.
+    pub members: u64,
+}
+
+impl Plain {
+    /// The most bytes that a content of so many may be rebuilt from: whoever has it rebuilt writes them to a disk.
+    pub const fn size_max(size: u64) -> u64 {
+        const RATIO_MAX: u64 = 100;
+        const FREE: u64 = 1 << 20;
+        size.saturating_mul(RATIO_MAX).saturating_add(FREE)
+    }
+
+    /// The number of bytes of all of it.
+    pub const fn size(&self) -> u64 {
+        self.program.saturating_add(self.frames).saturating_add(self.members)
+    }
+
+    /// The plain stream as a content, as far as that is known: what git would call it was not found out.
+    pub const fn content(&self) -> Content {
+        Content { size: self.size(), blob: BlobId::from_bytes([0; 20]), id: self.id }
+    }
 }
 
 /// A chunk, or a page of parts, and how much of the content it stands for.
@@ -45,7 +82,7 @@ pub struct Recipe {
     pub method: Method,
     /// The content.
     pub content: ContentId,
-    /// Its number of bytes, which is the sum of those of the parts.
+    /// Its number of bytes.
     pub size: u64,
     /// 0 where the parts are chunks, else one more than the level of the pages that they are.
     pub level: u8,
@@ -67,18 +104,29 @@ impl Recipe {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = open(bytes, ObjectKind::Recipe)?;
         reader.magic("a recipe", RECIPE_MAGIC)?;
-        let method = match reader.byte("the method")? {
-            0 => Method::Raw,
-            other => return Err(DecodeError::invalid(format!("{other} is not the method of a recipe"))),
-        };
+        let method = reader.byte("the method")?;
         let content = ContentId::from_bytes(reader.array("the content id")?);
         let size = reader.number("the size", u64::MAX)?;
+        let method = match method {
+            0 => Method::Raw,
+            1 => Method::Rebuilt(get_plain(&mut reader)?),
+            other => return Err(DecodeError::invalid(format!("{other} is not the method of a recipe"))),
+        };
         let (level, parts) = get_parts(&mut reader)?;
         reader.finish()?;
-        if sum(&parts)? != size {
+        let recipe = Self { method, content, size, level, parts };
+        if sum(&recipe.parts)? != recipe.stored_size() {
             return Err(DecodeError::invalid("the parts of a recipe do not add up to its size"));
         }
-        Ok(Self { method, content, size, level, parts })
+        Ok(recipe)
+    }
+
+    /// The number of bytes that the parts stand for.
+    pub const fn stored_size(&self) -> u64 {
+        match &self.method {
+            Method::Raw => self.size,
+            Method::Rebuilt(plain) => plain.size(),
+        }
     }
 
     /// Writes the recipe.
@@ -86,9 +134,16 @@ impl Recipe {
         let mut out = RECIPE_MAGIC.to_vec();
         out.push(match self.method {
             Method::Raw => 0,
+            Method::Rebuilt(_) => 1,
         });
         out.extend_from_slice(self.content.as_bytes());
         put_number(&mut out, self.size);
+        if let Method::Rebuilt(plain) = &self.method {
+            out.extend_from_slice(plain.id.as_bytes());
+            for length in [plain.program, plain.frames, plain.members] {
+                put_number(&mut out, length);
+            }
+        }
         put_parts(&mut out, self.level, &self.parts);
         out
     }
@@ -124,6 +179,17 @@ fn open(bytes: &[u8], kind: ObjectKind) -> Result<Reader<'_>, DecodeError> {
         return Err(DecodeError::OverLimit { field: "the length of a recipe or page", value, limit });
     }
     Ok(Reader::new(bytes))
+}
+
+fn get_plain(reader: &mut Reader<'_>) -> Result<Plain, DecodeError> {
+    let plain = Plain {
+        id: ContentId::from_bytes(reader.array("the id of the plain stream")?),
+        program: reader.number("the length of the program", PROGRAM_LEN_MAX as u64)?,
+        frames: reader.number("the number of bytes of frames", u64::MAX)?,
+        members: reader.number("the number of bytes of members", u64::MAX)?,
+    };
+    let sum = plain.program.checked_add(plain.frames).and_then(|sum| sum.checked_add(plain.members));
+    sum.map(|_| plain).ok_or_else(|| DecodeError::invalid("a plain stream has more bytes than 64 bits hold"))
 }
 
 fn get_parts(reader: &mut Reader<'_>) -> Result<(u8, Vec<Part>), DecodeError> {

@@ -7,14 +7,16 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::{Part, Recipe, RecipePage};
+use super::{Method, Part, Recipe, RecipePage};
 use crate::chunk::ChunkRef;
 use crate::codec::DecodeError;
 use crate::id::ObjectId;
 use crate::object::{ObjectKey, VerifiedObject};
 
-/// The fewest bytes that the chunks of a recipe have on average.
+/// The fewest bytes that the chunks of a content have on average.
 const CHUNK_LEN_MEAN_MIN: u64 = 4096;
+/// The same for what a content is rebuilt from: there each file that is not tiny has a chunk of its own.
+const PLAIN_CHUNK_LEN_MEAN_MIN: u64 = 1024;
 
 /// Why a recipe does not lead to chunks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +74,7 @@ pub enum Step {
     Done,
 }
 
-/// Goes through the chunks that overlap a range of a content.
+/// Goes through the chunks that overlap a range of a content, or of what it is rebuilt from.
 #[derive(Debug)]
 pub struct RecipeWalk {
     range: Range<u64>,
@@ -93,7 +95,11 @@ struct List {
 impl RecipeWalk {
     /// Begins at the first chunk that overlaps `range`.
     pub fn new(recipe: Recipe, range: Range<u64>) -> Self {
-        let chunks_max = recipe.size.div_ceil(CHUNK_LEN_MEAN_MIN);
+        let least = match recipe.method {
+            Method::Raw => CHUNK_LEN_MEAN_MIN,
+            Method::Rebuilt(_) => PLAIN_CHUNK_LEN_MEAN_MIN,
+        };
+        let chunks_max = recipe.stored_size().div_ceil(least);
         let lists = vec![List { level: recipe.level, parts: recipe.parts.into() }];
         Self { range, lists, offset: 0, asked: None, chunks_left: chunks_max, chunks_max }
     }
@@ -162,7 +168,7 @@ pub fn chunks<E: From<WalkError>>(
     recipe: Recipe,
     mut page: impl FnMut(ObjectId) -> Result<VerifiedObject, E>,
 ) -> Result<Vec<ChunkRef>, E> {
-    let range = 0..recipe.size;
+    let range = 0..recipe.stored_size();
     let mut walk = RecipeWalk::new(recipe, range);
     let mut found = Vec::new();
     loop {

@@ -1,6 +1,7 @@
 //! Contents: from a content's names to its bytes.
 //!
-//! The way from a content to its chunks is a recipe that has been proven, or is proven before it is gone.
+//! The way from a content to its chunks is a recipe that has been proven, or is proven before it is gone. Where the
+//! chunks are what a content is rebuilt from, its bytes come from a file that was rebuilt.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,38 +11,57 @@ use bytes::Bytes;
 use futures::stream::{self, Stream};
 
 use super::Store;
+use super::rebuilt::RebuiltFile;
 use crate::catalogue::{Location, StoredRecipe};
 use crate::chunk::ChunkRef;
 use crate::domain::Domain;
-use crate::error::{RecipeError, StoreError};
+use crate::error::{Fault, RecipeError, StoreError};
 use crate::id::ContentId;
 use crate::manifest::entry::Content;
 use crate::object::ObjectKey;
-use crate::recipe::{Recipe, RecipeWalk, Step};
+use crate::recipe::{Method, Plain, Recipe, RecipeWalk, Step};
 
 /// The number of chunks whose places are looked up at once.
 const LOOK_AHEAD: usize = 128;
+
+/// Which chunks a content is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaidOut {
+    /// The chunks one after the other are the content.
+    Chunks(Vec<ChunkRef>),
+    /// The chunks one after the other are what it is rebuilt from.
+    Rebuilt(Plain, Vec<ChunkRef>),
+}
 
 /// How a content is stored.
 #[derive(Debug)]
 enum Layout {
     Empty,
     Chunk,
-    Recipe(Recipe),
+    Recipe(StoredRecipe, Recipe),
 }
 
 impl Store {
-    /// The chunks of a content in order.
-    pub async fn chunks_of(&self, domain: &Domain, content: &Content) -> Result<Vec<ChunkRef>, StoreError> {
-        let mut walk = self.walk(domain, content, 0..content.size).await?;
+    /// How a content is laid out.
+    pub async fn laid_out(&self, domain: &Domain, content: &Content) -> Result<LaidOut, StoreError> {
+        let layout = self.layout(domain, content).await?;
+        let plain = match &layout {
+            Layout::Recipe(_, Recipe { method: Method::Rebuilt(plain), .. }) => Some(*plain),
+            _ => None,
+        };
+        let range = 0..plain.map_or(content.size, |plain| plain.size());
+        let mut walk = ContentWalk::of(domain, content, layout, range);
         let mut chunks = Vec::new();
         while let Some(chunk) = walk.next(self).await? {
             chunks.push(chunk);
         }
-        Ok(chunks)
+        Ok(match plain {
+            Some(plain) => LaidOut::Rebuilt(plain, chunks),
+            None => LaidOut::Chunks(chunks),
+        })
     }
 
-    /// Reads a part of a content, chunk by chunk. Every chunk is verified, and the way from the content to its chunks
+    /// Reads a part of a content, piece by piece. Every piece is verified, and the way from the content to its chunks
     /// has been.
     pub fn read_content(
         self: &Arc<Self>,
@@ -53,8 +73,8 @@ impl Store {
         stream::try_unfold(ReadState::Start(start), |state| async move {
             let (store, mut reading) = match state {
                 ReadState::Start((store, domain, content, range)) => {
-                    let walk = store.walk(&domain, &content, range).await?;
-                    (store, Reading::new(walk))
+                    let reading = store.reading(&domain, &content, range).await?;
+                    (store, reading)
                 }
                 ReadState::Reading(store, reading) => (store, reading),
             };
@@ -72,7 +92,7 @@ impl Store {
     ) -> Result<Vec<ObjectKey>, StoreError> {
         let decoded = self.recipe(domain, content, recipe).await?;
         let mut keys = vec![ObjectKey::recipe(recipe.id)];
-        let range = 0..decoded.size;
+        let range = 0..decoded.stored_size();
         let mut walk = RecipeWalk::new(decoded, range);
         loop {
             match walk.step().map_err(|error| wrong(content, recipe, error.into()))? {
@@ -103,51 +123,57 @@ impl Store {
         }
     }
 
-    /// Begins to go through the chunks of a part of a content, by a recipe that has been proven.
-    pub(super) async fn walk(
+    /// Begins to read a part of a content, by a recipe that has been proven.
+    pub(super) async fn reading(
         &self,
         domain: &Domain,
         content: &Content,
         range: Range<u64>,
-    ) -> Result<ContentWalk, StoreError> {
+    ) -> Result<Reading, StoreError> {
         if range.start > range.end || range.end > content.size {
             return Err(StoreError::Range { start: range.start, end: range.end, len: content.size });
         }
-        let (stored, layout) = self.layout(domain, content).await?;
-        let mut walk = match (stored, layout) {
-            (Some(stored), Layout::Recipe(recipe)) => {
-                ContentWalk::new(domain, content.id, stored, recipe, range.clone())
+        match self.layout(domain, content).await? {
+            Layout::Recipe(stored, recipe) if let Method::Rebuilt(plain) = recipe.method => {
+                let file = self.rebuilt(domain, stored, recipe, plain).await?;
+                Ok(Reading::Rebuilt(file, range))
             }
-            (_, Layout::Chunk) if !range.is_empty() => ContentWalk::of_chunk(domain, content),
-            _ => ContentWalk::of_nothing(domain, content.id),
-        };
-        walk.range = range;
-        Ok(walk)
+            layout => Ok(Reading::Chunks(ChunkReading::new(ContentWalk::of(domain, content, layout, range)))),
+        }
     }
 
-    async fn layout(
-        &self,
-        domain: &Domain,
-        content: &Content,
-    ) -> Result<(Option<StoredRecipe>, Layout), StoreError> {
+    /// How a content is stored: by the way that takes the least to read, of those that are whole.
+    async fn layout(&self, domain: &Domain, content: &Content) -> Result<Layout, StoreError> {
         if content.size == 0 {
-            return Ok((None, Layout::Empty));
+            return Ok(Layout::Empty);
         }
         let key = ObjectKey::chunk(content.id.as_chunk());
         if let Some(location) = self.catalogue.locate(domain, &[key])?.pop().flatten()
             && u64::from(location.len) == content.size
         {
-            return Ok((None, Layout::Chunk));
+            return Ok(Layout::Chunk);
         }
         let mut failure = StoreError::AbsentContent { content: content.id, domain: domain.clone() };
-        for stored in self.catalogue.recipes_of(domain, content.id)? {
+        let (mut whole, mut to_rebuild) = (Vec::new(), Vec::new());
+        let recipes = self.catalogue.recipes_of(domain, content.id)?;
+        let is_one_of_many = recipes.len() > 1;
+        for stored in recipes {
+            match self.recipe(domain, content.id, stored).await {
+                Ok(Recipe { method: Method::Rebuilt(_), .. }) => to_rebuild.push(stored),
+                _ => whole.push(stored),
+            }
+        }
+        for stored in whole.into_iter().chain(to_rebuild) {
+            // Of what is no longer kept, a part may be left.
+            if is_one_of_many && !self.has_all_of(domain, content.id, stored).await? {
+                continue;
+            }
             let mut judgements = Vec::new();
             let is_right = self.is_right(domain, content, stored, &mut judgements).await;
             self.catalogue.judge(domain, &judgements)?;
             match is_right {
                 Ok(true) => {
-                    let recipe = self.recipe(domain, content.id, stored).await?;
-                    return Ok((Some(stored), Layout::Recipe(recipe)));
+                    return Ok(Layout::Recipe(stored, self.recipe(domain, content.id, stored).await?));
                 }
                 Ok(false) => {}
                 Err(error) => failure = error,
@@ -155,9 +181,23 @@ impl Store {
         }
         Err(failure)
     }
+
+    /// Whether everything is there that a recipe leads to.
+    async fn has_all_of(
+        &self,
+        domain: &Domain,
+        content: ContentId,
+        stored: StoredRecipe,
+    ) -> Result<bool, StoreError> {
+        match self.keys_of_recipe(domain, content, stored).await {
+            Ok(keys) => Ok(self.locate(domain, &keys)?.iter().all(Option::is_some)),
+            Err(error) if matches!(error.fault(), Fault::Absent | Fault::Corrupt) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }
 
-/// The chunks of a part of a content, one after the other.
+/// The chunks of a part of a content, or of what it is rebuilt from, one after the other.
 #[derive(Debug)]
 pub(super) struct ContentWalk {
     domain: Domain,
@@ -182,6 +222,15 @@ impl ContentWalk {
     ) -> Self {
         let way = Way::Recipe(stored, Box::new(RecipeWalk::new(recipe, range.clone())));
         Self { domain: domain.clone(), content, range, way }
+    }
+
+    /// Goes through what a layout names.
+    fn of(domain: &Domain, content: &Content, layout: Layout, range: Range<u64>) -> Self {
+        match layout {
+            Layout::Recipe(stored, recipe) => Self::new(domain, content.id, stored, recipe, range),
+            Layout::Chunk if !range.is_empty() => Self { range, ..Self::of_chunk(domain, content) },
+            Layout::Chunk | Layout::Empty => Self { range, ..Self::of_nothing(domain, content.id) },
+        }
     }
 
     fn of_chunk(domain: &Domain, content: &Content) -> Self {
@@ -229,13 +278,36 @@ enum ReadState {
     Reading(Arc<Store>, Reading),
 }
 
-pub(super) struct Reading {
+/// A part of a content that is being read.
+pub(super) enum Reading {
+    Chunks(ChunkReading),
+    /// What is left of the part lies in a file.
+    Rebuilt(Arc<RebuiltFile>, Range<u64>),
+}
+
+impl Reading {
+    /// The next bytes; nothing when all came.
+    pub(super) async fn next(&mut self, store: &Store) -> Result<Option<Bytes>, StoreError> {
+        match self {
+            Self::Chunks(reading) => reading.next(store).await,
+            Self::Rebuilt(_, range) if range.is_empty() => Ok(None),
+            Self::Rebuilt(file, range) => {
+                let bytes = file.read(range.clone())?;
+                range.start += bytes.len() as u64;
+                Ok(Some(bytes))
+            }
+        }
+    }
+}
+
+/// Chunks that are read one after the other.
+pub(super) struct ChunkReading {
     walk: ContentWalk,
     /// Chunks whose places have been looked up.
     located: VecDeque<(ChunkRef, Location)>,
 }
 
-impl Reading {
+impl ChunkReading {
     pub(super) fn new(walk: ContentWalk) -> Self {
         Self { walk, located: VecDeque::new() }
     }

@@ -7,6 +7,8 @@
 mod cache;
 mod contents;
 mod names;
+mod plain;
+mod rebuilt;
 mod repack;
 
 use std::collections::HashSet;
@@ -27,6 +29,9 @@ use crate::pack::{
 };
 use crate::recipe::Recipe;
 use cache::FrameCache;
+pub use contents::LaidOut;
+pub use plain::{Apart, original_limits};
+use rebuilt::RebuiltFiles;
 pub(crate) use repack::Repack;
 
 /// The bytes of decoded frames that a store keeps unless told otherwise.
@@ -38,6 +43,7 @@ pub struct Store {
     backend: Backend,
     catalogue: Catalogue,
     frames: FrameCache,
+    rebuilt: RebuiltFiles,
 }
 
 /// What came of adding a pack.
@@ -62,8 +68,13 @@ impl Store {
         catalogue: &Path,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let store =
-            Self { backend, catalogue: Catalogue::open(catalogue)?, frames: FrameCache::new(CACHE_LEN_MAX) };
+        let scratch = catalogue.parent().unwrap_or(Path::new(".")).to_owned();
+        let store = Self {
+            backend,
+            catalogue: Catalogue::open(catalogue)?,
+            frames: FrameCache::new(CACHE_LEN_MAX),
+            rebuilt: RebuiltFiles::new(scratch),
+        };
         // In doubt, a pack may have come back, or making the catalogue anew was interrupted.
         if store.catalogue.packs()?.is_empty() || store.catalogue.doubt()?.is_some() {
             store.adopt_found_packs(now).await?;
@@ -256,7 +267,7 @@ impl Store {
             for object in objects.iter().filter(|object| object.kind() == ObjectKind::Recipe) {
                 // One that cannot be read is of no use to anybody, and no reason to pass over the pack.
                 if let Ok(recipe) = Recipe::decode(object.bytes()) {
-                    recipes.push(RecipeOf { content: recipe.content, recipe: object.id(), is_proven: false });
+                    recipes.push(RecipeOf::new(&recipe, object.id(), false));
                 }
             }
         }

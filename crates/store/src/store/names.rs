@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use super::Store;
-use super::contents::{ContentWalk, Reading};
+use super::contents::{ChunkReading, ContentWalk, Reading};
 use crate::catalogue::{Judgement, StoredRecipe, Timestamp, Verdict};
 use crate::content::BlobHasher;
 use crate::domain::Domain;
@@ -16,7 +16,7 @@ use crate::error::{Fault, StoreError};
 use crate::id::{BlobId, ContentId};
 use crate::manifest::entry::Content;
 use crate::object::ObjectKey;
-use crate::recipe::Recipe;
+use crate::recipe::{Method, Recipe};
 
 impl Store {
     /// Which of these contents cannot be read from the domain. Whoever is told that a content is there may rely on it
@@ -56,8 +56,8 @@ impl Store {
                 // The bytes of an empty content are not looked for by its id, so nothing is noted under that.
                 None if content.size == 0 => BlobHasher::new(0).finish().expect("no bytes are no bytes"),
                 None => {
-                    let walk = self.walk(domain, content, 0..content.size).await?;
-                    let (_, blob) = self.hash(walk, content.size).await?;
+                    let reading = self.reading(domain, content, 0..content.size).await?;
+                    let (_, blob) = self.hash(reading, content.size).await?;
                     found.push((content.id, blob));
                     blob
                 }
@@ -104,8 +104,20 @@ impl Store {
         recipe: Recipe,
     ) -> Result<Verdict, StoreError> {
         let size = recipe.size;
-        let walk = ContentWalk::new(domain, content, stored, recipe, 0..size);
-        match self.hash(walk, size).await {
+        let reading = match recipe.method {
+            Method::Raw => {
+                let walk = ContentWalk::new(domain, content, stored, recipe, 0..size);
+                Ok(Reading::Chunks(ChunkReading::new(walk)))
+            }
+            Method::Rebuilt(plain) => {
+                self.rebuilt(domain, stored, recipe, plain).await.map(|file| Reading::Rebuilt(file, 0..size))
+            }
+        };
+        let hashed = match reading {
+            Ok(reading) => self.hash(reading, size).await,
+            Err(error) => Err(error),
+        };
+        match hashed {
             Ok((found, blob)) if found == content => Ok(Verdict::Right(blob)),
             Ok(_) | Err(StoreError::Recipe { .. }) => Ok(Verdict::Wrong),
             Err(error) => Err(error),
@@ -135,11 +147,10 @@ impl Store {
         Ok(false)
     }
 
-    /// Both names of the `size` bytes that a walk goes through.
-    async fn hash(&self, walk: ContentWalk, size: u64) -> Result<(ContentId, BlobId), StoreError> {
+    /// Both names of the `size` bytes that are read.
+    async fn hash(&self, mut reading: Reading, size: u64) -> Result<(ContentId, BlobId), StoreError> {
         let mut blob = BlobHasher::new(size);
         let mut whole = blake3::Hasher::new();
-        let mut reading = Reading::new(walk);
         while let Some(bytes) = reading.next(self).await? {
             whole.update(&bytes);
             blob.update(&bytes);

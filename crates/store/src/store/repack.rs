@@ -17,12 +17,19 @@ pub(crate) struct Repack<'a> {
     now: Timestamp,
     writer: PackWriter,
     packs: Vec<PackId>,
+    /// Whether recipes were made here, from the contents that they make.
+    is_own: bool,
 }
 
 impl<'a> Repack<'a> {
     /// Begins with an empty pack whose frames are compressed with this level of zstd.
     pub(crate) fn new(store: &'a Store, domain: &'a Domain, level: i32, now: Timestamp) -> Self {
-        Self { store, domain, level, now, writer: PackWriter::new(level), packs: Vec::new() }
+        Self { store, domain, level, now, writer: PackWriter::new(level), packs: Vec::new(), is_own: false }
+    }
+
+    /// Begins with an empty pack for recipes that were proven here and what they lead to.
+    pub(crate) fn own(store: &'a Store, domain: &'a Domain, level: i32, now: Timestamp) -> Self {
+        Self { is_own: true, ..Self::new(store, domain, level, now) }
     }
 
     /// Adds an object.
@@ -43,14 +50,18 @@ impl<'a> Repack<'a> {
 
     async fn flush(&mut self) -> Result<(), StoreError> {
         let writer = std::mem::replace(&mut self.writer, PackWriter::new(self.level));
-        let Some((id, bytes)) = writer.finish() else { return Ok(()) };
-        let pack =
-            VerifiedPack::verify(bytes.into()).map_err(|error| StoreError::Refused(Box::new(error)))?;
+        let pack = if self.is_own {
+            writer.finish_own()
+        } else {
+            let verified = writer.finish().map(|(_, bytes)| VerifiedPack::verify(bytes.into()));
+            verified.transpose().map_err(|error| StoreError::Refused(Box::new(error)))?
+        };
+        let Some(pack) = pack else { return Ok(()) };
         // A file that is there may be the damaged one that these objects were saved from: it is written again.
         if self.store.add_verified(self.domain, &pack, self.now).await? == Added::Known {
             self.store.repair_pack(self.domain, &pack).await?;
         }
-        self.packs.push(id);
+        self.packs.push(pack.id());
         Ok(())
     }
 }

@@ -83,8 +83,8 @@ fn contents_come_back_whole_and_in_part() {
         for store in [&store, &again] {
             assert_eq!(read(store, &public, *content).unwrap(), *bytes);
         }
-        let chunks = block_on(store.chunks_of(&public, content)).unwrap();
-        assert_eq!(chunks, cut_content(bytes, |_, _| ()).chunks);
+        let laid_out = block_on(store.laid_out(&public, content)).unwrap();
+        assert_eq!(laid_out, LaidOut::Chunks(cut_content(bytes, |_, _| ()).chunks));
         let len = content.size;
         for range in [0..0, 0..1, len - 1..len, len..len, len / 3..len / 2, len / 2..len] {
             let expected = &bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];

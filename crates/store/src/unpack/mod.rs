@@ -10,6 +10,7 @@ mod coding;
 mod container;
 mod emit;
 mod limits;
+mod plain;
 mod program;
 mod rebuild;
 mod search;
@@ -20,6 +21,7 @@ mod walk;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 pub use limits::Limits;
+pub use plain::{CutPlain, Named, program_of, rebuild_from, write_plain};
 pub use program::{Encoder, Op, PROGRAM_LEN_MAX, Piece, Program, Summary};
 pub use rebuild::{RebuildError, rebuild};
 pub use spool::{InMemory, Spools, Storage};
@@ -190,4 +192,4 @@ fn is_proven(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

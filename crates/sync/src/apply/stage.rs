@@ -192,6 +192,12 @@ impl<'a> Stage<'a> {
         if self.has(content)? { self.tree.open_file(&content_path(content.id)).map(Some) } else { Ok(None) }
     }
 
+    /// Removes a staged content that is needed no more.
+    pub fn discard_content(&self, id: ContentId) -> Result<(), ApplyError> {
+        self.verified.lock().expect("no one panics while holding the lock").remove(&id);
+        self.tree.remove_all(&content_path(id))
+    }
+
     /// Stages a content from the file of the target that the plan names; false if that is no longer the content,
     /// which then has to be fetched.
     pub fn copy_local(&self, need: &Need) -> Result<bool, ApplyError> {

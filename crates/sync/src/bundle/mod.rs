@@ -22,6 +22,7 @@ pub mod plan;
 mod range_reader;
 pub mod resolve;
 
+use smart_sync_store::recipe::Plain;
 use smart_sync_store::unpack::Limits;
 
 /// The most bytes of contents that one batch delivers, and of old contents that it is compressed against.
@@ -32,14 +33,12 @@ const WINDOW_LOG_MAX: u32 = 27;
 
 /// The most bytes that a content of so many bytes may be rebuilt from: a bundle makes its reader write them to a disk.
 fn plain_max(size: u64) -> u64 {
-    const RATIO_MAX: u64 = 100;
-    const FREE: u64 = 1 << 20;
-    size.saturating_mul(RATIO_MAX).saturating_add(FREE).min(unpack_limits().plain_max)
+    Plain::size_max(size).min(unpack_limits().plain_max)
 }
 
 /// What a content may ask for while it is taken apart or rebuilt. A program is believed by nobody before it has run, and
 /// the library that makes up for what an encoder would get wrong can be made to run without an end.
-fn unpack_limits() -> Limits {
+pub fn unpack_limits() -> Limits {
     Limits { allows_corrections: false, ..Limits::default() }
 }
 

@@ -45,12 +45,12 @@ pub enum DeltaError {
 }
 
 /// The most bytes of a delta to a manifest with so many entries and bytes of content, so that a signed publication
-/// bounds what an answer can make its reader hold. It allows for the longest paths and for the smallest chunks
-/// that any chunker of ours makes on average.
+/// bounds what an answer can make its reader hold. It allows for the longest paths, for the smallest chunks that any
+/// chunker of ours makes on average, and for contents that are rebuilt from more chunks than they would have.
 pub const fn decoded_len_max(old_entries: u64, new_entries: u64, new_bytes: u64) -> u64 {
     const ENTRY: u64 = 1024;
     const CHUNK: u64 = 64;
-    const CHUNK_LEN_LEAST: u64 = 4096;
+    const CHUNK_LEN_LEAST: u64 = 1024;
     (1 << 20)
         + old_entries.saturating_add(new_entries).saturating_mul(ENTRY)
         + (new_bytes / CHUNK_LEN_LEAST).saturating_add(new_entries).saturating_mul(CHUNK)

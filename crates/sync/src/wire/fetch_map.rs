@@ -3,13 +3,17 @@
 //! A server writes it from its catalogue. For the receiver it is a hint: every chunk that comes out of a range must
 //! have the id that the map gives it, and every content made of them the id that the manifest gives it, so a false
 //! map can waste a download and nothing else. Most contents are one chunk, whose id is the content's; those cost
-//! one id, a length and two small numbers.
+//! one id, a length and two small numbers. A content that is stored taken apart is told by the plain stream that it is
+//! rebuilt from, which is in the map like any content.
+
+use std::collections::HashMap;
 
 use smart_sync_store::codec::{DecodeError, Reader, put_number, unzigzag, zigzag};
 use smart_sync_store::id::{ContentId, ObjectId, PackId};
 use smart_sync_store::pack::{Codec, FRAME_RAW_MAX, PACK_LEN_MAX};
+use smart_sync_store::recipe::Plain;
 
-const MAGIC: &[u8] = b"ssfm\x01";
+const MAGIC: &[u8] = b"ssfm\x02";
 
 /// Where the contents lie that were asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,8 +22,10 @@ pub struct FetchMap {
     pub packs: Vec<PackRef>,
     /// The frames to read, in the order of their packs and offsets.
     pub frames: Vec<FrameRef>,
-    /// The contents that can be made of what the frames hold.
+    /// The contents that can be made of what the frames hold, and the plain streams.
     pub contents: Vec<ContentParts>,
+    /// The contents that are rebuilt from plain streams.
+    pub rebuilt: Vec<RebuiltContent>,
 }
 
 /// A pack, and how long it is.
@@ -77,6 +83,19 @@ impl ContentParts {
     }
 }
 
+/// A content that is rebuilt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuiltContent {
+    /// Its id.
+    pub id: ContentId,
+    /// Its number of bytes.
+    pub size: u64,
+    /// Index of its plain stream in [`FetchMap::contents`].
+    pub source: u32,
+    /// How the plain stream divides.
+    pub plain: Plain,
+}
+
 /// The chunks of all frames, by ordinal.
 #[derive(Debug)]
 struct Ordinals<'a>(Vec<&'a FrameChunk>);
@@ -110,7 +129,35 @@ impl FetchMap {
         for content in &self.contents {
             put_content(&mut out, content, &mut next);
         }
+        put_number(&mut out, self.rebuilt.len() as u64);
+        for rebuilt in &self.rebuilt {
+            out.extend_from_slice(rebuilt.id.as_bytes());
+            put_number(&mut out, rebuilt.size);
+            put_number(&mut out, u64::from(rebuilt.source));
+            put_number(&mut out, rebuilt.plain.program);
+            put_number(&mut out, rebuilt.plain.frames);
+        }
         out
+    }
+
+    /// Leaves only those contents for which `keep` says so, and what they are rebuilt from.
+    pub fn retain(&mut self, mut keep: impl FnMut(ContentId) -> bool) {
+        self.rebuilt.retain(|rebuilt| keep(rebuilt.id));
+        let mut places = HashMap::new();
+        let sources: Vec<u32> = self.rebuilt.iter().map(|rebuilt| rebuilt.source).collect();
+        let (mut number, mut left) = (0, 0);
+        self.contents.retain(|content| {
+            let stays = sources.contains(&number) || keep(content.id);
+            if stays {
+                places.insert(number, left);
+                left += 1;
+            }
+            number += 1;
+            stays
+        });
+        for rebuilt in &mut self.rebuilt {
+            rebuilt.source = places.get(&rebuilt.source).copied().unwrap_or_default();
+        }
     }
 
     /// Reads a map; what it returns is consistent in itself.
@@ -138,9 +185,25 @@ impl FetchMap {
         let contents = read_list(&mut reader, "the number of contents", 2, |reader| {
             read_content(reader, &ordinals, &mut next)
         })?;
+        let rebuilt = read_list(&mut reader, "the number of rebuilt contents", 36, |reader| {
+            read_rebuilt(reader, &contents)
+        })?;
         reader.finish()?;
-        Ok(Self { packs, frames, contents })
+        Ok(Self { packs, frames, contents, rebuilt })
     }
+}
+
+fn read_rebuilt(reader: &mut Reader<'_>, contents: &[ContentParts]) -> Result<RebuiltContent, DecodeError> {
+    let id = ContentId::from_bytes(reader.array("the id of a rebuilt content")?);
+    let size = reader.number("the size of a rebuilt content", u64::MAX)?;
+    let source = narrow(reader.number("the place of a plain stream", u64::from(u32::MAX))?);
+    let stream = contents
+        .get(source as usize)
+        .ok_or_else(|| DecodeError::invalid("a content is rebuilt from a plain stream that is not listed"))?;
+    let program = reader.number("the length of a program", stream.size)?;
+    let frames = reader.number("the number of bytes of frames", stream.size - program)?;
+    let members = stream.size - program - frames;
+    Ok(RebuiltContent { id, size, source, plain: Plain { id: stream.id, program, frames, members } })
 }
 
 /// Reads a list whose items take at least `least` bytes each, so that a count cannot claim more than is there.
@@ -288,6 +351,12 @@ mod tests {
                 ContentParts { id: ContentId::from_bytes([7; 32]), size: 850, chunks: vec![1, 2, 0] },
                 ContentParts { id: ContentId::from_bytes([3; 32]), size: 50, chunks: vec![2] },
             ],
+            rebuilt: vec![RebuiltContent {
+                id: ContentId::from_bytes([8; 32]),
+                size: 333,
+                source: 1,
+                plain: Plain { id: ContentId::from_bytes([7; 32]), program: 20, frames: 130, members: 700 },
+            }],
         }
     }
 
@@ -301,19 +370,32 @@ mod tests {
     #[test]
     fn a_map_that_contradicts_itself_is_refused() {
         type Change = fn(&mut FetchMap);
-        let changes: [(&str, Change); 6] = [
+        let changes: [(&str, Change); 8] = [
             ("frame beyond the pack", |map| map.frames[1].offset = 4999),
             ("frames overlap", |map| map.frames[1].offset = 100),
             ("chunk beyond the frame", |map| map.frames[1].chunks[0].length = 51),
             ("empty chunk", |map| map.frames[1].chunks[0].length = 0),
             ("unknown chunk", |map| map.contents[1].chunks[2] = 3),
             ("unknown pack", |map| map.frames[1].pack = 1),
+            ("unknown plain stream", |map| map.rebuilt[0].source = 3),
+            ("frames beyond the plain stream", |map| map.rebuilt[0].plain.frames = 831),
         ];
         for (what, change) in changes {
             let mut map = sample();
             change(&mut map);
             assert!(FetchMap::decode(&map.encode()).is_err(), "accepted: {what}");
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_map_says_the_same() {
+        let mut map = sample();
+        map.retain(|id| id == ContentId::from_bytes([8; 32]));
+        assert_eq!(map.contents, sample().contents[1..2]);
+        assert_eq!(map.rebuilt, [RebuiltContent { source: 0, ..sample().rebuilt[0].clone() }]);
+        let mut map = sample();
+        map.retain(|id| id == ContentId::from_bytes([3; 32]));
+        assert_eq!((&map.contents[..], &map.rebuilt[..]), (&sample().contents[2..], &[][..]));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use smart_sync_store::Store;
 use smart_sync_store::domain::Domain;
 use smart_sync_store::id::{ContentId, ObjectId};
 use smart_sync_store::manifest::{Change, Content, Manifest, diff};
+use smart_sync_store::{LaidOut, Store};
 use smart_sync_sync::fetch_plan::FetchPlan;
 use tokio::runtime::Handle;
 
@@ -56,6 +56,9 @@ fn chunks_of(store: &Arc<Store>, domain: &Domain, content: &Content) -> anyhow::
     if content.size == 0 {
         return Ok(Vec::new());
     }
-    let chunks = Handle::current().block_on(store.chunks_of(domain, content))?;
-    Ok(chunks.iter().map(|chunk| chunk.id).collect())
+    match Handle::current().block_on(store.laid_out(domain, content))? {
+        LaidOut::Chunks(chunks) => Ok(chunks.iter().map(|chunk| chunk.id).collect()),
+        // The host has the content, and not what it is rebuilt from.
+        LaidOut::Rebuilt(..) => Ok(Vec::new()),
+    }
 }

@@ -1,6 +1,6 @@
 //! What is promised of every artifact: its views are a function of its bytes, and what is taken apart comes back.
 
-mod make;
+pub(crate) mod make;
 mod odd;
 mod programs;
 

@@ -59,6 +59,8 @@ pub(crate) enum Command {
     /// Look at the stored bundles
     #[command(subcommand)]
     Bundles(BundlesCommand),
+    /// Look for compressed artifacts that take less room as what they are rebuilt from, and store them so
+    SeeThrough(SeeThroughArgs),
     /// Write the realm as static files for a plain web server or a disk
     Export(ExportArgs),
     /// Make, list and revoke tokens
@@ -106,6 +108,12 @@ pub(crate) struct ServeArgs {
     /// Where to listen instead of what server.toml says; port 0 takes a free one (repeatable)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SeeThroughArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
 }
 
 #[derive(Debug, Args)]

@@ -36,6 +36,9 @@ pub(crate) struct Config {
     /// How much the server does for small updates.
     #[serde(default)]
     pub(crate) bundles: BundleConfig,
+    /// What is done to store compressed artifacts in less room.
+    #[serde(default)]
+    pub(crate) see_through: SeeThroughConfig,
 }
 
 /// Where the certificate lies.
@@ -119,6 +122,26 @@ impl Default for BundleConfig {
     }
 }
 
+/// What the server does to store compressed artifacts in less room.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct SeeThroughConfig {
+    /// Whether it looks for such artifacts by itself.
+    pub(crate) enabled: bool,
+    /// The longest that whoever asks for one may have to wait until it is rebuilt.
+    pub(crate) rebuild_seconds: u64,
+    /// Whether originals stay beside what they are rebuilt from, so that nobody waits.
+    pub(crate) keep_originals: bool,
+    /// Larger ones are left as they are.
+    pub(crate) size_max_mib: u64,
+}
+
+impl Default for SeeThroughConfig {
+    fn default() -> Self {
+        Self { enabled: true, rebuild_seconds: 5, keep_originals: false, size_max_mib: 2048 }
+    }
+}
+
 fn default_listen() -> Vec<SocketAddr> {
     vec![SocketAddr::from(([127, 0, 0, 1], 8480))]
 }
@@ -139,6 +162,7 @@ impl Config {
             clock_interval_seconds: default_clock_interval(),
             limits: Limits::default(),
             bundles: BundleConfig::default(),
+            see_through: SeeThroughConfig::default(),
         }
     }
 

@@ -11,7 +11,9 @@ mod data_dir;
 mod durable;
 mod export;
 mod http;
+mod priority;
 mod realm;
+mod see_through;
 mod tokens;
 
 use std::process::ExitCode;

@@ -10,16 +10,14 @@ use std::thread;
 
 use anyhow::Context;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use rustix::process::setpriority_process;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::job::Ground;
 use super::step::Quality;
 use crate::config::BundleConfig;
+use crate::priority;
 
-/// The lowest priority that there is.
-const NICE: i32 = 19;
 /// What memory is counted in.
 const MIB: u64 = 1 << 20;
 /// Threads of one computation that somebody waits for: several computations are better than one that is quicker.
@@ -59,7 +57,7 @@ impl Workshop {
             .worker_threads(1)
             .thread_name("bundle-io")
             .enable_all()
-            .on_thread_start(lower_priority)
+            .on_thread_start(priority::lower)
             .build()
             .context("starting the threads that compute bundles")?;
         Ok(Self {
@@ -112,7 +110,7 @@ impl Workshop {
     pub(super) fn thread(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let handle = self.handle();
         let working = move || {
-            lower_priority();
+            priority::lower();
             let _runtime = handle.enter();
             work();
         };
@@ -130,7 +128,7 @@ impl Workshop {
         let spawn = move |worker: rayon::ThreadBuilder| {
             let handle = handle.clone();
             let working = move || {
-                lower_priority();
+                priority::lower();
                 let _runtime = handle.enter();
                 worker.run();
             };
@@ -164,13 +162,5 @@ const fn at(quality: Quality) -> usize {
     match quality {
         Quality::Quick => 0,
         Quality::Best => 1,
-    }
-}
-
-/// Lowers the priority of this thread.
-fn lower_priority() {
-    // On Linux, the priority of "this process" is that of the calling thread.
-    if let Err(error) = setpriority_process(None, NICE) {
-        tracing::warn!(%error, "bundles are computed at the priority of everything else");
     }
 }

@@ -9,6 +9,7 @@ mod gc;
 mod init;
 mod log;
 mod publish_local;
+mod see_through;
 mod serve;
 mod token;
 
@@ -53,6 +54,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Check(args) => check::run(&args).await,
         Command::Cost(args) => cost::run(&args).await,
         Command::Bundles(command) => bundles::run(command).await,
+        Command::SeeThrough(args) => see_through::run(&args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Token(command) => token::run(command),
         Command::Log(LogCommand::Audit { data }) => log::run(&data),

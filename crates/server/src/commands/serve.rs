@@ -13,6 +13,7 @@ use crate::http::listen::{Listener, bind};
 use crate::http::{App, now, router};
 use crate::realm::Realm;
 use crate::realm::peers::ASK_EVERY;
+use crate::see_through;
 use crate::tokens::{TokenStore, path_in};
 
 pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
@@ -37,6 +38,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }
     let clock = tokio::spawn(clock(Arc::clone(&realm)));
     let peers = tokio::spawn(ask_peers(Arc::clone(&realm)));
+    let _seeing_through = see_through::tend(Arc::clone(&realm))?;
     let tending = bundles.clone().map(|bundles| tokio::spawn(bundles::tend(bundles, realm)));
     notify(&[sd_notify::NotifyState::Ready]);
     listener

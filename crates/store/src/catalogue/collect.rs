@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::add::spare;
 use super::doubt;
-use super::judge::forget_blob;
+use super::judge::forget_content;
 use super::{Catalogue, Timestamp};
 use crate::backend::PackFile;
 use crate::error::StoreError;
@@ -197,13 +197,13 @@ fn delete_objects(tx: &Transaction<'_>, domain: i64, pack: i64, index: &PackInde
         let id: &[u8] = id.as_bytes();
         delete.execute(params![domain, id, kind.code(), pack])?;
         match kind {
-            ObjectKind::Chunk => forget_blob(tx, domain, id)?,
+            ObjectKind::Chunk => forget_content(tx, domain, id)?,
             ObjectKind::Recipe if !is_elsewhere.exists(params![domain, id, kind.code()])? => {
                 let contents: Vec<[u8; ContentId::LEN]> = delete_recipe
                     .query_map(params![domain, id], |row| row.get(0))?
                     .collect::<Result<_, _>>()?;
                 for content in contents {
-                    forget_blob(tx, domain, &content)?;
+                    forget_content(tx, domain, &content)?;
                 }
             }
             ObjectKind::Recipe | ObjectKind::Page | ObjectKind::RecipePage => {}

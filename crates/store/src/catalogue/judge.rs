@@ -7,6 +7,7 @@ use super::lookup::domain_number;
 use crate::domain::Domain;
 use crate::error::StoreError;
 use crate::id::{BlobId, ContentId, ObjectId};
+use crate::manifest::entry::Content;
 
 /// What stands in the catalogue for a recipe that is proven and is the one to keep.
 pub(super) const PREFERRED: i64 = 2;
@@ -95,6 +96,36 @@ impl Catalogue {
         })
     }
 
+    /// Of which of these contents it has not been found out whether to store them taken apart.
+    pub fn not_looked_at(&self, domain: &Domain, contents: Vec<Content>) -> Result<Vec<Content>, StoreError> {
+        self.read("looking up contents in the catalogue", |tx| {
+            let Some(number) = domain_number(tx, domain)? else { return Ok(contents) };
+            let mut select = tx.prepare_cached("SELECT 1 FROM looked WHERE domain = ? AND content = ?")?;
+            let mut unknown = Vec::new();
+            for content in contents {
+                if !select.exists(params![number, content.id.as_bytes()])? {
+                    unknown.push(content);
+                }
+            }
+            Ok(unknown)
+        })
+    }
+
+    /// Notes that this has been found out of contents, so that it is not again.
+    pub fn note_looked_at(&self, domain: &Domain, contents: &[Content]) -> Result<(), StoreError> {
+        if contents.is_empty() {
+            return Ok(());
+        }
+        self.write("noting contents in the catalogue", |tx| {
+            let Some(number) = domain_number(tx, domain)? else { return Ok(()) };
+            let mut insert = tx.prepare_cached("INSERT INTO looked VALUES (?, ?) ON CONFLICT DO NOTHING")?;
+            for content in contents {
+                insert.execute(params![number, content.id.as_bytes()])?;
+            }
+            Ok(())
+        })
+    }
+
     /// What git calls each of these contents, as far as that was found out.
     pub(crate) fn blobs_of(
         &self,
@@ -133,13 +164,17 @@ pub(super) fn insert_blobs(
     Ok(())
 }
 
-/// Forgets the name of a content that the domain has no more, neither as a chunk nor in pieces.
-pub(super) fn forget_blob(tx: &Transaction<'_>, domain: i64, content: &[u8]) -> rusqlite::Result<()> {
-    tx.prepare_cached(
+/// Forgets what was found out of a content that the domain has no more, neither as a chunk nor in pieces.
+pub(super) fn forget_content(tx: &Transaction<'_>, domain: i64, content: &[u8]) -> rusqlite::Result<()> {
+    for delete in [
         "DELETE FROM blobs WHERE domain = ?1 AND content = ?2
          AND NOT EXISTS (SELECT 1 FROM objects WHERE domain = ?1 AND id = ?2 AND kind = 0)
          AND NOT EXISTS (SELECT 1 FROM recipes WHERE domain = ?1 AND content = ?2)",
-    )?
-    .execute(params![domain, content])?;
+        "DELETE FROM looked WHERE domain = ?1 AND content = ?2
+         AND NOT EXISTS (SELECT 1 FROM objects WHERE domain = ?1 AND id = ?2 AND kind = 0)
+         AND NOT EXISTS (SELECT 1 FROM recipes WHERE domain = ?1 AND content = ?2)",
+    ] {
+        tx.prepare_cached(delete)?.execute(params![domain, content])?;
+    }
     Ok(())
 }

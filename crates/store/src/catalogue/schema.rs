@@ -10,7 +10,7 @@ use super::failed;
 use crate::error::StoreError;
 
 /// The format that this version writes and reads.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,7 +19,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 /// pack are found through its index, which is kept as it stands in the pack, since an SQL index by pack would
 /// double the size of the catalogue. `blobs` says what git calls contents, as far as that was found out by hashing
 /// them. `removals` are files that no row of `packs` names any more and that still have to be deleted.
-/// `doubts.number` is never used again, so that a doubt that came later is not settled with an older one.
+/// `doubts.number` is never used again, so that a doubt that came later is not settled with an older one. `looked` are
+/// contents of which it has been found out whether to store them taken apart.
 const TABLES: &str = "
     CREATE TABLE domains (
         number INTEGER PRIMARY KEY,
@@ -79,6 +80,15 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
+/// What version 3 has and version 2 had not.
+const TABLES_OF_3: &str = "
+    CREATE TABLE looked (
+        domain  INTEGER NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (domain, content)
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// Opens a connection. What is committed is durable: an acknowledged pack whose row is lost would be taken for an
 /// orphan and collected.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
@@ -105,10 +115,11 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
         .map_err(failed("reading the version of the catalogue"))?;
     match found {
         VERSION => return Ok(()),
-        0 => {}
+        0 => tx.execute_batch(TABLES).map_err(failed("making the catalogue"))?,
+        2 => {}
         _ => return Err(StoreError::CatalogueVersion { found, known: VERSION }),
     }
-    tx.execute_batch(TABLES)
+    tx.execute_batch(TABLES_OF_3)
         .and_then(|()| tx.pragma_update(None, "user_version", VERSION))
         .and_then(|()| tx.commit())
         .map_err(failed("making the catalogue"))

@@ -1,5 +1,7 @@
 //! Contents that are stored taken apart, from the first publication to the catalogue that is made anew.
 
+use std::time::Duration;
+
 use futures::executor::block_on;
 
 use super::Collected;
@@ -23,7 +25,7 @@ fn tarball(version: u64) -> Vec<u8> {
 
 fn take_apart(store: &Store, content: &Content, keeps_original: bool, now: Timestamp) {
     let public = Domain::public();
-    assert!(block_on(store.could_be_apart(&public, content)).unwrap());
+    assert!(block_on(store.could_be_apart(&public, content, Duration::MAX)).unwrap());
     let apart = block_on(store.take_apart(&public, content)).unwrap().unwrap();
     block_on(store.keep_apart(&public, &apart, keeps_original, now)).unwrap();
 }
@@ -58,7 +60,7 @@ fn what_a_content_is_rebuilt_from_takes_its_place() {
     for (content, bytes) in names.iter().zip(&versions) {
         assert!(is_rebuilt(&store, content));
         assert_eq!(read(&store, &public, *content).unwrap(), *bytes);
-        assert!(!block_on(store.could_be_apart(&public, content)).unwrap());
+        assert!(!block_on(store.could_be_apart(&public, content, Duration::MAX)).unwrap());
     }
     assert_eq!(block_on(store.missing_contents(&public, &names, later(3 * GRACE))).unwrap(), []);
     assert_eq!(block_on(store.blob_ids(&public, &names)).unwrap(), [names[0].blob, names[1].blob]);

@@ -10,7 +10,6 @@ use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
-use super::contents::LaidOut;
 use super::{Repack, Store};
 use crate::catalogue::Timestamp;
 use crate::chunk::ChunkRef;
@@ -18,8 +17,8 @@ use crate::domain::Domain;
 use crate::error::StoreError;
 use crate::manifest::entry::Content;
 use crate::object::{ObjectKey, VerifiedObject};
-use crate::recipe::{Plain, build_rebuilt};
-use crate::unpack::{self, Limits, PROBE_LEN, Storage, is_promising, write_plain};
+use crate::recipe::{Method, Plain, Recipe, build_rebuilt};
+use crate::unpack::{self, Limits, PROBE_LEN, Storage, is_promising, least_rebuild_time, write_plain};
 
 /// The bytes of chunks that are compressed together to find out what they take.
 const SAMPLE_BYTES: usize = 256 << 10;
@@ -33,11 +32,8 @@ const CHUNK_SHARE: u64 = 1024;
 const CHUNKS_FREE: u64 = 16;
 
 /// What contents of this store may ask for while they are taken apart and rebuilt here.
-///
-/// Programs of a store were made by it, so the library that may be led astray by corrections is not asked to apply those
-/// of anybody else.
 pub fn original_limits() -> Limits {
-    Limits::default()
+    Limits { allows_corrections: false, ..Limits::default() }
 }
 
 /// A content that was taken apart, on a disk.
@@ -73,18 +69,28 @@ impl Apart {
 }
 
 impl Store {
-    /// Whether a content begins as one that could be taken apart, and is not stored so already.
-    pub async fn could_be_apart(&self, domain: &Domain, content: &Content) -> Result<bool, StoreError> {
-        let end = content.size.min(PROBE_LEN as u64);
-        if let LaidOut::Rebuilt(..) = self.laid_out(domain, content).await? {
-            return Ok(false);
+    /// Whether a content begins as one that could be taken apart and rebuilt within that time, and is not stored so
+    /// already.
+    pub async fn could_be_apart(
+        &self,
+        domain: &Domain,
+        content: &Content,
+        time_max: Duration,
+    ) -> Result<bool, StoreError> {
+        for stored in self.catalogue.recipes_of(domain, content.id)? {
+            if let Ok(Recipe { method: Method::Rebuilt(_), .. }) =
+                self.recipe(domain, content.id, stored).await
+            {
+                return Ok(false);
+            }
         }
+        let end = content.size.min(PROBE_LEN as u64);
         let mut reading = self.reading(domain, content, 0..end).await?;
         let mut head = Vec::new();
         while let Some(bytes) = reading.next(self).await? {
             head.extend_from_slice(&bytes);
         }
-        Ok(is_promising(&head, content.size))
+        Ok(is_promising(&head, content.size) && least_rebuild_time(&head, content.size) <= time_max)
     }
 
     /// Takes a content apart; nothing if nothing in it can be seen through and rebuilt.

@@ -19,6 +19,7 @@ mod stream;
 mod walk;
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::time::Duration;
 
 pub use limits::Limits;
 pub use plain::{CutPlain, Named, program_of, rebuild_from, write_plain};
@@ -46,6 +47,18 @@ const SIZE_MIN: u64 = 256;
 /// At most the first [`PROBE_LEN`] bytes are looked at; with fewer, an image of a kernel goes unnoticed.
 pub fn is_promising(head: &[u8], size: u64) -> bool {
     size >= SIZE_MIN && Found::at(&head[..head.len().min(PROBE_LEN)]).is_some()
+}
+
+/// How long it takes at least to rebuild an artifact that begins with `head`, roughly.
+///
+/// Only what is encoded very slowly is told by its beginning: the plain bytes of a stream of xz are at least as many as
+/// it has itself.
+pub fn least_rebuild_time(head: &[u8], size: u64) -> Duration {
+    if head.starts_with(stream::XZ_MAGIC) {
+        Duration::from_millis(size / coding::XZ_BYTES_PER_MILLISECOND)
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// How an artifact divides into frames and members.

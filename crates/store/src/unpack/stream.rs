@@ -51,7 +51,7 @@ const BETWEEN_MAX: u64 = 1 << 16;
 /// The longest header of gzip.
 const GZIP_HEADER_MAX: usize = 4096;
 const GZIP_TRAILER: u64 = 8;
-const XZ_MAGIC: &[u8] = b"\xfd7zXZ\0";
+pub(super) const XZ_MAGIC: &[u8] = b"\xfd7zXZ\0";
 
 impl Kind {
     /// The kind of stream that a file begins with.

@@ -16,7 +16,7 @@ mod codec;
 pub mod encode;
 pub mod frames;
 pub mod head;
-mod pairing;
+pub mod pairing;
 mod parts;
 pub mod plan;
 mod range_reader;

@@ -8,9 +8,11 @@ use std::collections::HashMap;
 
 /// A file of the old tree that a new one may be compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Candidate<'a> {
-    pub(super) path: &'a [u8],
-    pub(super) size: u64,
+pub struct Candidate<'a> {
+    /// Its path.
+    pub path: &'a [u8],
+    /// Its number of bytes.
+    pub size: u64,
 }
 
 /// Candidates of one name that are looked at.
@@ -19,7 +21,7 @@ const LOOKED_AT_MAX: usize = 64;
 const SIZE_RATIO_MAX: u64 = 4;
 
 /// Candidates by their names.
-pub(super) struct Pairing<'a> {
+pub struct Pairing<'a> {
     candidates: Vec<Candidate<'a>>,
     by_versioned_path: HashMap<Vec<u8>, Vec<usize>>,
     by_path: HashMap<Vec<u8>, Vec<usize>>,
@@ -27,7 +29,8 @@ pub(super) struct Pairing<'a> {
 }
 
 impl<'a> Pairing<'a> {
-    pub(super) fn new(candidates: Vec<Candidate<'a>>) -> Self {
+    /// Looks among these.
+    pub fn new(candidates: Vec<Candidate<'a>>) -> Self {
         let mut by_versioned_path: HashMap<_, Vec<usize>> = HashMap::new();
         let mut by_path: HashMap<_, Vec<usize>> = HashMap::new();
         let mut by_name: HashMap<_, Vec<usize>> = HashMap::new();
@@ -41,7 +44,7 @@ impl<'a> Pairing<'a> {
     }
 
     /// The candidate that is likely to be the former version of a new file.
-    pub(super) fn find(&self, path: &[u8], size: u64) -> Option<usize> {
+    pub fn find(&self, path: &[u8], size: u64) -> Option<usize> {
         let near = |index: &usize| {
             let candidate = &self.candidates[*index];
             (shared_names(candidate.path, path), u64::MAX - candidate.size.abs_diff(size))

@@ -16,6 +16,9 @@ use super::program::Encoder;
 
 pub(super) use encode::EncodeWriter;
 
+/// What xz encodes in a millisecond at its usual level.
+pub(super) const XZ_BYTES_PER_MILLISECOND: u64 = 2_000;
+
 /// What a codec did in one step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
@@ -75,7 +78,9 @@ impl Coding {
         match self {
             Self::Zlib { level: 0..=6 } | Self::ZlibRs { .. } => 40_000,
             Self::Zlib { .. } | Self::Miniz { .. } | Self::Corrected => 20_000,
-            Self::Xz(xz::Parameters { level: 4.., .. } | xz::Parameters { extreme: true, .. }) => 2_000,
+            Self::Xz(xz::Parameters { level: 4.., .. } | xz::Parameters { extreme: true, .. }) => {
+                XZ_BYTES_PER_MILLISECOND
+            }
             Self::Xz(_) | Self::Bzip2 { .. } => 10_000,
             Self::Zstd(zstd::Parameters { level: 0..=5, .. }) => 150_000,
             Self::Zstd(zstd::Parameters { level: 6..=14, .. }) => 15_000,

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use limits::Bounds;
+use rustix::stdio::dup2_stdout;
 
 /// How a confined process is started.
 #[derive(Debug, Clone)]
@@ -87,6 +88,8 @@ fn try_serve(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     bounds.hold()?;
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    // A library that prints what it wonders about must not do so amid what is said here.
+    dup2_stdout(File::options().write(true).open("/dev/null")?)?;
     match task {
         Task::Rebuild => rebuild::serve(rest, &input, output),
         Task::Dissect => dissect::serve(rest, &input, output),

@@ -76,7 +76,9 @@ impl Taken {
 
 fn file(parts: &[&[u8]]) -> File {
     let mut file = tempfile::tempfile().unwrap();
-    parts.iter().for_each(|part| file.write_all(part).unwrap());
+    for part in parts {
+        file.write_all(part).unwrap();
+    }
     file.rewind().unwrap();
     file
 }

@@ -350,8 +350,11 @@ fn tarball(files: &[(&str, &[u8])]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
+/// How an archive is made.
+type Compress = fn(&[(&str, &[u8])]) -> Vec<u8>;
+
 /// Two trees with an archive each: most of what is in the second one is in the first one.
-fn archives(compress: fn(&[(&str, &[u8])]) -> Vec<u8>) -> (Tree, Tree, Vec<u8>) {
+fn archives(compress: Compress) -> (Tree, Tree, Vec<u8>) {
     let text = |seed: u64| -> Vec<u8> {
         let words = [&b"alpha "[..], b"beta ", b"gamma ", b"delta\n"];
         noise(seed, 30_000).iter().flat_map(|byte| words[usize::from(byte % 4)].to_vec()).collect()

@@ -11,7 +11,7 @@ use smart_sync_store::chunk::ChunkRef;
 use smart_sync_store::content::{cut_content, name_content};
 use smart_sync_store::id::ContentId;
 use smart_sync_store::manifest::{Attributes, Content, Entry, Fidelity, GitMode, Node, TreePath};
-use smart_sync_sync::bundle::apply::{Bundle, ContentTaker, Limits, NewContents, OldFiles};
+use smart_sync_sync::bundle::apply::{Bundle, ContentTaker, Limits, NewContents, NoRebuilder, OldFiles};
 use smart_sync_sync::bundle::encode::{ContentSource, Effort, arrange};
 use smart_sync_sync::bundle::frames::{FrameWriter, whole_length};
 use smart_sync_sync::bundle::head::Head;
@@ -162,7 +162,7 @@ pub fn bundle(bytes: &[u8]) -> Verdict {
     let Ok(bundle) = Bundle::open::<_, _, Infallible>(&framed[..], old.entries(), LIMITS) else {
         return Verdict::Refused;
     };
-    let carried = bundle.carry_out(&old, &&sink, |_| ());
+    let carried = bundle.carry_out(&old, &&sink, &NoRebuilder, |_| ());
     assert!(sink.bytes.load(Ordering::Relaxed) <= LIMITS.content_bytes, "more was made than a bundle may");
     match carried {
         Ok((resolved, contents)) => {

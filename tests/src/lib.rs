@@ -13,6 +13,7 @@ pub mod environment;
 pub mod folding_disk;
 pub mod git;
 pub mod github;
+pub mod gzip;
 pub mod host;
 pub mod hostile;
 pub mod http;

@@ -18,3 +18,6 @@ pub mod signing;
 pub mod state_dir;
 pub mod sync;
 pub mod token;
+
+/// The first argument of a process that the program starts for what must not run in its own: it is no command.
+pub const CONFINED: &str = "-confined";

@@ -15,10 +15,15 @@ use smart_sync::interrupt::Interrupt;
 use smart_sync::output::{Format, Output, Verbosity};
 use smart_sync::sync::Surroundings;
 use smart_sync::token::Tokens;
-use smart_sync::{settings, state_dir};
+use smart_sync::{CONFINED, settings, state_dir};
 use smart_sync_store::manifest::path::Shown;
+use smart_sync_sync::confined;
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == CONFINED) {
+        return confined::serve(words);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return explain(&error).into(),

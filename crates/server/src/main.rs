@@ -21,6 +21,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
+use smart_sync_sync::confined;
+
 use crate::args::{Cli, LogFormat};
 
 /// Exit codes that mean something to scripts; the others are 0 and 1.
@@ -32,7 +34,14 @@ mod exit {
     pub(crate) const REFUSED: u8 = 7;
 }
 
+/// The first argument of a process that the server starts for what must not run in its own: it is no command.
+const CONFINED: &str = "-confined";
+
 fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == CONFINED) {
+        return confined::serve(words);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

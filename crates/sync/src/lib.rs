@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod bundle;
+pub mod confined;
 pub mod evidence;
 pub mod exclude;
 pub mod fetch_plan;

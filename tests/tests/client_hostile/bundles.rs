@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::ops::Range;
 
 use smart_sync_store::chunk::ChunkRef;
 use smart_sync_store::content::{cut_content, name_content};
 use smart_sync_store::id::ContentId;
 use smart_sync_store::manifest::{Attributes, Content, Entry, Fidelity, GitMode, Node, TreePath};
-use smart_sync_sync::bundle::encode::{ContentSource, Effort, arrange};
+use smart_sync_store::unpack::{self, Program, take_apart};
+use smart_sync_sync::bundle::encode::{ContentSource, Dissected, Dissector, Effort, arrange};
 use smart_sync_sync::bundle::frames::MAGIC;
 use smart_sync_sync::bundle::plan::draft;
+use smart_sync_tests::gzip::{endless, gnu_gzip, lines};
 use smart_sync_tests::hostile::{Reply, Request, Tree, TreeBuilder};
 use smart_sync_tests::noise::noise;
 
@@ -54,22 +56,73 @@ fn slices<'a>(files: &'a [(&'a str, Vec<u8>)]) -> Vec<(&'a str, &'a [u8])> {
 
 /// The bundle that an honest server makes.
 fn bundle(old: &Files<'_>, new: &Files<'_>) -> Vec<u8> {
-    let contents = old.iter().chain(new).map(|(_, bytes)| (ContentId::of(bytes), bytes.to_vec()));
-    let source = Contents(contents.collect());
+    make(&Contents(contents(old, new)), Effort::Quick, old, new)
+}
+
+fn contents(old: &Files<'_>, new: &Files<'_>) -> HashMap<ContentId, Vec<u8>> {
+    old.iter().chain(new).map(|(_, bytes)| (ContentId::of(bytes), bytes.to_vec())).collect()
+}
+
+fn make(source: &dyn ContentSource, effort: Effort, old: &Files<'_>, new: &Files<'_>) -> Vec<u8> {
     let Ok(draft) = draft(Fidelity::Git, entries(old), entries(new));
     let mut out = Vec::new();
-    let arranged = arrange(draft, &source, Effort::Quick).expect("contents are in memory");
-    arranged.write(&source, Effort::Quick, &mut out).expect("memory takes everything");
+    let arranged = arrange(draft, source, effort).expect("contents are in memory");
+    arranged.write(source, effort, &mut out).expect("memory takes everything");
     out
+}
+
+/// A server that changes the programs that it makes.
+struct Changing(Contents, fn(&Program) -> Program);
+
+impl ContentSource for Changing {
+    fn read(&self, content: &Content, range: Range<u64>) -> io::Result<Vec<u8>> {
+        self.0.read(content, range)
+    }
+
+    fn chunks(&self, content: &Content) -> io::Result<Vec<ChunkRef>> {
+        self.0.chunks(content)
+    }
+
+    fn scratch(&self) -> io::Result<File> {
+        self.0.scratch()
+    }
+
+    fn dissector(&self) -> Option<&dyn Dissector> {
+        Some(self)
+    }
+}
+
+impl Dissector for Changing {
+    fn dissect(&self, mut artifact: File, size: u64) -> io::Result<Option<Dissected>> {
+        let taken = take_apart(&mut artifact, size, &unpack::Limits::default(), &mut unpack::InMemory)?;
+        Ok(taken.map(|taken| Dissected {
+            program: self.1(&taken.program).encode(),
+            frames: taken.views.frames_len,
+            members: taken.views.members.clone(),
+            streams: Box::new(taken.frames.chain(taken.members)),
+        }))
+    }
 }
 
 fn is_for_bundle(request: &Request) -> bool {
     request.path.starts_with("/bundle/")
 }
 
+fn is_for_delta(request: &Request) -> bool {
+    request.path.contains("/v1/delta/")
+}
+
 /// Plays a bundle against a host that has a tree and wants another one, which it has to get chunk by chunk.
 #[track_caller]
 fn passed_over(publisher: &mut Publisher, what: &str, tree: &Tree, reply: Reply) {
+    let requests = play(publisher, tree, reply);
+    assert!(requests.iter().any(is_for_bundle), "{what}: no bundle was asked for");
+    assert!(requests.iter().any(is_for_delta), "{what}: it was taken");
+}
+
+/// Answers with a bundle when a tree is synced that was published just now; returns what was asked for.
+#[track_caller]
+fn play(publisher: &mut Publisher, tree: &Tree, reply: Reply) -> Vec<Request> {
     let world = publisher.publish(tree);
     publisher.server.take_requests();
     publisher.server.set(
@@ -78,9 +131,7 @@ fn passed_over(publisher: &mut Publisher, what: &str, tree: &Tree, reply: Reply)
         },
     );
     publisher.host.sync().success();
-    let requests = publisher.server.take_requests();
-    assert!(requests.iter().any(is_for_bundle), "{what}: no bundle was asked for");
-    assert!(requests.iter().any(|request| request.path.contains("/v1/delta/")), "{what}: it was taken");
+    publisher.server.take_requests()
 }
 
 fn zstd_block(bytes: &[u8], claimed: u64) -> Vec<u8> {
@@ -194,4 +245,31 @@ fn a_bundle_that_breaks_off_is_gone_on_with_and_nothing_comes_twice() {
         "{starts:?} of {half}"
     );
     assert_eq!(std::fs::read(publisher.host.target().join("big")).expect("the file came"), large);
+}
+
+#[test]
+fn a_bundle_whose_programs_do_not_end_is_passed_over() {
+    let text = lines("text", 10_000);
+    let versions = [1, 2, 3].map(|version| gnu_gzip(&[format!("{version}\n").as_bytes(), &text].concat()));
+    let [Some(first), Some(second), Some(third)] = versions else { return };
+    let trees = [first, second, third].map(|bytes| [("a.gz", bytes)]);
+    let mut publisher = Publisher::of(&TreeBuilder::of(&trees[0]).build());
+    let make = |change, step: usize| {
+        let (old, new) = (slices(&trees[step]), slices(&trees[step + 1]));
+        let source = Changing(Contents(contents(&old, &new)), change);
+        (TreeBuilder::of(&trees[step + 1]).build(), Reply::Ok(make(&source, Effort::Best, &old, &new)))
+    };
+    let (tree, reply) = make(Program::clone, 0);
+    let requests = play(&mut publisher, &tree, reply);
+    assert!(!requests.iter().any(is_for_delta), "what is as it should be is taken");
+    let (tree, reply) = make(endless, 1);
+    passed_over(&mut publisher, "a program without an end", &tree, reply);
+    let size = trees[2][0].1.len().to_string();
+    let left =
+        std::fs::read_dir("/proc").expect("there is a list of processes").flatten().filter(|process| {
+            let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<_> = words.split(|byte| *byte == 0).collect();
+            words.contains(&&b"-confined"[..]) && words.contains(&size.as_bytes())
+        });
+    assert_eq!(left.count(), 0, "processes are left");
 }

@@ -22,6 +22,7 @@ use smart_sync_sync::apply::stage::{STAGE, Stage};
 use smart_sync_sync::apply::tree_dir::TreeDir;
 use smart_sync_sync::bundle::apply::{Bundle, BundleError, Limits, OldFiles};
 use smart_sync_sync::bundle::resolve::OldFile;
+use smart_sync_sync::confined::Confined;
 use smart_sync_sync::wire::delta::decoded_len_max;
 use smart_sync_sync::wire::fetch_map::FetchMap;
 
@@ -29,6 +30,7 @@ use self::spool::Spool;
 pub(super) use self::spool::discard_received;
 use super::realm_tree::{Rebuilt, Run};
 use super::session::Session;
+use crate::CONFINED;
 use crate::failure::{Exit, Failure};
 
 /// What a bundle may have beyond what its contents and its head could have at the most.
@@ -144,7 +146,8 @@ impl Run<'_> {
         let total: u64 = bundle.items().iter().map(|item| item.size).sum();
         let receiver = Receiver::new(&stage, total)?;
         let mut progress = self.output().progress("receiving", total);
-        let carried = bundle.carry_out(&bases, &receiver, |bytes| progress.advance(bytes));
+        let rebuilder = Confined::this_program(CONFINED);
+        let carried = bundle.carry_out(&bases, &receiver, &rebuilder, |bytes| progress.advance(bytes));
         let (resolved, contents) = carried.map_err(|error| self.judge(error, &mut spool))?;
         let fidelity = resolved.fidelity;
         let from = base.filter(|_| fidelity == session.fidelity());
@@ -171,6 +174,10 @@ impl Run<'_> {
             // Where there is no room or no permission, the plan of the other way says what is missing.
             BundleError::Sink(error) => Failed::PassedOver(error.into()),
             BundleError::Scratch(error) => Failed::PassedOver(error.into()),
+            // A terminal told the other process to stop: this one has been told so too, or will be.
+            BundleError::Process(error) if error.kind() == io::ErrorKind::Interrupted => {
+                Failed::Stopped(crate::interrupt::interrupted())
+            }
             // What came is whole as far as it goes: the next run goes on with it.
             BundleError::Stream(error) if spool::is_of_network(&error) => {
                 Failed::PassedOver(Failure::new(Exit::Network, error))

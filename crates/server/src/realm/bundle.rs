@@ -15,11 +15,13 @@ use smart_sync_store::domain::Domain;
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::{Content, Entry, Manifest, ReadError};
 use smart_sync_store::{LaidOut, Store};
-use smart_sync_sync::bundle::encode::{ContentSource, Effort, arrange};
+use smart_sync_sync::bundle::encode::{ContentSource, Dissector, Effort, arrange};
 use smart_sync_sync::bundle::plan::{Draft, draft};
+use smart_sync_sync::confined::Confined;
 use tokio::runtime::Handle;
 
 use super::pages::StorePages;
+use crate::CONFINED;
 
 /// The contents of a domain. To be used on threads that may block.
 pub(crate) struct StoreContents<'a> {
@@ -28,6 +30,7 @@ pub(crate) struct StoreContents<'a> {
     runtime: Handle,
     /// A directory for what lies between two steps.
     scratch: &'a Path,
+    confined: Confined,
     /// Says that nobody wants what is made of them any more.
     is_cancelled: &'a AtomicBool,
 }
@@ -40,7 +43,8 @@ impl<'a> StoreContents<'a> {
         scratch: &'a Path,
         is_cancelled: &'a AtomicBool,
     ) -> Self {
-        Self { store, domain, runtime: Handle::current(), scratch, is_cancelled }
+        let confined = Confined::this_program(CONFINED).in_directory(scratch);
+        Self { store, domain, runtime: Handle::current(), scratch, confined, is_cancelled }
     }
 }
 
@@ -80,6 +84,10 @@ impl ContentSource for StoreContents<'_> {
     fn scratch(&self) -> io::Result<File> {
         std::fs::create_dir_all(self.scratch)?;
         tempfile::tempfile_in(self.scratch)
+    }
+
+    fn dissector(&self) -> Option<&dyn Dissector> {
+        Some(&self.confined)
     }
 }
 

@@ -27,8 +27,10 @@ pub struct Limits {
     pub zstd_level_max: u8,
     /// Whether streams are encoded by correcting a prediction.
     ///
-    /// The library does not bound what malformed corrections make it allocate, and neither can its caller: this is for
-    /// artifacts that are taken apart here, and for programs from somebody who may be trusted not to stop this machine.
+    /// The library does not bound what malformed corrections make it allocate, and neither can its caller: this is for a
+    /// process that the kernel holds to limits, and for artifacts and programs from somebody who may be trusted not to
+    /// stop this machine. What is recognised does not depend on it, so that it is the one limit that the version of the
+    /// views says nothing of.
     pub allows_corrections: bool,
 }
 

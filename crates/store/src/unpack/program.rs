@@ -160,6 +160,11 @@ impl Program {
         out
     }
 
+    /// Whether streams are encoded by correcting a prediction, which [`Limits`](super::Limits) can rule out.
+    pub fn has_corrections(&self) -> bool {
+        self.encoders.iter().any(|encoder| matches!(Coding::of(encoder), Ok(Some(Coding::Corrected))))
+    }
+
     /// What a rebuild costs: time goes with the plain bytes of each encoder, those of nested streams counted for each.
     pub fn summary(&self) -> Summary {
         let mut encoders: Vec<_> = self.encoders.iter().map(|encoder| (encoder.clone(), 0u64)).collect();

@@ -5,7 +5,7 @@
 //! the content itself does the bundle have it this way. What lies in between waits in one file.
 
 use std::fs::File;
-use std::io::{self, Read, SeekFrom};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use smart_sync_store::unpack::{
 };
 
 use super::codec::{Effort, Kind, Method, compress};
-use super::encode::ContentSource;
+use super::encode::{ContentSource, Dissected, Dissector};
 use super::head::{BaseRange, Batch, Part};
 use super::range_reader::RangeReader;
 use super::{parts, plain_max, unpack_limits};
@@ -124,20 +124,9 @@ pub(super) fn apart(
     }
     let mut spools = SomeSpools { source, is_small: content.size.max(base.size) <= IN_MEMORY_SIZE_MAX };
     let limits = unpack_limits();
-    let mut reader = RangeReader::new(content.size, |range| source.read(content, range));
-    let Some(mut taken) = take_apart(&mut reader, content.size, &limits, &mut spools)? else {
+    let Some(Taken { program, frames, members }) = take(content, source, scratch, &mut spools)? else {
         return Ok(None);
     };
-    if taken.views.frames_len.saturating_add(taken.views.members_len()) > plain_max(content.size) {
-        return Ok(None);
-    }
-    let program = taken.program.encode();
-    let frames_length = taken.views.frames_len;
-    let frames = keep(&mut *taken.frames, &[frames_length], scratch)?;
-    let members = keep(&mut *taken.members, &taken.views.members, scratch)?;
-    drop(taken.frames);
-    drop(taken.members);
-
     let (mut old_frames, mut old_members) = (spools.spool()?, spools.spool()?);
     let mut reader = RangeReader::new(base.size, |range| source.read(base, range));
     let views =
@@ -158,6 +147,84 @@ pub(super) fn apart(
     }
     let program = program.len() as u64;
     Ok(Some(Apart { program, frames: frame_parts, members: member_parts, batches }))
+}
+
+/// What a content is rebuilt from.
+struct Taken {
+    program: Vec<u8>,
+    frames: Kept,
+    members: Kept,
+}
+
+/// Takes a content apart: with corrections where there is a process for that, which may fail, and otherwise without.
+fn take(
+    content: &Content,
+    source: &dyn ContentSource,
+    scratch: &Scratch,
+    spools: &mut SomeSpools<'_>,
+) -> io::Result<Option<Taken>> {
+    if let Some(dissector) = source.dissector() {
+        match dissect(content, source, scratch, dissector) {
+            Ok(taken) => return Ok(taken),
+            Err(DissectError::Source(error)) => return Err(error),
+            Err(DissectError::Process(error)) => {
+                tracing::debug!(%error, content = %content.id, "a content is taken apart without corrections");
+            }
+        }
+    }
+    let mut reader = RangeReader::new(content.size, |range| source.read(content, range));
+    let Some(mut taken) = take_apart(&mut reader, content.size, &unpack_limits(), spools)? else {
+        return Ok(None);
+    };
+    let views = &taken.views;
+    if !is_allowed(content, views.frames_len, &views.members) {
+        return Ok(None);
+    }
+    let frames = keep(&mut *taken.frames, &[views.frames_len], scratch)?;
+    let members = keep(&mut *taken.members, &views.members, scratch)?;
+    Ok(Some(Taken { program: taken.program.encode(), frames, members }))
+}
+
+/// Why a content was not taken apart in a process of its own.
+enum DissectError {
+    /// It could not be read or kept.
+    Source(io::Error),
+    /// The process has failed.
+    Process(io::Error),
+}
+
+fn dissect(
+    content: &Content,
+    source: &dyn ContentSource,
+    scratch: &Scratch,
+    dissector: &dyn Dissector,
+) -> Result<Option<Taken>, DissectError> {
+    let artifact = copy_out(content, source).map_err(DissectError::Source)?;
+    let dissected = dissector.dissect(artifact, content.size).map_err(DissectError::Process)?;
+    let Some(Dissected { program, frames, members, mut streams }) = dissected else { return Ok(None) };
+    if !is_allowed(content, frames, &members) {
+        return Ok(None);
+    }
+    let mut keep = |lengths: &[u64]| keep(&mut *streams, lengths, scratch).map_err(DissectError::Process);
+    Ok(Some(Taken { program, frames: keep(&[frames])?, members: keep(&members)? }))
+}
+
+/// A content as a file that is nowhere else, from its beginning.
+fn copy_out(content: &Content, source: &dyn ContentSource) -> io::Result<File> {
+    let mut file = source.scratch()?;
+    let mut at = 0;
+    while at < content.size {
+        let next = content.size.min(at + READ_BYTES);
+        file.write_all(&source.read(content, at..next)?)?;
+        at = next;
+    }
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Whether a reader takes so much for a content.
+fn is_allowed(content: &Content, frames: u64, members: &[u64]) -> bool {
+    members.iter().fold(frames, |sum, length| sum.saturating_add(*length)) <= plain_max(content.size)
 }
 
 /// Compresses a stream against its former version.

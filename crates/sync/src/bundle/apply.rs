@@ -10,7 +10,7 @@ mod old;
 use std::borrow::Borrow;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use smart_sync_store::codec::DecodeError;
@@ -62,6 +62,40 @@ pub trait ContentTaker {
     fn finish(self) -> Result<Content, Self::Error>;
 }
 
+/// Rebuilds contents whose programs may not run in this process.
+///
+/// A program that corrects predicted streams can make the library for that run without an end, or take all memory, and
+/// nobody believes it before it has run. Whoever implements this sees to it that the work can be ended.
+pub trait Rebuilder: Sync {
+    /// Writes what the parts make, at most as many bytes as the content has. They are not known to be right.
+    fn rebuild(&self, parts: Parts, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// What a content is rebuilt from: in one file its members, its frames, and its program, one after the other.
+#[derive(Debug)]
+pub struct Parts {
+    /// The file.
+    pub file: File,
+    /// The number of bytes of members, from the beginning.
+    pub members: u64,
+    /// The number of bytes of frames.
+    pub frames: u64,
+    /// The number of bytes of the program.
+    pub program: u64,
+    /// The size of the content.
+    pub size: u64,
+}
+
+/// Where there is no other process: such contents fail.
+#[derive(Debug, Clone, Copy)]
+pub struct NoRebuilder;
+
+impl Rebuilder for NoRebuilder {
+    fn rebuild(&self, _: Parts, _: &mut dyn Write) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// Why a bundle was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError<N: fmt::Display> {
@@ -86,6 +120,9 @@ pub enum BundleError<N: fmt::Display> {
     /// A content could not be rebuilt: the encoder that made it is not this one, or what was delivered is wrong.
     #[error("a content cannot be rebuilt here")]
     Rebuild(#[from] smart_sync_store::unpack::RebuildError),
+    /// A content could not be rebuilt where its program may run.
+    #[error("a content cannot be rebuilt in a process of its own")]
+    Process(#[source] io::Error),
     /// What a content is made of could not be kept meanwhile.
     #[error("keeping what a content is made of")]
     Scratch(#[source] io::Error),
@@ -150,11 +187,12 @@ impl<R: Read> Bundle<R> {
         mut self,
         old: &dyn OldFiles,
         new: &N,
+        rebuilder: &dyn Rebuilder,
         mut progress: impl FnMut(u64),
     ) -> Result<(Resolved, Vec<Content>), BundleError<N::Error>> {
         let Resolved { items, slots, .. } = &self.resolved;
         let mut old = Old::new(old, || new.scratch());
-        let mut making = Making::new(items, slots, new);
+        let mut making = Making::new(items, slots, new, rebuilder);
         for batch in &self.resolved.batches {
             let (length, _) = batch_lengths(batch, slots);
             let (method, stored) = read_batch(&mut self.frames, length).map_err(BundleError::Stream)?;

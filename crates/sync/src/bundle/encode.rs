@@ -4,7 +4,7 @@
 //! Batches are compressed side by side, and as many are in memory as there are threads to do so.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -32,6 +32,29 @@ pub trait ContentSource: Sync {
 
     /// A new file that is nowhere else, and is gone when it is closed.
     fn scratch(&self) -> io::Result<File>;
+
+    /// What takes artifacts apart with corrections too. Without it they are taken apart without them, in this process.
+    fn dissector(&self) -> Option<&dyn Dissector> {
+        None
+    }
+}
+
+/// Takes artifacts apart where nothing that is in them can stop this process.
+pub trait Dissector: Sync {
+    /// What an artifact of `size` bytes is rebuilt from; nothing where that is not worth it. It is not known to be right.
+    fn dissect(&self, artifact: File, size: u64) -> io::Result<Option<Dissected>>;
+}
+
+/// What an artifact is rebuilt from.
+pub struct Dissected {
+    /// The program, as it is stored.
+    pub program: Vec<u8>,
+    /// The number of bytes of frames.
+    pub frames: u64,
+    /// The length of each member.
+    pub members: Vec<u64>,
+    /// The frames, and then the members.
+    pub streams: Box<dyn Read>,
 }
 
 /// The bytes of contents after which a batch is complete, and of bases.

@@ -36,8 +36,9 @@ fn plain_max(size: u64) -> u64 {
     Plain::size_max(size).min(unpack_limits().plain_max)
 }
 
-/// What a content may ask for while it is taken apart or rebuilt. A program is believed by nobody before it has run, and
-/// the library that makes up for what an encoder would get wrong can be made to run without an end.
+/// What a content may ask for while it is taken apart or rebuilt in this process. A program is believed by nobody before
+/// it has run, and the library that makes up for what an encoder would get wrong can be made to run without an end: that
+/// is for a process of its own, and makes no difference to how a content divides.
 pub fn unpack_limits() -> Limits {
     Limits { allows_corrections: false, ..Limits::default() }
 }

@@ -1,12 +1,12 @@
 //! From two trees to a bundle and back.
 
+mod archives;
+
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
 use std::ops::Range;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use smart_sync_store::chunk::ChunkRef;
 use smart_sync_store::content::{cut_content, name_content};
@@ -16,10 +16,11 @@ use smart_sync_store::manifest::{
     Node, SystemMetadata, TreePath, edited,
 };
 
-use super::apply::{Bundle, BundleError, ContentTaker, Limits, NewContents, OldFiles};
-use super::encode::{ContentSource, Effort, arrange};
+use super::apply::{Bundle, BundleError, ContentTaker, Limits, NewContents, OldFiles, Rebuilder};
+use super::encode::{ContentSource, Dissector, Effort, arrange};
 use super::plan::{Draft, draft};
 use super::resolve::{Delivery, OldFile};
+use archives::Corrects;
 
 const LIMITS: Limits = Limits { head_bytes: 1 << 24, content_bytes: 1 << 32 };
 
@@ -116,6 +117,10 @@ impl ContentSource for Contents {
     fn scratch(&self) -> io::Result<std::fs::File> {
         tempfile::tempfile()
     }
+
+    fn dissector(&self) -> Option<&dyn Dissector> {
+        Some(&Corrects)
+    }
 }
 
 impl OldFiles for Contents {
@@ -182,9 +187,17 @@ fn bundle(old: &Tree, new: &Tree, effort: Effort) -> Vec<u8> {
 }
 
 fn carry_out(old: &Tree, bytes: &[u8]) -> Result<ManifestSummary, BundleError<Infallible>> {
+    carry_out_with(old, bytes, &Corrects)
+}
+
+fn carry_out_with(
+    old: &Tree,
+    bytes: &[u8],
+    rebuilder: &dyn Rebuilder,
+) -> Result<ManifestSummary, BundleError<Infallible>> {
     let bundle = Bundle::open(bytes, infallible(old.entries()), LIMITS)?;
     let files = Contents(old.contents());
-    let (resolved, contents) = bundle.carry_out(&files, &Sink, |_| ())?;
+    let (resolved, contents) = bundle.carry_out(&files, &Sink, rebuilder, |_| ())?;
     let fidelity = resolved.fidelity;
     let edits = resolved.into_edits(&contents);
     let entries = edited(infallible(base(old, fidelity)), edits).map(|entry| match entry {
@@ -274,37 +287,6 @@ fn a_large_file_is_delivered_in_parts() {
     assert_eq!(draft.items.len(), 2);
     let [quick, best] = check(&old, &new);
     assert!(quick < 3000 && best < 3000, "{quick} {best}");
-}
-
-/// A tar of some files, compressed as gzip does.
-fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::new(9)));
-    for (name, bytes) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, name, *bytes).unwrap();
-    }
-    archive.into_inner().unwrap().finish().unwrap()
-}
-
-#[test]
-fn a_compressed_archive_costs_what_changed_in_it() {
-    let text = |seed: u64| -> Vec<u8> {
-        let words = [&b"alpha "[..], b"beta ", b"gamma ", b"delta\n"];
-        noise(seed, 30_000).iter().flat_map(|byte| words[usize::from(byte % 4)].to_vec()).collect()
-    };
-    let (one, two, mut three) = (text(1), text(2), text(3));
-    let before = tgz(&[("p-1.0/one", &one), ("p-1.0/two", &two), ("p-1.0/three", &three)]);
-    three.splice(50_000..50_005, *b"other");
-    let after = tgz(&[("p-1.1/one", &one), ("p-1.1/two", &two), ("p-1.1/three", &three)]);
-    let old = Tree::git().put("p-1.0.tar.gz", before).put("a", *b"x");
-    let new = Tree::git().put("p-1.1.tar.gz", after.clone()).put("a", *b"y");
-    let [quick, best] = check(&old, &new);
-    assert!(best < 700 && best * 20 < quick, "{quick} {best} of {}", after.len());
-    // What is no archive of a kind that can be rebuilt comes as it is.
-    let noise = Tree::git().put("p-1.2.tar.gz", [&after[..10], &noise(5, 40_000)].concat());
-    check(&new, &noise);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! A stream is taken in windows, each with its own corrections, so that memory does not grow with the stream. The
 //! library may panic over corrections that are malformed: that is caught here and is an error. It may also go on for
 //! ever, at the cost of memory, which nothing here can stop; [`Limits`](super::super::Limits) can rule the method out.
+//! To predict a stream ends, and takes no more memory than a window does, but what is made for that takes minutes for a
+//! window: a chain of hashes is followed for each of its tokens. The library prints to standard output where it fails.
 
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -10,10 +10,10 @@ use std::io::{self, BufReader, Seek as _, SeekFrom, Write};
 use rayon::prelude::*;
 use smart_sync_store::codec::DecodeError;
 use smart_sync_store::manifest::Content;
-use smart_sync_store::unpack::{Program, RebuildError, VIEW_VERSION, rebuild};
+use smart_sync_store::unpack::{Program, VIEW_VERSION, rebuild};
 
 use super::old::Old;
-use super::{BundleError, ContentTaker, Delivery, NewContents, Role, Slot};
+use super::{BundleError, ContentTaker, Delivery, NewContents, Parts, Rebuilder, Role, Slot};
 use crate::bundle::head::Part;
 use crate::bundle::{index, unpack_limits};
 
@@ -25,6 +25,7 @@ pub(super) struct Making<'a, N: NewContents> {
     items: &'a [Delivery],
     slots: &'a [Slot],
     new: &'a N,
+    rebuilder: &'a dyn Rebuilder,
     contents: Vec<Option<Content>>,
     /// The slot in parts whose bytes come now.
     open: Option<InParts<'a, Target<N::Writer>>>,
@@ -47,11 +48,17 @@ enum Target<W> {
 }
 
 impl<'a, N: NewContents> Making<'a, N> {
-    pub(super) fn new(items: &'a [Delivery], slots: &'a [Slot], new: &'a N) -> Self {
+    pub(super) fn new(
+        items: &'a [Delivery],
+        slots: &'a [Slot],
+        new: &'a N,
+        rebuilder: &'a dyn Rebuilder,
+    ) -> Self {
         Self {
             items,
             slots,
             new,
+            rebuilder,
             contents: vec![None; items.len()],
             open: None,
             streams: (0..slots.len()).map(|_| None).collect(),
@@ -174,10 +181,10 @@ impl<'a, N: NewContents> Making<'a, N> {
                 work.push((item, [program, frames, members]));
             }
         }
-        let (items, new) = (self.items, self.new);
+        let (items, new, rebuilder) = (self.items, self.new, self.rebuilder);
         let rebuilt = work
             .into_par_iter()
-            .map(|(item, streams)| Ok((item, rebuild_item(&items[item], streams, new)?)))
+            .map(|(item, streams)| Ok((item, rebuild_item(&items[item], streams, new, rebuilder)?)))
             .collect::<Result<Vec<_>, BundleError<N::Error>>>()?;
         for (item, content) in rebuilt {
             self.contents[item] = Some(content);
@@ -190,29 +197,64 @@ fn rebuild_item<N: NewContents>(
     item: &Delivery,
     [program, frames, members]: [Stream; 3],
     new: &N,
+    rebuilder: &dyn Rebuilder,
 ) -> Result<Content, BundleError<N::Error>> {
     if item.view != Some(VIEW_VERSION) {
         return Err(DecodeError::invalid("a content is divided in a way that is not known here").into());
     }
-    let Stream::Memory(program) = program else {
+    let Stream::Memory(bytes) = program else {
         return Err(DecodeError::invalid("a program did not come whole").into());
     };
-    let program = Program::decode(&program)?;
+    let program = Program::decode(&bytes)?;
     let mut writer = Rebuilding { writer: new.begin(item).map_err(BundleError::Sink)?, failure: None };
-    let mut sources = [frames.reader(), members.reader()].into_iter();
-    let (Some(frames), Some(members)) = (sources.next(), sources.next()) else {
-        return Err(DecodeError::invalid("a content is rebuilt from nothing").into());
+    let made = if program.has_corrections() {
+        drop(program);
+        let parts = gather(&bytes, frames, members, item.size, || new.scratch());
+        let parts = parts.map_err(BundleError::Scratch)?;
+        rebuilder.rebuild(parts, &mut writer).map_err(BundleError::Process)
+    } else {
+        drop(bytes);
+        let mut frames = frames.reader().map_err(BundleError::Scratch)?;
+        let mut members = members.reader().map_err(BundleError::Scratch)?;
+        rebuild(&program, &mut frames, &mut members, item.size, &unpack_limits(), &mut writer)
+            .map_err(BundleError::Rebuild)
     };
-    let (mut frames, mut members) =
-        (frames.map_err(BundleError::Scratch)?, members.map_err(BundleError::Scratch)?);
-    match rebuild(&program, &mut frames, &mut members, item.size, &unpack_limits(), &mut writer) {
-        Ok(()) => writer.writer.finish().map_err(BundleError::Sink),
-        Err(RebuildError::Output(error)) => Err(match writer.failure {
-            Some(failure) => BundleError::Sink(failure),
-            None => BundleError::Rebuild(RebuildError::Output(error)),
-        }),
-        Err(error) => Err(error.into()),
+    match (writer.failure, made) {
+        (Some(failure), _) => Err(BundleError::Sink(failure)),
+        (None, Err(error)) => Err(error),
+        (None, Ok(())) => writer.writer.finish().map_err(BundleError::Sink),
     }
+}
+
+/// Puts what a content is rebuilt from into one file. The members lie in one already, as a rule, and are most of it.
+fn gather(
+    program: &[u8],
+    frames: Stream,
+    members: Stream,
+    size: u64,
+    scratch: impl Fn() -> io::Result<File>,
+) -> io::Result<Parts> {
+    let mut file = match members {
+        Stream::File(file) => file,
+        Stream::Memory(bytes) => {
+            let mut file = scratch()?;
+            file.write_all(&bytes)?;
+            file
+        }
+    };
+    let members = file.seek(SeekFrom::End(0))?;
+    let frames = match frames {
+        Stream::Memory(bytes) => {
+            file.write_all(&bytes)?;
+            bytes.len() as u64
+        }
+        Stream::File(mut frames) => {
+            frames.rewind()?;
+            io::copy(&mut frames, &mut file)?
+        }
+    };
+    file.write_all(program)?;
+    Ok(Parts { file, members, frames, program: program.len() as u64, size })
 }
 
 impl Stream {

@@ -1,5 +1,6 @@
 //! Our own programs: a realm of its own, served, published to and synced from.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -118,9 +119,13 @@ impl<'bench> Ours<'bench> {
         self.sync_channel(host, url, CHANNEL, target)
     }
 
-    /// The same for another channel.
+    /// The same for another channel. Nothing is excluded: what is compared is the whole tree.
     pub(crate) fn sync_channel(&self, host: &str, url: &str, channel: &str, target: &Path) -> Command {
         let mut command = self.client(host);
+        let configuration = self.bench.environment.path("ours/state").join(format!("{host}.toml"));
+        let text = format!("[targets.{:?}]\nexclude = []\n", target.display().to_string());
+        fs::write(&configuration, text).expect("a configuration can be written");
+        command.env("SMART_SYNC_CONFIG", configuration);
         command.args(["--server", url, "--channel", channel, "--ref", "main", "--target"]).arg(target);
         command
     }

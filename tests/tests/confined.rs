@@ -9,9 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use smart_sync_store::unpack::{Op, Program};
+use smart_sync_store::unpack::{Dissector as _, Op, Program};
 use smart_sync_sync::bundle::apply::{Parts, Rebuilder as _};
-use smart_sync_sync::bundle::encode::Dissector as _;
 use smart_sync_sync::confined::Confined;
 use smart_sync_tests::gzip::{endless, gnu_gzip, lines};
 use smart_sync_tests::http::{curl, get};
@@ -51,11 +50,13 @@ impl Taken {
 
     fn rebuild_with(&self, confined: &Confined) -> std::io::Result<Vec<u8>> {
         let program = self.program.encode();
+        let members = self.members.len() as u64;
+        let frames = members + self.frames.len() as u64;
         let parts = Parts {
             file: file(&[&self.members, &self.frames, &program]),
-            members: self.members.len() as u64,
-            frames: self.frames.len() as u64,
-            program: program.len() as u64,
+            members: 0..members,
+            frames: members..frames,
+            program: frames..frames + program.len() as u64,
             size: self.program.size,
         };
         let mut out = Vec::new();

@@ -83,6 +83,11 @@ fn one_pair(bench: &Bench, pair: &Pair) -> Result<Outcome> {
     ));
     let peers = peers(bench, pair)?;
     let ours = if bench.peers_only() { None } else { Some(followers::update(bench, pair)?) };
+    if let Some(ours) = &ours {
+        let quick =
+            ours.quick.map_or_else(String::new, |quick| format!(", quick {}", short(quick.wire.bytes())));
+        crate::say(&format!("    smart-sync: {}{quick}", short(ours.best.wire.bytes())));
+    }
     Ok(Outcome { name: pair.name.clone(), limit, peers, ours })
 }
 

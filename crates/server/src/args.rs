@@ -114,6 +114,9 @@ pub(crate) struct ServeArgs {
 pub(crate) struct SeeThroughArgs {
     #[command(flatten)]
     pub(crate) data: Data,
+    /// Store every artifact as it is again, for instance before an upgrade to other compression libraries
+    #[arg(long)]
+    pub(crate) undo: bool,
 }
 
 #[derive(Debug, Args)]

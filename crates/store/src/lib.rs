@@ -20,4 +20,4 @@ mod store;
 mod test_data;
 pub mod unpack;
 
-pub use store::{Added, Apart, LaidOut, Store, original_limits};
+pub use store::{Added, Apart, LaidOut, Originals, Store};

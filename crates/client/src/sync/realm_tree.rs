@@ -373,7 +373,7 @@ impl Run<'_> {
         for plan in plans {
             fetcher.fetch(plan, &mut progress)?;
         }
-        rebuilding.finish(stage, self.surroundings.interrupt)?;
+        rebuilding.finish(stage, self.surroundings.interrupt, |need| self.original(need, stage))?;
         for need in needs {
             if !stage.has(&need.content)? {
                 let text =
@@ -382,6 +382,28 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Asks for a content as it is, which servers can do and files cannot.
+    fn original(&self, need: &Need, stage: &Stage<'_>) -> Result<(), Failure> {
+        let (id, size) = (need.content.id, need.content.size);
+        let mut last = Failure::message(Exit::Network, format!("no server could be asked for content {id}"));
+        for remote in &self.resolved.remotes {
+            let received = (|| {
+                let path = format!("v1/content/{id}/{size}");
+                let mut download = self.block_on(remote.download(&path, None, size))??;
+                let mut writer = stage.writer(need)?;
+                while let Some(bytes) = self.block_on(download.next())?? {
+                    writer.write(&bytes)?;
+                }
+                Ok(writer.finish()?)
+            })();
+            match received {
+                Ok(()) => return Ok(()),
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
     }
 
     fn locate(&self, needs: &[&Need]) -> Result<Vec<FetchMap>, Failure> {

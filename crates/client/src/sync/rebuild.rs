@@ -4,17 +4,21 @@
 //! has to be the content that was signed.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{self, Write};
 
 use smart_sync_store::recipe::Plain;
-use smart_sync_store::unpack::{RebuildError, rebuild_from};
+use smart_sync_store::unpack::{program_of, rebuild_from};
 use smart_sync_sync::apply::partial::ContentWriter;
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::stage::Stage;
+use smart_sync_sync::bundle::apply::{Parts, Rebuilder as _};
 use smart_sync_sync::bundle::unpack_limits;
+use smart_sync_sync::confined::Confined;
 use smart_sync_sync::wire::fetch_map::FetchMap;
 
 use super::session::Needs;
+use crate::CONFINED;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::{Interrupt, interrupted};
 
@@ -79,8 +83,13 @@ impl<'n> Rebuilding<'n> {
         Needs::new(&needs.iter().copied().chain(others).collect::<Vec<_>>())
     }
 
-    /// Rebuilds the contents whose plain streams came.
-    pub(super) fn finish(&self, stage: &Stage<'_>, interrupt: &Interrupt) -> Result<(), Failure> {
+    /// Rebuilds the contents whose plain streams came. What cannot be rebuilt here is asked for as it is.
+    pub(super) fn finish(
+        &self,
+        stage: &Stage<'_>,
+        interrupt: &Interrupt,
+        original: impl Fn(&Need) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         for content in &self.contents {
             if stage.has(&content.need.content)? {
                 continue;
@@ -88,9 +97,18 @@ impl<'n> Rebuilding<'n> {
             let Some(stream) = stage.open_content(&content.stream.content)? else { continue };
             let mut writer = Rebuilt { writer: stage.writer(content.need)?, interrupt, failure: None };
             let size = content.need.content.size;
-            match rebuild_from(&stream, &content.plain, size, &unpack_limits(), &mut writer) {
-                Ok(()) => writer.writer.finish()?,
-                Err(error) => return Err(writer.failure.unwrap_or_else(|| cannot(content.need, error))),
+            let rebuilt = rebuild(stream, &content.plain, size, &mut writer);
+            let finished = match (rebuilt, writer.failure) {
+                (Ok(()), _) => writer.writer.finish().map_err(Failure::from),
+                (Err(_), Some(failure)) => Err(failure),
+                (Err(error), None) => Err(cannot(content.need, error)),
+            };
+            match finished {
+                Err(failure) if failure.exit() == Exit::Refused => {
+                    tracing::debug!(id = %content.need.content.id, "a content is asked for as it is");
+                    original(content.need).map_err(|_| failure)?;
+                }
+                finished => finished?,
             }
         }
         for content in self.contents.iter().filter(|content| !content.is_needed_itself) {
@@ -100,12 +118,23 @@ impl<'n> Rebuilding<'n> {
     }
 }
 
+/// Rebuilds a content: in a process of its own where its program asks for what may not run here.
+fn rebuild(file: File, plain: &Plain, size: u64, out: &mut dyn Write) -> anyhow::Result<()> {
+    if !program_of(&file, plain)?.has_corrections() {
+        return Ok(rebuild_from(&file, plain, size, &unpack_limits(), out)?);
+    }
+    let members = plain.program + plain.frames;
+    let (program, frames) = (0..plain.program, plain.program..members);
+    let parts = Parts { file, program, frames, members: members..plain.size(), size };
+    Ok(Confined::this_program(CONFINED).rebuild(parts, out)?)
+}
+
 fn refused(what: String) -> Failure {
     Failure::message(Exit::Refused, format!("a server names {what}"))
         .hint("nothing was changed; try another mirror with --server")
 }
 
-fn cannot(need: &Need, error: RebuildError) -> Failure {
+fn cannot(need: &Need, error: anyhow::Error) -> Failure {
     let text = format!("content {} cannot be rebuilt from what the server has of it", need.content.id);
     Failure::new(Exit::Refused, error).context(text)
 }

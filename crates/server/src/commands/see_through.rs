@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use anyhow::Context as _;
 use smart_sync_store::count::counted;
 
 use super::print;
@@ -14,6 +15,14 @@ use crate::see_through::{Outcome, Rounds};
 
 pub(super) async fn run(args: &SeeThroughArgs) -> anyhow::Result<()> {
     let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
+    if args.undo {
+        let stored = realm.store.store_originals(timestamp(now())).await.context("storing originals")?;
+        return print(format_args!(
+            "{} of {} stored as they are again; `enabled = false` in [see-through] keeps the server from changing that",
+            counted(stored.contents, "artifact", "artifacts"),
+            counted(stored.bytes, "byte", "bytes"),
+        ));
+    }
     tokio::task::spawn_blocking(move || go(realm)).await?
 }
 
@@ -35,7 +44,7 @@ fn go(realm: Arc<Realm>) -> anyhow::Result<()> {
         // A pipe that is closed is no reason to stop what is being done.
         let _ = print(format_args!("{} {what}", path.escape_ascii()));
     };
-    Rounds::new(realm).go(&view, || timestamp(now()), &AtomicBool::new(false), &mut progress)?;
+    Rounds::new(realm)?.go(&view, || timestamp(now()), &AtomicBool::new(false), &mut progress)?;
     print(format_args!(
         "{} of {} stored taken apart, {left} left as they are; gc frees what only the originals need",
         counted(apart, "artifact", "artifacts"),

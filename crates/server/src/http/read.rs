@@ -3,23 +3,27 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
 use smart_sync_store::codec::{put_number, put_prefixed};
 use smart_sync_store::domain::Domain;
+use smart_sync_store::error::Fault;
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::{Manifest, Node as TreeNode};
 use smart_sync_sync::log::heads::HeadKey;
 use smart_sync_sync::name::{Channel, RefName, TypedRef};
 use smart_sync_sync::wire::locate::{Wanted, decode as decode_locate};
 use smart_sync_sync::wire::submission::Sidecar;
+use tokio::runtime::Handle;
 
 use super::deltas::DeltaKey;
 use super::problem::Problem;
 use super::static_files::TEXT;
+use super::tree::off_runtime;
 use super::{App, blocking, now};
 use crate::realm::pages::StorePages;
 use crate::realm::view::View;
@@ -87,6 +91,38 @@ pub(super) async fn locate(
         Ok(octets(smart_sync_sync::wire::fetch_map::FetchMap::default().encode(), "no-store"))
     })
     .await
+}
+
+/// `GET /v1/content/<content>/<size>`: a content as it is, for who cannot rebuild it, or would take longer for that.
+pub(super) async fn content(
+    State(app): State<Arc<App>>,
+    Path((id, size)): Path<(String, u64)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = id.parse().map_err(|_| Problem::NotFound)?;
+    let caller = app.caller(&headers).await?;
+    let wanted = Wanted { id, size }.content();
+    let store = Arc::clone(&app.realm.store);
+    let domain = blocking(move || {
+        for domain in app.domains_to_read(&caller)? {
+            match Handle::current().block_on(app.realm.store.laid_out(&domain, &wanted)) {
+                Ok(_) => return Ok(domain),
+                Err(error) if error.fault() == Fault::Absent => {}
+                Err(error) => return Err(anyhow::Error::from(error).into()),
+            }
+        }
+        Err(Problem::NotFound)
+    })
+    .await?;
+    let stream = off_runtime(store.read_content(&domain, wanted, 0..size).boxed()).inspect_err(|error| {
+        tracing::error!(error = %error, "reading a content that is being served");
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::CONTENT_LENGTH, HeaderValue::from(size)),
+    ];
+    Ok((headers, Body::from_stream(stream)).into_response())
 }
 
 /// Which publications of a ref are asked for.

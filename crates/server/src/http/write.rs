@@ -112,6 +112,12 @@ pub(super) async fn pack(
         Handle::current().block_on(verifying).map_err(store_problem)
     })
     .await?;
+    // What it takes to rebuild a content is known of those alone that were taken apart here.
+    if verified.recipes().iter().any(|recipe| recipe.is_rebuilt) {
+        return Err(Problem::Refused(
+            "a pack says how to rebuild a content, which only a server finds out".to_owned(),
+        ));
+    }
     if verified.id() != id {
         return Err(Problem::Refused(format!("this pack is {}, not {id}", verified.id())));
     }

@@ -12,9 +12,11 @@ use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_store::manifest::{Change, Content, Manifest, diff};
 use smart_sync_store::{Apart, Store};
 use smart_sync_sync::bundle::pairing::{Candidate, Pairing};
+use smart_sync_sync::confined::Confined;
 use tokio::runtime::Handle;
 
 use super::choose::{Choice, Offer, choose};
+use crate::CONFINED;
 use crate::config::SeeThroughConfig;
 use crate::realm::Realm;
 use crate::realm::pages::StorePages;
@@ -47,6 +49,8 @@ pub(crate) type Progress<'a> = dyn FnMut(&[u8], &Content, Outcome) + 'a;
 pub(crate) struct Rounds {
     realm: Arc<Realm>,
     config: SeeThroughConfig,
+    /// Artifacts come from publishers: what finds out how they were made runs in a process of its own.
+    dissector: Confined,
     /// The trees that were gone through, by the name of the ref.
     done: HashMap<String, ManifestId>,
 }
@@ -59,9 +63,12 @@ struct Artifact {
 
 impl Rounds {
     /// Nothing was gone through yet.
-    pub(crate) fn new(realm: Arc<Realm>) -> Self {
+    pub(crate) fn new(realm: Arc<Realm>) -> anyhow::Result<Self> {
         let config = realm.config.see_through.clone();
-        Self { realm, config, done: HashMap::new() }
+        let spool = realm.data.spool();
+        std::fs::create_dir_all(&spool).with_context(|| format!("making {}", spool.display()))?;
+        let dissector = Confined::this_program(CONFINED).in_directory(&spool);
+        Ok(Self { realm, config, dissector, done: HashMap::new() })
     }
 
     /// Goes through what each ref is now. Called on a thread of a runtime that may block; ends early when it is stopped.
@@ -81,7 +88,13 @@ impl Rounds {
                 continue;
             }
             let domain = self.realm.domain(&publication.channel)?;
-            let tree = Tree { store: &self.realm.store, domain: &domain, config: &self.config, is_stopped };
+            let tree = Tree {
+                store: &self.realm.store,
+                domain: &domain,
+                config: &self.config,
+                dissector: &self.dissector,
+                is_stopped,
+            };
             tree.go(before, manifest.id, &now, progress).with_context(|| format!("looking at {name}"))?;
             if is_stopped.load(Ordering::Relaxed) {
                 return Ok(());
@@ -97,6 +110,7 @@ struct Tree<'a> {
     store: &'a Arc<Store>,
     domain: &'a Domain,
     config: &'a SeeThroughConfig,
+    dissector: &'a Confined,
     is_stopped: &'a AtomicBool,
 }
 
@@ -185,7 +199,7 @@ impl Tree<'_> {
     }
 
     fn take_apart(&self, content: &Content) -> anyhow::Result<Option<Apart>> {
-        Ok(Handle::current().block_on(self.store.take_apart(self.domain, content))?)
+        Ok(Handle::current().block_on(self.store.take_apart(self.domain, content, self.dissector))?)
     }
 
     fn choose(&self, aparts: &[Apart]) -> anyhow::Result<Choice> {

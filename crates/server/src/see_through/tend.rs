@@ -41,13 +41,13 @@ pub(crate) fn tend(realm: Arc<Realm>) -> anyhow::Result<Option<Tending>> {
         .on_thread_start(priority::lower)
         .build()
         .context("starting the thread that takes artifacts apart")?;
+    let mut rounds = Rounds::new(Arc::clone(&realm))?;
     let is_stopped = Arc::new(AtomicBool::new(false));
     let (awake, asleep) = mpsc::channel::<()>();
     let stopped = Arc::clone(&is_stopped);
     let working = move || {
         priority::lower();
         let _runtime = runtime.enter();
-        let mut rounds = Rounds::new(Arc::clone(&realm));
         let mut size = None;
         loop {
             match realm.newest_view() {

@@ -96,6 +96,37 @@ impl Catalogue {
         })
     }
 
+    /// Takes back that one of a content's recipes is the one to keep.
+    pub(crate) fn prefer_none(&self, domain: &Domain, content: ContentId) -> Result<(), StoreError> {
+        self.write("noting which recipe is kept in the catalogue", |tx| {
+            let Some(number) = domain_number(tx, domain)? else { return Ok(()) };
+            tx.prepare_cached(
+                "UPDATE recipes SET proven = 1 WHERE domain = ? AND content = ? AND proven = ?",
+            )?
+            .execute(params![number, content.as_bytes(), PREFERRED])?;
+            Ok(())
+        })
+    }
+
+    /// The contents of which one recipe is the one to keep.
+    pub(crate) fn preferred(&self) -> Result<Vec<(Domain, ContentId)>, StoreError> {
+        self.read("looking up recipes in the catalogue", |tx| {
+            tx.prepare_cached(
+                "SELECT d.name, r.content FROM recipes r JOIN domains d ON d.number = r.domain
+                 WHERE r.proven = ? ORDER BY d.name, r.content",
+            )?
+            .query_map([PREFERRED], |row| {
+                let name: String = row.get(0)?;
+                let domain = name.parse().map_err(|error| {
+                    let text = rusqlite::types::Type::Text;
+                    rusqlite::Error::FromSqlConversionFailure(0, text, Box::new(error))
+                })?;
+                Ok((domain, ContentId::from_bytes(row.get(1)?)))
+            })?
+            .collect()
+        })
+    }
+
     /// Of which of these contents it has not been found out whether to store them taken apart.
     pub fn not_looked_at(&self, domain: &Domain, contents: Vec<Content>) -> Result<Vec<Content>, StoreError> {
         self.read("looking up contents in the catalogue", |tx| {

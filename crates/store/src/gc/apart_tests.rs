@@ -11,8 +11,10 @@ use crate::content::name_content;
 use crate::domain::Domain;
 use crate::manifest::entry::Content;
 use crate::object::ObjectKey;
+use crate::recipe::{Method, Recipe};
 use crate::store::tests::{NOW, read};
 use crate::test_data::{noise, text};
+use crate::unpack::InThisProcess;
 use crate::unpack::tests::make::{gzip, tar};
 use crate::{LaidOut, Store};
 
@@ -26,7 +28,7 @@ fn tarball(version: u64) -> Vec<u8> {
 fn take_apart(store: &Store, content: &Content, keeps_original: bool, now: Timestamp) {
     let public = Domain::public();
     assert!(block_on(store.could_be_apart(&public, content, Duration::MAX)).unwrap());
-    let apart = block_on(store.take_apart(&public, content)).unwrap().unwrap();
+    let apart = block_on(store.take_apart(&public, content, &InThisProcess)).unwrap().unwrap();
     block_on(store.keep_apart(&public, &apart, keeps_original, now)).unwrap();
 }
 
@@ -42,8 +44,10 @@ fn what_a_content_is_rebuilt_from_takes_its_place() {
     let versions = [tarball(1), tarball(2)];
     let names: Vec<Content> = versions.iter().map(|bytes| name_content(bytes)).collect();
     let roots = versions.each_ref().map(|bytes| publish(&store, &public, std::slice::from_ref(bytes), NOW));
-    let aparts: Vec<_> =
-        names.iter().map(|content| block_on(store.take_apart(&public, content)).unwrap().unwrap()).collect();
+    let aparts: Vec<_> = names
+        .iter()
+        .map(|content| block_on(store.take_apart(&public, content, &InThisProcess)).unwrap().unwrap())
+        .collect();
     let (first, both) = (store.weigh(&public, &aparts[..1]).unwrap(), store.weigh(&public, &aparts).unwrap());
     assert!(both - first < 25_000, "{first} and {both}");
     for content in &names {
@@ -65,6 +69,23 @@ fn what_a_content_is_rebuilt_from_takes_its_place() {
     assert_eq!(block_on(store.missing_contents(&public, &names, later(3 * GRACE))).unwrap(), []);
     assert_eq!(block_on(store.blob_ids(&public, &names)).unwrap(), [names[0].blob, names[1].blob]);
 
+    let originals = block_on(store.store_originals(later(3 * GRACE))).unwrap();
+    assert_eq!((originals.contents, originals.bytes), (2, names[0].size + names[1].size));
+    assert!(!is_rebuilt(&store, &names[0]));
+    let preferred = |content: &Content| {
+        let recipes = store.catalogue().recipes_of(&public, content.id).unwrap();
+        let rebuilt = recipes.iter().find(|recipe| {
+            let object = block_on(store.object(&public, ObjectKey::recipe(recipe.id))).unwrap();
+            Recipe::decode(object.bytes()).unwrap().method != Method::Raw
+        });
+        store.catalogue().prefer(&public, content.id, rebuilt.unwrap().id).unwrap();
+    };
+    names.iter().for_each(preferred);
+    for grace in [5, 7] {
+        collect_at(&store, later(grace * GRACE), &roots);
+    }
+    assert!(is_rebuilt(&store, &names[0]));
+
     // A catalogue that knows nothing of what was proven finds it out again.
     drop(store);
     place.lose_catalogue();
@@ -73,7 +94,7 @@ fn what_a_content_is_rebuilt_from_takes_its_place() {
     for (content, bytes) in names.iter().zip(&versions) {
         assert_eq!(read(&store, &public, *content).unwrap(), *bytes);
     }
-    assert_eq!(collect_at(&store, later(9 * GRACE), &roots), Collected::default());
+    assert_eq!(collect_at(&store, later(19 * GRACE), &roots), Collected::default());
 }
 
 #[test]

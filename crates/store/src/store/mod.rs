@@ -30,7 +30,7 @@ use crate::pack::{
 use crate::recipe::Recipe;
 use cache::FrameCache;
 pub use contents::LaidOut;
-pub use plain::{Apart, original_limits};
+pub use plain::{Apart, Originals};
 use rebuilt::RebuiltFiles;
 pub(crate) use repack::Repack;
 

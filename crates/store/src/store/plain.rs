@@ -13,12 +13,16 @@ use std::time::Duration;
 use super::{Repack, Store};
 use crate::catalogue::Timestamp;
 use crate::chunk::ChunkRef;
+use crate::content::ContentHasher;
 use crate::domain::Domain;
 use crate::error::StoreError;
+use crate::id::{BlobId, ContentId};
 use crate::manifest::entry::Content;
 use crate::object::{ObjectKey, VerifiedObject};
-use crate::recipe::{Method, Plain, Recipe, build_rebuilt};
-use crate::unpack::{self, Limits, PROBE_LEN, Storage, is_promising, least_rebuild_time, write_plain};
+use crate::recipe::{self, Method, Plain, Recipe, build_rebuilt};
+use crate::unpack::{
+    Dissector, Limits, Named, PROBE_LEN, Program, is_promising, least_rebuild_time, rebuild_from, write_plain,
+};
 
 /// The bytes of chunks that are compressed together to find out what they take.
 const SAMPLE_BYTES: usize = 256 << 10;
@@ -31,9 +35,12 @@ const LEVEL: i32 = 15;
 const CHUNK_SHARE: u64 = 1024;
 const CHUNKS_FREE: u64 = 16;
 
-/// What contents of this store may ask for while they are taken apart and rebuilt here.
-pub fn original_limits() -> Limits {
-    Limits { allows_corrections: false, ..Limits::default() }
+/// What contents of this store may ask for while they are rebuilt here.
+///
+/// Their programs were made by this store and have run before: corrections that would make a library run without an end
+/// are not among them.
+pub(super) fn own_limits() -> Limits {
+    Limits::default()
 }
 
 /// A content that was taken apart, on a disk.
@@ -93,26 +100,34 @@ impl Store {
         Ok(is_promising(&head, content.size) && least_rebuild_time(&head, content.size) <= time_max)
     }
 
-    /// Takes a content apart; nothing if nothing in it can be seen through and rebuilt.
-    pub async fn take_apart(&self, domain: &Domain, content: &Content) -> Result<Option<Apart>, StoreError> {
+    /// Has a content taken apart; nothing if nothing in it can be seen through and rebuilt.
+    pub async fn take_apart(
+        &self,
+        domain: &Domain,
+        content: &Content,
+        dissector: &dyn Dissector,
+    ) -> Result<Option<Apart>, StoreError> {
         let mut source = self.rebuilt.scratch_file()?;
         let mut reading = self.reading(domain, content, 0..content.size).await?;
         while let Some(bytes) = reading.next(self).await? {
             source.write_all(&bytes).map_err(failed("writing a content"))?;
         }
         source.seek(SeekFrom::Start(0)).map_err(failed("reading a content"))?;
-        let mut spools = || {
-            let file = self.rebuilt.scratch_file().map_err(io::Error::other)?;
-            Ok(Box::new(file) as Box<dyn Storage>)
+        let dissected = match dissector.dissect(source, content.size) {
+            Ok(Some(dissected)) => dissected,
+            Ok(None) => return Ok(None),
+            // It took more than it was given, for instance.
+            Err(error) => {
+                tracing::debug!(%error, content = %content.id, "a content is not taken apart");
+                return Ok(None);
+            }
         };
-        let limits = original_limits();
-        let taken = unpack::take_apart(&mut source, content.size, &limits, &mut spools)
-            .map_err(failed("taking a content apart"))?;
-        let Some(taken) = taken else { return Ok(None) };
-        let Some(rebuild_time) = taken.program.summary().rebuild_time() else { return Ok(None) };
+        let program = Program::decode(&dissected.program).ok();
+        let time = program.and_then(|program| program.summary().rebuild_time());
+        let Some(rebuild_time) = time else { return Ok(None) };
         let file = self.rebuilt.scratch_file()?;
         let mut out = BufWriter::with_capacity(1 << 18, &file);
-        let cut = write_plain(taken, &mut out)
+        let cut = write_plain(dissected, &mut out)
             .and_then(|cut| out.flush().map(|()| cut))
             .map_err(failed("writing a plain stream"))?;
         drop(out);
@@ -150,8 +165,8 @@ impl Store {
         Ok(sum + if sample.is_empty() { 0 } else { weigh(&mut sample)? })
     }
 
-    /// Stores a content taken apart. Unless the original is to be kept, what only that needs is garbage when this
-    /// returns.
+    /// Stores a content taken apart, once it has been rebuilt from its parts. Unless the original is to be kept, what
+    /// only that needs is garbage when this returns.
     pub async fn keep_apart(
         &self,
         domain: &Domain,
@@ -159,6 +174,12 @@ impl Store {
         keeps_original: bool,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let mut rebuilt = Named::new(io::sink());
+        let (size, limits) = (apart.content.size, own_limits());
+        let made = rebuild_from(&apart.file, &apart.plain, size, &limits, &mut rebuilt);
+        if made.is_err() || rebuilt.finish().0 != apart.content.id {
+            return Err(failed("rebuilding a content")(io::Error::other("its parts do not make it")));
+        }
         let keys: Vec<_> = apart.chunks.iter().map(|chunk| ObjectKey::chunk(chunk.id)).collect();
         let mut missing: HashSet<_> = self.missing(domain, &keys, now)?.into_iter().collect();
         let mut packs = Repack::own(self, domain, LEVEL, now);
@@ -173,6 +194,58 @@ impl Store {
         }
         packs.finish().await?;
         if keeps_original { Ok(()) } else { self.catalogue.prefer(domain, apart.content.id, recipe.id) }
+    }
+}
+
+/// Contents that are stored as they are again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Originals {
+    /// How many.
+    pub contents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Stores all contents as they are that are kept taken apart alone. What they were rebuilt from stays beside them.
+    pub async fn store_originals(&self, now: Timestamp) -> Result<Originals, StoreError> {
+        let mut stored = Originals::default();
+        for (domain, id) in self.catalogue.preferred()? {
+            stored.bytes += self.store_original(&domain, id, now).await?;
+            stored.contents += 1;
+        }
+        Ok(stored)
+    }
+
+    async fn store_original(
+        &self,
+        domain: &Domain,
+        id: ContentId,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let Some(kept) = self.catalogue.recipes_of(domain, id)?.first().copied() else { return Ok(0) };
+        let size = self.recipe(domain, id, kept).await?.size;
+        let content = Content { size, blob: BlobId::from_bytes([0; 20]), id };
+        let mut reading = self.reading(domain, &content, 0..size).await?;
+        let mut hasher = ContentHasher::new(size);
+        let mut packs = Repack::own(self, domain, LEVEL, now);
+        let mut cut = Vec::new();
+        let odd = |error| failed("reading a content")(io::Error::other(error));
+        while let Some(bytes) = reading.next(self).await? {
+            hasher
+                .update(&bytes, |chunk, bytes| cut.push((ObjectKey::chunk(chunk.id), bytes.to_vec())))
+                .map_err(odd)?;
+            for (key, bytes) in cut.drain(..) {
+                packs.add(&verified(key, bytes)?).await?;
+            }
+        }
+        let chunks = hasher.finish().map_err(odd)?.chunks;
+        for (kind, id, bytes) in recipe::build(id, &chunks).into_iter().flat_map(|built| built.objects) {
+            packs.add(&verified(ObjectKey::new(kind, id), bytes)?).await?;
+        }
+        packs.finish().await?;
+        self.catalogue.prefer_none(domain, id)?;
+        Ok(size)
     }
 }
 

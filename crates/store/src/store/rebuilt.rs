@@ -16,8 +16,9 @@ use std::thread;
 use bytes::Bytes;
 use futures::channel::oneshot;
 
+use super::Store;
 use super::contents::{ChunkReading, ContentWalk};
-use super::{Store, original_limits};
+use super::plain::own_limits;
 use crate::catalogue::StoredRecipe;
 use crate::domain::Domain;
 use crate::error::{RecipeError, StoreError};
@@ -155,7 +156,7 @@ impl Store {
         thread::spawn(move || {
             let blocks = Blocks { file: out, blocks: Vec::new(), open: Vec::new() };
             let mut writer = BufWriter::with_capacity(BLOCK, Named::new(blocks));
-            let rebuilt = rebuild_from(&spool, &plain, size, &original_limits(), &mut writer)
+            let rebuilt = rebuild_from(&spool, &plain, size, &own_limits(), &mut writer)
                 .and_then(|()| writer.into_inner().map_err(|error| RebuildError::Output(error.into_error())));
             // Whoever waited may have gone away.
             let _ = sender.send(rebuilt.map(Named::finish));

@@ -205,7 +205,7 @@ fn a_catalogue_of_another_version_is_refused() {
     let path = place.directory.path().join("catalogue.sqlite");
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = block_on(Store::open(place.directory.path(), NOW)).unwrap_err();
-    assert!(matches!(error, StoreError::CatalogueVersion { found: 99, known: 2 }), "{error:?}");
+    assert!(matches!(error, StoreError::CatalogueVersion { found: 99, known: 3 }), "{error:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod coding;
 mod container;
+mod dissect;
 mod emit;
 mod limits;
 mod plain;
@@ -21,8 +22,9 @@ mod walk;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::time::Duration;
 
+pub use dissect::{Dissected, Dissector, InThisProcess};
 pub use limits::Limits;
-pub use plain::{CutPlain, Named, program_of, rebuild_from, write_plain};
+pub use plain::{CutPlain, Named, Stretch, program_of, rebuild_from, write_plain};
 pub use program::{Encoder, Op, PROGRAM_LEN_MAX, Piece, Program, Summary};
 pub use rebuild::{RebuildError, rebuild};
 pub use spool::{InMemory, Spools, Storage};

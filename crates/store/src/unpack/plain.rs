@@ -4,11 +4,11 @@
 //! chunks of its own, the same as a file with these bytes has, whatever lies around it.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::FileExt as _;
 
 use super::spool::{BLOCK, fill};
-use super::{Limits, Program, RebuildError, TakenApart, rebuild};
+use super::{Dissected, Limits, Program, RebuildError, rebuild};
 use crate::chunk::ChunkRef;
 use crate::content::ContentHasher;
 use crate::id::{ContentId, ContentIdHasher};
@@ -27,24 +27,18 @@ pub struct CutPlain {
 }
 
 /// Writes the plain stream of an artifact, and cuts it.
-pub fn write_plain(taken: TakenApart, out: &mut dyn Write) -> io::Result<CutPlain> {
-    let TakenApart { program, views, mut frames, mut members } = taken;
-    let program = program.encode();
+pub fn write_plain(dissected: Dissected, out: &mut dyn Write) -> io::Result<CutPlain> {
+    let members_len = dissected.members_len();
+    let Dissected { program, frames, members, streams } = dissected;
+    let mut streams = BufReader::with_capacity(BLOCK, streams);
     let mut cutting = Cutting { out, whole: ContentIdHasher::default(), chunks: Vec::new(), at: 0 };
     cutting.run(&mut &program[..], program.len() as u64)?;
-    frames.seek(SeekFrom::Start(0))?;
-    cutting.run(&mut frames, views.frames_len)?;
-    members.seek(SeekFrom::Start(0))?;
-    let mut members = BufReader::with_capacity(BLOCK, members);
-    for length in runs(&views.members) {
-        cutting.run(&mut members, length)?;
+    cutting.run(&mut streams, frames)?;
+    for length in runs(&members) {
+        cutting.run(&mut streams, length)?;
     }
-    let plain = Plain {
-        id: cutting.whole.finish(),
-        program: program.len() as u64,
-        frames: views.frames_len,
-        members: views.members_len(),
-    };
+    let plain =
+        Plain { id: cutting.whole.finish(), program: program.len() as u64, frames, members: members_len };
     Ok(CutPlain { plain, chunks: cutting.chunks })
 }
 
@@ -133,11 +127,15 @@ impl Cutting<'_> {
     }
 }
 
-/// A part of a file, read from its beginning.
-struct Stretch<'a> {
-    file: &'a File,
-    at: u64,
-    end: u64,
+/// A stretch of a file, read from its beginning, whatever else reads the file.
+#[derive(Debug)]
+pub struct Stretch<'a> {
+    /// The file.
+    pub file: &'a File,
+    /// What is read next.
+    pub at: u64,
+    /// Where it ends.
+    pub end: u64,
 }
 
 impl Read for Stretch<'_> {
@@ -206,7 +204,7 @@ mod tests {
         let size = artifact.len() as u64;
         let taken = take_apart(&mut Cursor::new(&artifact), size, &Limits::default(), &mut InMemory);
         let mut file = tempfile::tempfile().unwrap();
-        let cut = write_plain(taken.unwrap().unwrap(), &mut file).unwrap();
+        let cut = write_plain(taken.unwrap().unwrap().into(), &mut file).unwrap();
         let in_plain: Vec<_> = cut.chunks.iter().map(|chunk| chunk.id).collect();
         for bytes in [&large, &small] {
             let of_file = cut_content(bytes, |_, _| ()).chunks;

@@ -14,11 +14,11 @@ use smart_sync_store::chunk::{CHUNK_LEN_MAX, ChunkRef, cut};
 use smart_sync_store::id::ObjectId;
 use smart_sync_store::manifest::Content;
 use smart_sync_store::unpack::{
-    InMemory, PROBE_LEN, Spools, Storage, decode_views, is_promising, take_apart,
+    Dissected, Dissector, InMemory, PROBE_LEN, Spools, Storage, decode_views, is_promising, take_apart,
 };
 
 use super::codec::{Effort, Kind, Method, compress};
-use super::encode::{ContentSource, Dissected, Dissector};
+use super::encode::ContentSource;
 use super::head::{BaseRange, Batch, Part};
 use super::range_reader::RangeReader;
 use super::{parts, plain_max, unpack_limits};

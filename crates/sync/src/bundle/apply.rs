@@ -71,17 +71,17 @@ pub trait Rebuilder: Sync {
     fn rebuild(&self, parts: Parts, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// What a content is rebuilt from: in one file its members, its frames, and its program, one after the other.
+/// What a content is rebuilt from, in one file.
 #[derive(Debug)]
 pub struct Parts {
     /// The file.
     pub file: File,
-    /// The number of bytes of members, from the beginning.
-    pub members: u64,
-    /// The number of bytes of frames.
-    pub frames: u64,
-    /// The number of bytes of the program.
-    pub program: u64,
+    /// Where the program is in it.
+    pub program: Range<u64>,
+    /// Where the frames are.
+    pub frames: Range<u64>,
+    /// Where the members are.
+    pub members: Range<u64>,
     /// The size of the content.
     pub size: u64,
 }

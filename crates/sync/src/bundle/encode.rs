@@ -4,14 +4,14 @@
 //! Batches are compressed side by side, and as many are in memory as there are threads to do so.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 
 use rayon::prelude::*;
 use smart_sync_store::chunk::ChunkRef;
 use smart_sync_store::codec::put_number;
 use smart_sync_store::manifest::Content;
-use smart_sync_store::unpack::VIEW_VERSION;
+use smart_sync_store::unpack::{Dissector, VIEW_VERSION};
 
 use super::apart::{Apart, Ready, Scratch, apart};
 pub use super::codec::Effort;
@@ -37,24 +37,6 @@ pub trait ContentSource: Sync {
     fn dissector(&self) -> Option<&dyn Dissector> {
         None
     }
-}
-
-/// Takes artifacts apart where nothing that is in them can stop this process.
-pub trait Dissector: Sync {
-    /// What an artifact of `size` bytes is rebuilt from; nothing where that is not worth it. It is not known to be right.
-    fn dissect(&self, artifact: File, size: u64) -> io::Result<Option<Dissected>>;
-}
-
-/// What an artifact is rebuilt from.
-pub struct Dissected {
-    /// The program, as it is stored.
-    pub program: Vec<u8>,
-    /// The number of bytes of frames.
-    pub frames: u64,
-    /// The length of each member.
-    pub members: Vec<u64>,
-    /// The frames, and then the members.
-    pub streams: Box<dyn Read>,
 }
 
 /// The bytes of contents after which a batch is complete, and of bases.

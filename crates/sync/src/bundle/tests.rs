@@ -17,10 +17,11 @@ use smart_sync_store::manifest::{
 };
 
 use super::apply::{Bundle, BundleError, ContentTaker, Limits, NewContents, OldFiles, Rebuilder};
-use super::encode::{ContentSource, Dissector, Effort, arrange};
+use super::encode::{ContentSource, Effort, arrange};
 use super::plan::{Draft, draft};
 use super::resolve::{Delivery, OldFile};
 use archives::Corrects;
+use smart_sync_store::unpack::Dissector;
 
 const LIMITS: Limits = Limits { head_bytes: 1 << 24, content_bytes: 1 << 32 };
 

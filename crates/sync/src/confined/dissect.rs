@@ -13,12 +13,13 @@ use std::io::{self, BufWriter, Read, Write};
 use std::process;
 
 use rustix::fs::{Mode, OFlags};
-use smart_sync_store::unpack::{InMemory, Limits, PROGRAM_LEN_MAX, Spools, Storage, take_apart};
+use smart_sync_store::unpack::{
+    Dissected, Dissector, InMemory, Limits, PROGRAM_LEN_MAX, Spools, Storage, take_apart,
+};
 
 use super::limits::Bounds;
 use super::process::Process;
 use super::{Confined, Task, usage};
-use crate::bundle::encode::{Dissected, Dissector};
 
 /// What a small artifact takes of which every encoder was tried, on a slow machine.
 const SECONDS: u64 = 60;

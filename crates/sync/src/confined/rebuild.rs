@@ -1,11 +1,12 @@
 //! Rebuilding a content in a confined process.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read as _, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::process;
 
-use smart_sync_store::unpack::{Limits, PROGRAM_LEN_MAX, Program, rebuild};
+use smart_sync_store::unpack::{Limits, PROGRAM_LEN_MAX, Program, Stretch, rebuild};
 
 use super::limits::Bounds;
 use super::process::Process;
@@ -25,11 +26,13 @@ const BLOCK: usize = 1 << 18;
 
 impl Rebuilder for Confined {
     fn rebuild(&self, parts: Parts, out: &mut dyn Write) -> io::Result<()> {
-        let Parts { file, members, frames, program, size } = parts;
-        let plain = members.saturating_add(frames).saturating_add(size);
+        let Parts { file, program, frames, members, size } = parts;
+        let length = |range: &Range<u64>| range.end.saturating_sub(range.start);
+        let plain = length(&members).saturating_add(length(&frames)).saturating_add(size);
         let processor_seconds = (SECONDS + plain / BYTES_PER_SECOND).min(SECONDS_MAX);
         let bounds = Bounds { parent: process::id(), processor_seconds, file_bytes: 0, files: FILES };
-        let numbers = [members, frames, program, size];
+        let [program, frames, members] = [program, frames, members].map(|range| [range.start, range.end]);
+        let numbers = [&program[..], &frames, &members, &[size]].concat();
         let mut process = Process::start(self, Task::Rebuild, bounds, &numbers, file)?;
         let mut buffer = vec![0; BLOCK];
         let mut left = size;
@@ -53,34 +56,18 @@ impl Rebuilder for Confined {
 
 /// The confined side.
 pub(super) fn serve(numbers: &[u64], input: &File, output: File) -> io::Result<()> {
-    let [members, frames, program, size] = *numbers else { return Err(usage()) };
-    let mut bytes = vec![0; usize::try_from(program).unwrap_or(usize::MAX).min(PROGRAM_LEN_MAX)];
-    let frames_start = members;
-    let program_start = frames_start.saturating_add(frames);
-    input.read_exact_at(&mut bytes, program_start)?;
+    let [program, program_end, frames, frames_end, members, members_end, size] = *numbers else {
+        return Err(usage());
+    };
+    let length = usize::try_from(program_end.saturating_sub(program)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length.min(PROGRAM_LEN_MAX)];
+    input.read_exact_at(&mut bytes, program)?;
     let program = Program::decode(&bytes).map_err(io::Error::other)?;
     drop(bytes);
-    let stretch = |at, length| BufReader::with_capacity(BLOCK, Stretch { file: input, at, left: length });
-    let (mut members, mut frames) = (stretch(0, members), stretch(frames_start, frames));
+    let stretch = |at, end| BufReader::with_capacity(BLOCK, Stretch { file: input, at, end });
+    let (mut members, mut frames) = (stretch(members, members_end), stretch(frames, frames_end));
     let mut output = BufWriter::with_capacity(BLOCK, output);
     rebuild(&program, &mut frames, &mut members, size, &Limits::default(), &mut output)
         .map_err(io::Error::other)?;
     output.flush()
-}
-
-/// A stretch of a file, read from its beginning.
-struct Stretch<'a> {
-    file: &'a File,
-    at: u64,
-    left: u64,
-}
-
-impl Read for Stretch<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.file.read_at(&mut buffer[..length], self.at)?;
-        self.at += read as u64;
-        self.left -= read as u64;
-        Ok(read)
-    }
 }

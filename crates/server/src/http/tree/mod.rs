@@ -157,7 +157,7 @@ impl TreeView {
 
 /// Reads, decodes and hashes on a thread that may block: a thread of the runtime would hold up the other requests
 /// meanwhile. Several pieces are made at a time, because going to another thread costs about as much as a piece.
-fn off_runtime(
+pub(super) fn off_runtime(
     pieces: BoxStream<'static, Result<Bytes, StoreError>>,
 ) -> impl Stream<Item = anyhow::Result<Bytes>> + Send {
     let batches = stream::try_unfold(pieces, |pieces| async move {

@@ -242,8 +242,8 @@ fn gather(
             file
         }
     };
-    let members = file.seek(SeekFrom::End(0))?;
-    let frames = match frames {
+    let members = 0..file.seek(SeekFrom::End(0))?;
+    let length = match frames {
         Stream::Memory(bytes) => {
             file.write_all(&bytes)?;
             bytes.len() as u64
@@ -253,8 +253,10 @@ fn gather(
             io::copy(&mut frames, &mut file)?
         }
     };
+    let frames = members.end..members.end + length;
     file.write_all(program)?;
-    Ok(Parts { file, members, frames, program: program.len() as u64, size })
+    let program = frames.end..frames.end + program.len() as u64;
+    Ok(Parts { file, program, frames, members, size })
 }
 
 impl Stream {

@@ -1,14 +1,13 @@
 //! Archives that are delivered decompressed, and rebuilt.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Write as _};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use smart_sync_store::unpack::{self, Program, rebuild, take_apart};
+use smart_sync_store::unpack::{self, Dissected, Program, Stretch, rebuild, take_apart};
 
 use super::super::apply::{NoRebuilder, Parts};
-use super::super::encode::Dissected;
 use super::*;
 
 /// What these tests do in their own process where the programs start another one: nobody here means them ill.
@@ -16,28 +15,20 @@ pub(super) struct Corrects;
 
 impl Rebuilder for Corrects {
     fn rebuild(&self, parts: Parts, out: &mut dyn io::Write) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        (&parts.file).seek(SeekFrom::Start(0))?;
-        (&parts.file).read_to_end(&mut bytes)?;
-        let (members, rest) = bytes.split_at(usize::try_from(parts.members).unwrap());
-        let (frames, program) = rest.split_at(usize::try_from(parts.frames).unwrap());
-        assert_eq!(program.len() as u64, parts.program);
-        let program = Program::decode(program).unwrap();
+        let stretch = |range: Range<u64>| Stretch { file: &parts.file, at: range.start, end: range.end };
+        let mut program = Vec::new();
+        stretch(parts.program).read_to_end(&mut program)?;
+        let program = Program::decode(&program).unwrap();
+        let (mut frames, mut members) = (stretch(parts.frames), stretch(parts.members));
         let limits = unpack::Limits::default();
-        rebuild(&program, &mut { frames }, &mut { members }, parts.size, &limits, out)
-            .map_err(io::Error::other)
+        rebuild(&program, &mut frames, &mut members, parts.size, &limits, out).map_err(io::Error::other)
     }
 }
 
 impl Dissector for Corrects {
     fn dissect(&self, mut artifact: File, size: u64) -> io::Result<Option<Dissected>> {
         let taken = take_apart(&mut artifact, size, &unpack::Limits::default(), &mut unpack::InMemory)?;
-        Ok(taken.map(|taken| Dissected {
-            program: taken.program.encode(),
-            frames: taken.views.frames_len,
-            members: taken.views.members.clone(),
-            streams: Box::new(taken.frames.chain(taken.members)),
-        }))
+        Ok(taken.map(Dissected::from))
     }
 }
 

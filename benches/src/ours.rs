@@ -38,9 +38,22 @@ pub(crate) struct Ours<'bench> {
 impl<'bench> Ours<'bench> {
     /// Makes a realm and serves it. There is one at a time: what the one before left is removed.
     pub(crate) fn start(bench: &'bench Bench) -> Result<Self> {
+        Self::start_with(bench, |settings| settings)
+    }
+
+    /// The same with a server that makes no bundles.
+    pub(crate) fn start_without_bundles(bench: &'bench Bench) -> Result<Self> {
+        Self::start_with(bench, |settings| {
+            settings.replace("[bundles]\nenabled = true", "[bundles]\nenabled = false")
+        })
+    }
+
+    fn start_with(bench: &'bench Bench, change: impl FnOnce(String) -> String) -> Result<Self> {
         bench.scratch("ours/state")?;
         let data = bench.scratch("ours/data")?;
         let fingerprint = initialise(&bench.environment, &data, "bench.example");
+        let settings = data.join("server.toml");
+        fs::write(&settings, change(fs::read_to_string(&settings)?))?;
         let token = create_token(&bench.environment, &data, "publish", "repos/");
         let server = Server::start(&mut serve(&bench.environment, &data));
         let realm = Self { bench, data, fingerprint, token, server };

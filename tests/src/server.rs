@@ -302,6 +302,14 @@ fn tables_of(text: &str) -> Vec<(&str, Vec<&str>)> {
     tables
 }
 
+/// Makes everything in a store look as old as it would after hours, for collecting garbage.
+pub fn age_marks(data: &Path) {
+    let catalogue = data.join("store/catalogue.sqlite");
+    let catalogue = rusqlite::Connection::open(catalogue).expect("the catalogue can be opened");
+    let age = "UPDATE packs SET touched = touched - 10000, condemned = condemned - 10000";
+    catalogue.execute_batch(age).expect("the catalogue can be written");
+}
+
 /// Runs `token create`, and returns the token that it printed. Its name is `VERB PREFIX`.
 pub fn create_token(environment: &TestEnvironment, data: &Path, verb: &str, prefix: &str) -> String {
     let mut command = environment.server();

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use smart_sync_tests::http::{curl, get};
 use smart_sync_tests::noise::noise;
+use smart_sync_tests::server::age_marks;
 use smart_sync_tests::snapshot::Snapshot;
 use smart_sync_tests::{Realm, TestEnvironment};
 
@@ -50,9 +51,7 @@ impl Scene {
     /// Collects garbage, with the marks in the catalogue set back, which is what waiting would do.
     fn collect(&self) {
         for _ in 0..2 {
-            let catalogue = self.realm.data().join("store/catalogue.sqlite");
-            let age = "UPDATE packs SET touched = touched - 10000, condemned = condemned - 10000";
-            rusqlite::Connection::open(catalogue).unwrap().execute_batch(age).unwrap();
+            age_marks(self.realm.data());
             self.run(&["gc", "--yes", "--grace-hours", "0"]);
         }
     }

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use smart_sync_tests::http::get;
-use smart_sync_tests::server::{initialise, run_on, serve};
+use smart_sync_tests::server::{age_marks, initialise, run_on, serve};
 use smart_sync_tests::{Realm, Server, TestEnvironment, program, skipped};
 
 /// Bytes that do not compress.
@@ -176,15 +176,10 @@ fn collecting_shows_its_plan_and_keeps_what_is_published() {
     gc(&["--yes"]);
     assert_eq!(size(), before);
     // The marks in the catalogue are set back, which is what waiting would do.
-    let age = "UPDATE packs SET touched = touched - 10000, condemned = condemned - 10000";
-    let set_back = || {
-        let catalogue = data.join("store/catalogue.sqlite");
-        rusqlite::Connection::open(catalogue).unwrap().execute_batch(age).unwrap();
-    };
-    set_back();
+    age_marks(&data);
     let condemned = gc(&["--yes"]);
     assert!(condemned.contains("1 pack condemned, 1 rewritten"), "{condemned}");
-    set_back();
+    age_marks(&data);
     gc(&["--yes"]);
     assert!(size() + 500_000 < before, "{} of {before}", size());
     private.run(&environment, &["check"]).success();

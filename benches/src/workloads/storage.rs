@@ -8,11 +8,12 @@ use anyhow::{Context as _, Result};
 use super::stored;
 use crate::bench::{Bench, Scope, check_same, prepare};
 use crate::data;
-use crate::followers::wait_for_best;
 use crate::measure::{Usage, measure};
 use crate::ours::Ours;
 use crate::peers::{borg, restic};
 use crate::report::{Bar, Row, Section};
+use smart_sync_tests::program;
+use smart_sync_tests::server::age_marks;
 
 /// How many kernels are published.
 const KERNELS: usize = 5;
@@ -46,9 +47,9 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     let method = format!(
         "{} releases of a Python project, unpacked, {} kernels, unpacked, and {} releases of another project as \
          `.tar.gz`, each after the one before, into one store. restic: format 2, `--compression=max`. borg: \
-         `--compression=zstd`, no encryption. smart-sync: `publish` to three channels; its size is that of the \
-         server's data directory, with log, catalogue and everything that it has prepared. CPU is that of all \
-         publications. The newest version of each is restored and compared.",
+         `--compression=zstd`, no encryption. smart-sync: `publish` to three channels, then `see-through` and \
+         `gc`; its size is that of packs and catalogue. Bundles, which are a cache, are not made. CPU is that of all \
+         publications and of these two commands. The newest version of each is restored and compared.",
         counts[0], counts[1], counts[2]
     );
     let rows = [Some(restic), Some(borg), ours].into_iter().flatten().collect();
@@ -102,17 +103,11 @@ fn run_borg(bench: &Bench, lines: &[Line]) -> Result<Row> {
 }
 
 fn run_ours(bench: &Bench, lines: &[Line]) -> Result<Row> {
-    let realm = Ours::start(bench)?;
+    let realm = Ours::start_without_bundles(bench)?;
     let mut usage = Usage::default();
     for line in lines {
-        let mut former = None;
         for tree in &line.versions {
             usage = usage.then(realm.publish_to(line.channel, tree)?);
-            let now = realm.manifest_of(line.channel)?;
-            if let Some(former) = former.replace(now.clone()) {
-                // What is prepared in the background counts as well.
-                wait_for_best(&realm, &former, &now)?;
-            }
         }
     }
     for line in lines {
@@ -123,7 +118,31 @@ fn run_ours(bench: &Bench, lines: &[Line]) -> Result<Row> {
         prepare(&mut realm.sync_channel(&host, realm.url(), line.channel, &target))?;
         check_same("smart-sync", tree, &target)?;
     }
-    row(bench, "smart-sync-server", usage, realm.data())
+    let data = realm.data().to_owned();
+    drop(realm);
+    let mut command = bench.environment.command(program::built("smart-sync-server"));
+    usage = usage.then(measure(bench, command.arg("see-through").arg("--data").arg(&data))?);
+    for _ in 0..2 {
+        age_marks(&data);
+        let mut command = bench.environment.command(program::built("smart-sync-server"));
+        command.arg("gc").arg("--data").arg(&data).args(["--yes", "--keep", "1000", "--grace-hours", "0"]);
+        usage = usage.then(measure(bench, &command)?);
+    }
+    let mut ours = Row::new("smart-sync-server");
+    ours.usages.push(usage);
+    ours.stored = Some(stored(bench, &data.join("store/packs"))? + catalogue_size(&data)?);
+    check_sound(bench, &data)?;
+    Ok(ours)
+}
+
+fn catalogue_size(data: &Path) -> Result<u64> {
+    Ok(fs::metadata(data.join("store/catalogue.sqlite")).context("looking at the catalogue")?.len())
+}
+
+/// What is left is whole.
+fn check_sound(bench: &Bench, data: &Path) -> Result<()> {
+    let mut command = bench.environment.command(program::built("smart-sync-server"));
+    prepare(command.arg("check").arg("--data").arg(data)).map(drop)
 }
 
 fn row(bench: &Bench, name: &str, usage: Usage, directory: &Path) -> Result<Row> {

@@ -18,6 +18,7 @@ use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
+use crate::prefer::Prefer;
 use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::token::{Token, TokenError, check_private};
@@ -43,6 +44,8 @@ pub struct Config {
     /// Git repositories that contents are looked for in before they are fetched.
     #[serde(default)]
     pub bytes_from: Vec<AbsolutePath>,
+    /// What updates should take as little of as possible.
+    pub prefer: Option<Prefer>,
     /// How the network is used.
     #[serde(default)]
     pub network: NetworkConfig,
@@ -414,7 +417,7 @@ allow = ["token-over-http"]
     fn errors_name_the_file_the_line_and_the_key() {
         check(
             "target = \"/etc\"\nchanel = \"x\"\n",
-            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `network`",
+            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`",
         );
         check(
             "\n[network]\nstall = \"soon\"",

@@ -10,6 +10,7 @@ pub mod github;
 pub mod interrupt;
 pub mod output;
 pub mod passphrase;
+pub mod prefer;
 pub mod realm;
 pub mod reference;
 pub mod server_url;

@@ -14,6 +14,7 @@ use crate::config::{Allowed, AllowedOnNetwork, Config, Fidelity, RealmConfig, Re
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
 use crate::output::{Format, Verbosity};
+use crate::prefer::Prefer;
 use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::sync::elsewhere::Elsewhere;
@@ -36,6 +37,8 @@ pub struct SyncSettings {
     pub validation: Validation,
     /// What protects the target.
     pub policy: TargetPolicy,
+    /// What it should take as little of as possible.
+    pub prefer: Option<Prefer>,
     /// Where contents are looked for before they are fetched.
     pub elsewhere: Elsewhere,
 }
@@ -201,6 +204,7 @@ pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSet
             (false, false) => Validation::Sample,
         },
         policy: policy(section),
+        prefer: args.prefer.or(config.prefer),
         elsewhere: Elsewhere {
             targets: (config.targets.keys())
                 .map(|path| path.0.clone())

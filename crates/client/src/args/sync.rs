@@ -7,6 +7,7 @@ use smart_sync_sync::name::{Channel, RefQuery};
 
 use crate::config::Span;
 use crate::github::Address;
+use crate::prefer::Prefer;
 use crate::reference;
 use crate::server_url::ServerUrl;
 
@@ -77,6 +78,12 @@ pub struct SyncArgs {
     /// What it has is verified like what a server sends. The other targets of the configuration are looked at anyway.
     #[arg(long, value_name = "DIR", help_heading = "Which tree")]
     pub bytes_from: Vec<PathBuf>,
+
+    /// Whether the fewest bytes count, or the shortest time: archives that are slow to rebuild are fetched whole then.
+    ///
+    /// Without it, an archive is rebuilt unless that takes much longer than a slow link would.
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "What to do")]
+    pub prefer: Option<Prefer>,
 
     /// Compare and, where needed, fetch every file again, as if nothing was known about the target.
     ///

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
 
 use indicatif::HumanBytes;
 use smart_sync_store::id::{ContentId, ManifestId};
@@ -21,7 +22,7 @@ use smart_sync_sync::apply::scan::{Drift, Scan};
 use smart_sync_sync::apply::stage::{STAGE, Stage};
 use smart_sync_sync::apply::tree_dir::TreeDir;
 use smart_sync_sync::bundle::apply::{Bundle, BundleError, Limits, OldFiles};
-use smart_sync_sync::bundle::resolve::OldFile;
+use smart_sync_sync::bundle::resolve::{Delivery, OldFile};
 use smart_sync_sync::confined::Confined;
 use smart_sync_sync::wire::delta::decoded_len_max;
 use smart_sync_sync::wire::fetch_map::FetchMap;
@@ -32,6 +33,7 @@ use super::realm_tree::{Rebuilt, Run};
 use super::session::Session;
 use crate::CONFINED;
 use crate::failure::{Exit, Failure};
+use crate::prefer::rebuild_time_max;
 
 /// What a bundle may have beyond what its contents and its head could have at the most.
 const OVERHEAD_BYTES: u64 = 1 << 20;
@@ -113,6 +115,22 @@ impl Run<'_> {
         Ok(None)
     }
 
+    /// Passes a bundle over whose archives take longer to rebuild than they are worth.
+    fn check_work(&self, items: &[Delivery]) -> Result<(), Failed> {
+        let archives = items.iter().filter(|item| item.view.is_some());
+        let (work, bytes) = archives.fold((0u64, 0u64), |(work, bytes), item| {
+            (work.saturating_add(item.work), bytes.saturating_add(item.size))
+        });
+        let time = Duration::from_millis(work / rayon::current_num_threads().max(1) as u64);
+        let Some(limit) = rebuild_time_max(self.prefer(), bytes) else { return Ok(()) };
+        if time <= limit {
+            return Ok(());
+        }
+        let text = format!("rebuilding what is compressed would take about {} s", time.as_secs());
+        self.output().info(&format!("{text}: it is fetched as it is; --prefer bytes rebuilds it"));
+        Err(Failed::PassedOver(Failure::message(Exit::General, text)))
+    }
+
     fn try_bundle<'s>(
         &self,
         base: Option<ManifestId>,
@@ -141,6 +159,7 @@ impl Run<'_> {
         let opened = Bundle::open::<_, _, ApplyError>(reader, entries, limits);
         let bundle = opened.map_err(|error| self.judge(error, &mut spool))?;
 
+        self.check_work(bundle.items())?;
         let stage = session.stage()?;
         let bases = self.fetch_lost_bases(&bundle, session, scan, &stage)?;
         let total: u64 = bundle.items().iter().map(|item| item.size).sum();

@@ -23,6 +23,7 @@ use super::session::{Outcome, Session, Wanted};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, count};
+use crate::prefer::Prefer;
 use crate::realm::locate::{Tree, locate};
 use crate::realm::remote::Remote;
 use crate::realm::resolve::{Realm, RealmOptions, Resolved, now};
@@ -97,6 +98,10 @@ impl Run<'_> {
 
     pub(super) const fn interrupt(&self) -> &Interrupt {
         self.surroundings.interrupt
+    }
+
+    pub(super) const fn prefer(&self) -> Option<Prefer> {
+        self.settings.prefer
     }
 
     pub(super) const fn runtime(&self) -> &Handle {

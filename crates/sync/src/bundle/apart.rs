@@ -14,7 +14,8 @@ use smart_sync_store::chunk::{CHUNK_LEN_MAX, ChunkRef, cut};
 use smart_sync_store::id::ObjectId;
 use smart_sync_store::manifest::Content;
 use smart_sync_store::unpack::{
-    Dissected, Dissector, InMemory, PROBE_LEN, Spools, Storage, decode_views, is_promising, take_apart,
+    Dissected, Dissector, InMemory, PROBE_LEN, Program, Spools, Storage, decode_views, is_promising,
+    take_apart,
 };
 
 use super::codec::{Effort, Kind, Method, compress};
@@ -34,6 +35,8 @@ const SAVING_DIVISOR: u64 = 20;
 
 /// A content as what it is rebuilt from.
 pub(super) struct Apart {
+    /// How long a rebuild takes, roughly, in milliseconds.
+    pub(super) work: u64,
     pub(super) program: u64,
     pub(super) frames: Vec<Part>,
     pub(super) members: Vec<Part>,
@@ -145,8 +148,10 @@ pub(super) fn apart(
     if total > content.size - content.size / SAVING_DIVISOR {
         return Ok(None);
     }
+    let work = Program::decode(&program).ok().and_then(|program| program.summary().rebuild_time());
+    let work = work.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     let program = program.len() as u64;
-    Ok(Some(Apart { program, frames: frame_parts, members: member_parts, batches }))
+    Ok(Some(Apart { work, program, frames: frame_parts, members: member_parts, batches }))
 }
 
 /// What a content is rebuilt from.

@@ -88,10 +88,10 @@ pub fn arrange(draft: Draft, source: &dyn ContentSource, effort: Effort) -> io::
                 slots.push((number, kind));
             }
             LookedAt::Apart(apart) => {
-                let Apart { program, frames, members, batches } = *apart;
+                let Apart { work, program, frames, members, batches } = *apart;
                 arranging.ready(slot, batches);
                 let (size, view) = (item.content.size, VIEW_VERSION);
-                head_items.push(Item::Rebuilt(Rebuilt { size, base, view, program, frames, members }));
+                head_items.push(Item::Rebuilt(Rebuilt { size, base, view, work, program, frames, members }));
                 slots.extend([(number, Kind::Other); 3]);
             }
         }

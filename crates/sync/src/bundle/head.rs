@@ -12,7 +12,7 @@ use smart_sync_store::unpack::PROGRAM_LEN_MAX;
 
 use super::BATCH_BYTES_MAX;
 
-const MAGIC: &[u8] = b"ssbh\x01";
+const MAGIC: &[u8] = b"ssbh\x02";
 
 const REMOVE: u8 = 0;
 const CONTENT: u8 = 1;
@@ -130,6 +130,8 @@ pub struct Rebuilt {
     pub base: Option<u64>,
     /// The version of the division into frames and members.
     pub view: u8,
+    /// How long a rebuild takes on one processor, roughly, in milliseconds: a hint.
+    pub work: u64,
     /// The number of bytes of the program, which is delivered whole.
     pub program: u64,
     /// The frames: what is delivered, and what is taken of those of the base.
@@ -463,6 +465,7 @@ fn put_item(out: &mut Vec<u8>, item: &Item, own: Option<u64>, previous_base: &mu
         Item::Rebuilt(rebuilt) => {
             put_number(out, rebuilt.size);
             out.push(rebuilt.view);
+            put_number(out, rebuilt.work);
             put_number(out, rebuilt.program);
             put_parts(out, &rebuilt.frames);
             put_parts(out, &rebuilt.members);
@@ -511,6 +514,7 @@ fn read_item(
             size: reader.number("the size of a content", u64::MAX >> 2)?,
             base,
             view: reader.byte("the version of a division")?,
+            work: reader.number("how long a rebuild takes", u64::MAX)?,
             program: reader.number("the length of a program", PROGRAM_LEN_MAX as u64)?,
             frames: read_parts(reader, base.is_some())?,
             members: read_parts(reader, base.is_some())?,

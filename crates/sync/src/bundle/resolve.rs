@@ -35,6 +35,8 @@ pub struct Delivery {
     pub(super) slot: usize,
     /// The version of the division into frames and members, where it is rebuilt.
     pub view: Option<u8>,
+    /// How long that takes on one processor, roughly, in milliseconds, as whoever made the bundle says.
+    pub work: u64,
 }
 
 /// What batches deliver.
@@ -261,11 +263,11 @@ fn resolve_items(
             let field = "the size of all new contents";
             return Err(DecodeError::OverLimit { field, value: total, limit: bounds.content_bytes });
         }
-        let view = match item {
-            Item::Plain(_) => None,
-            Item::Rebuilt(rebuilt) => Some(rebuilt.view),
+        let (view, work) = match item {
+            Item::Plain(_) => (None, 0),
+            Item::Rebuilt(rebuilt) => (Some(rebuilt.view), rebuilt.work),
         };
-        deliveries.push(Delivery { size, is_sparse: false, slot: slots.len(), view });
+        deliveries.push(Delivery { size, is_sparse: false, slot: slots.len(), view, work });
         let slot = |role, size, base, parts| Slot { item: number, role, size, base, parts };
         match item {
             Item::Plain(Plain { parts, .. }) => {

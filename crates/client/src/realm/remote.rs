@@ -3,6 +3,9 @@
 //! A server is not trusted, not even to end an answer: every body has a length it may not exceed, every wait has an
 //! end, and a connection that brings next to nothing is given up. What an answer says is judged by whoever asked.
 
+mod download;
+mod error;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,186 +17,27 @@ use reqwest::redirect::Policy;
 use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use smart_sync_store::pack::PACK_LEN_MAX;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
+pub use self::download::Download;
+use self::download::{Source, of_file};
+pub use self::error::{OTHER_ANSWER_HINT, RemoteError};
 use super::directory::{Directory, ReadFileError};
 use crate::failure::{Exit, Failure};
 use crate::server_url::{ServerUrl, is_loopback};
 use crate::settings::{NetworkSettings, TokenWay};
 use crate::token::Token;
 
-/// A connection that brings less than this in the time of a stall is given up.
-const STALL_BYTES_MIN: u64 = 4096;
 /// How long making a connection may take.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Redirects that are followed, within one server's scheme and host.
 const REDIRECTS_MAX: usize = 5;
-/// The number of bytes of an upload that are handed to the connection at once.
+/// The bytes of an answer that room is made for because it announces them.
 const ANNOUNCED_BYTES_MAX: u64 = 8 << 20;
+/// The number of bytes of an upload that are handed to the connection at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// The most bytes of an error's text that are read.
 const ERROR_BYTES_MAX: usize = 4096;
-
-/// What to do about an answer that no server of ours gives.
-pub const OTHER_ANSWER_HINT: &str =
-    "check the address: something else, such as a proxy, may answer in the server's place";
-
-/// Why a server could not be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoteError {
-    /// There was no connection, or it broke.
-    #[error("{url} could not be reached")]
-    Network {
-        /// What was asked for.
-        url: String,
-        /// What happened.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The answer ends before its end.
-    #[error("the answer of {url} broke off")]
-    Broken {
-        /// What was asked for.
-        url: String,
-        /// What happened.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The connection brings next to nothing.
-    #[error("{url} stopped sending: fewer than {STALL_BYTES_MIN} bytes came in {seconds} s")]
-    Stalled {
-        /// What was asked for.
-        url: String,
-        /// How long was waited.
-        seconds: u64,
-    },
-    /// What was sent is not taken, or not answered.
-    #[error("{url} did not take or answer what was sent to it for {seconds} s")]
-    Unanswered {
-        /// Where it was sent.
-        url: String,
-        /// How long was waited.
-        seconds: u64,
-    },
-    /// The answer is longer than any right one.
-    #[error("the answer of {url} is longer than the {limit} bytes that it could have")]
-    TooLong {
-        /// What was asked for.
-        url: String,
-        /// The bound.
-        limit: u64,
-    },
-    /// The answer ends early or is another range than was asked for.
-    #[error("the answer of {url} is not what was asked for: {reason}")]
-    Wrong {
-        /// What was asked for.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A file of an export is not there.
-    #[error("{url} is not there")]
-    Absent {
-        /// What was asked for.
-        url: String,
-    },
-    /// A file of an export could not be read.
-    #[error("{url} could not be read")]
-    File {
-        /// What was asked for.
-        url: String,
-        /// What happened.
-        #[source]
-        source: std::io::Error,
-    },
-    /// An export in a directory was asked for something that has to be computed, or was sent something.
-    #[error("{url} is in a directory, which is only read from")]
-    OnlyFiles {
-        /// What was asked for.
-        url: String,
-    },
-    /// The server says no.
-    #[error("{url} answered {status}{}{text}", if text.is_empty() { "" } else { ": " })]
-    Status {
-        /// What was asked for.
-        url: String,
-        /// The status.
-        status: StatusCode,
-        /// The first line of what it says.
-        text: String,
-    },
-}
-
-impl RemoteError {
-    /// The status that the server answered with, where it did.
-    pub const fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Status { status, .. } => Some(*status),
-            Self::Absent { .. } => Some(StatusCode::NOT_FOUND),
-            _ => None,
-        }
-    }
-
-    /// Whether it means that there are only files, and nobody who would compute an answer.
-    pub const fn is_of_static_files(&self) -> bool {
-        match self {
-            Self::Status { status, .. } => matches!(
-                *status,
-                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
-            ),
-            Self::OnlyFiles { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the same request may succeed a little later.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Network { .. } | Self::Broken { .. } | Self::Stalled { .. } | Self::Unanswered { .. } => {
-                true
-            }
-            Self::Status { status, .. } => matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504),
-            Self::TooLong { .. }
-            | Self::Wrong { .. }
-            | Self::Absent { .. }
-            | Self::File { .. }
-            | Self::OnlyFiles { .. } => false,
-        }
-    }
-}
-
-impl From<RemoteError> for Failure {
-    fn from(error: RemoteError) -> Self {
-        let (exit, hint) = match error.status() {
-            Some(StatusCode::UNAUTHORIZED) => {
-                (Exit::Permission, Some("a token goes into SMART_SYNC_TOKEN or ~/.config/smart-sync/token"))
-            }
-            Some(StatusCode::FORBIDDEN) => {
-                (Exit::Permission, Some("ask whoever runs the server for a token that allows this"))
-            }
-            Some(StatusCode::CONFLICT) => (Exit::General, None),
-            Some(StatusCode::UNPROCESSABLE_ENTITY) => (Exit::Refused, None),
-            Some(StatusCode::INSUFFICIENT_STORAGE) => (
-                Exit::Network,
-                Some("whoever runs the server has to make room; what it has already is not sent again"),
-            ),
-            Some(_) => {
-                (Exit::Network, Some("check the address; try again later, or another mirror with --server"))
-            }
-            None if matches!(error, RemoteError::OnlyFiles { .. }) => {
-                (Exit::Arguments, Some("name a server with --server URL"))
-            }
-            None => {
-                (Exit::Network, Some("check the address and the network; what was received so far is kept"))
-            }
-        };
-        let failure = Self::new(exit, error);
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    }
-}
 
 /// What was sent and received, over all connections of a run.
 #[derive(Debug, Default)]
@@ -424,8 +268,9 @@ impl Remote {
             _ => 0,
         };
         let tag = response.headers().get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let download = Download::new(self, path, Source::Response(response), limit);
-        Ok(Download { start, tag, is_growing, ..download })
+        let mut download = Download::new(self, path, Source::Response(response), limit);
+        (download.start, download.tag, download.is_growing) = (start, tag, is_growing);
+        Ok(download)
     }
 
     /// A range of what a server without ranges sends as a whole. It is asked for once, however many ranges of it are
@@ -527,123 +372,6 @@ impl Remote {
     }
 }
 
-/// An answer that is taken as it comes.
-#[derive(Debug)]
-pub struct Download {
-    source: Source,
-    url: String,
-    start: u64,
-    tag: Option<String>,
-    is_growing: bool,
-    left: u64,
-    limit: u64,
-    window: Window,
-    stall: Duration,
-    traffic: Arc<Traffic>,
-    /// What was read before it was asked for.
-    ahead: Option<Bytes>,
-}
-
-/// Why a file could not be read, as an answer would be.
-fn of_file(error: ReadFileError, url: String, limit: u64) -> RemoteError {
-    match error {
-        ReadFileError::Absent => RemoteError::Absent { url },
-        ReadFileError::TooLong => RemoteError::TooLong { url, limit },
-        ReadFileError::Short => RemoteError::Wrong { url, reason: "the file ends too early".to_owned() },
-        ReadFileError::Failed(source) => RemoteError::File { url, source },
-    }
-}
-
-/// Where an answer comes from.
-#[derive(Debug)]
-enum Source {
-    Response(Response),
-    File { directory: Directory, path: String, at: u64 },
-}
-
-/// Bytes of a file that are read at once.
-const FILE_PIECE_BYTES: u64 = 1 << 20;
-
-impl Download {
-    /// An answer from its beginning.
-    fn new(remote: &Remote, path: &str, source: Source, limit: u64) -> Self {
-        Self {
-            source,
-            url: remote.shown(path),
-            start: 0,
-            tag: None,
-            is_growing: false,
-            left: limit,
-            limit,
-            window: Window::new(remote.stall),
-            stall: remote.stall,
-            traffic: Arc::clone(&remote.traffic),
-            ahead: None,
-        }
-    }
-
-    /// Where in the whole it begins: where it was asked to go on, or at the beginning.
-    pub const fn start(&self) -> u64 {
-        self.start
-    }
-
-    /// What the server calls this version of it.
-    pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
-    }
-
-    /// How many bytes come, where the server says so.
-    pub fn length(&self) -> Option<u64> {
-        match &self.source {
-            Source::Response(response) => response.content_length(),
-            Source::File { .. } => None,
-        }
-    }
-
-    /// Whether the server did not know the end when it answered: what follows is to be asked for again.
-    pub const fn is_growing(&self) -> bool {
-        self.is_growing
-    }
-
-    /// The next bytes; nothing at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, RemoteError> {
-        if self.ahead.is_some() {
-            return Ok(self.ahead.take());
-        }
-        let response = match &mut self.source {
-            Source::Response(response) => response,
-            Source::File { directory, path, at } => {
-                let piece = directory.read_on(path, *at, FILE_PIECE_BYTES).await;
-                let piece = piece.map_err(|error| of_file(error, self.url.clone(), self.limit))?;
-                *at += piece.len() as u64;
-                self.traffic.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                return Ok(Some(piece).filter(|piece| !piece.is_empty()));
-            }
-        };
-        loop {
-            let Ok(piece) = timeout_at(self.window.end, response.chunk()).await else {
-                if self.window.renew(self.stall) {
-                    continue;
-                }
-                return Err(RemoteError::Stalled { url: self.url.clone(), seconds: self.stall.as_secs() });
-            };
-            let piece = piece.map_err(|source| RemoteError::Broken {
-                url: self.url.clone(),
-                source: source.without_url(),
-            })?;
-            let Some(piece) = piece else { return Ok(None) };
-            let length = piece.len() as u64;
-            self.left = self
-                .left
-                .checked_sub(length)
-                .ok_or_else(|| RemoteError::TooLong { url: self.url.clone(), limit: self.limit })?;
-            self.traffic.received.fetch_add(length, Ordering::Relaxed);
-            self.window.bytes += length;
-            return Ok(Some(piece));
-        }
-    }
-}
-
 /// Whether it is what a proxy or a misconfigured web server says in place of a file.
 fn is_page_for_people(response: &Response) -> bool {
     let kind = response.headers().get(CONTENT_TYPE);
@@ -661,26 +389,6 @@ fn check_token_way(server: &ServerUrl, way: TokenWay) -> Result<(), Failure> {
     )
     .hint("name the server with https:, or leave the token out if the server is public")
     .hint("for a network that is trusted, set `allow = [\"token-over-http\"]` in [network] of the configuration"))
-}
-
-/// The time in which a connection has to bring something.
-#[derive(Debug)]
-struct Window {
-    end: Instant,
-    bytes: u64,
-}
-
-impl Window {
-    fn new(stall: Duration) -> Self {
-        Self { end: Instant::now() + stall, bytes: 0 }
-    }
-
-    /// Begins the next window, if this one brought enough.
-    fn renew(&mut self, stall: Duration) -> bool {
-        let is_enough = self.bytes >= STALL_BYTES_MIN;
-        *self = Self::new(stall);
-        is_enough
-    }
 }
 
 /// A redirect may lead to another place of the same server, or from http to https; nowhere else: the token would go

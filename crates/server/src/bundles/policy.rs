@@ -94,8 +94,9 @@ fn make(situation: &Situation<'_>) -> Vec<(Step, Quality)> {
     if !has_room(situation) {
         return wanted.make;
     }
-    let mut hot: Vec<_> =
-        situation.demand.iter().filter(|(_, count)| *count >= situation.rules.hot).collect();
+    // Whoever installs one host is likely to install another, and it is the largest bundle that there is.
+    let is_hot = |step: &Step, count: u32| count >= if step.from.is_none() { 1 } else { situation.rules.hot };
+    let mut hot: Vec<_> = situation.demand.iter().filter(|(step, count)| is_hot(step, *count)).collect();
     hot.sort_by(|(one, fewer), (other, more)| more.cmp(fewer).then_with(|| one.cmp(other)));
     for (step, _) in hot {
         wanted.add(step.clone(), Quality::Best);

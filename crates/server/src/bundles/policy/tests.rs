@@ -99,6 +99,12 @@ fn what_is_asked_for_often_is_worth_the_work_the_most_asked_for_first() {
 }
 
 #[test]
+fn a_first_install_that_was_asked_for_once_is_made_well() {
+    let demand = vec![(step(0, 9), 1), (step(4, 9), 1)];
+    Case { demand, ..Case::default() }.makes(&[(0, 9, Best)]);
+}
+
+#[test]
 fn without_room_only_the_step_from_the_previous_version_is_made() {
     let demand = vec![(step(0, 9), 30)];
     let histories = vec![history(9, &[9, 8, 7])];

@@ -157,7 +157,7 @@ fn framed(stream: &[u8]) -> Vec<u8> {
 fn a_bundle_that_is_no_good_is_passed_over() {
     let mut old: Vec<(&str, Vec<u8>)> = vec![("a", b"old\n".to_vec()), ("b", noise("b", 3000))];
     let mut publisher = Publisher::of(&TreeBuilder::of(&old).build());
-    let mut many = b"ssbh\x01\x00".to_vec();
+    let mut many = b"ssbh\x02\x00".to_vec();
     smart_sync_store::codec::put_number(&mut many, 10_000_000);
     many.resize(1024, 0);
     let page = b"<html>welcome</html>".to_vec();

@@ -13,6 +13,7 @@ mod moving;
 mod names;
 mod notes;
 mod publications;
+mod rebuilt;
 mod roots;
 mod scene;
 mod transport;

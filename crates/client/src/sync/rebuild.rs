@@ -22,6 +22,8 @@ use crate::CONFINED;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::{Interrupt, interrupted};
 
+const OTHER_MIRROR_HINT: &str = "nothing was changed; try another mirror with --server";
+
 /// What has to be rebuilt.
 pub(super) struct Rebuilding<'n> {
     contents: Vec<ToRebuild<'n>>,
@@ -130,13 +132,12 @@ fn rebuild(file: File, plain: &Plain, size: u64, out: &mut dyn Write) -> anyhow:
 }
 
 fn refused(what: String) -> Failure {
-    Failure::message(Exit::Refused, format!("a server names {what}"))
-        .hint("nothing was changed; try another mirror with --server")
+    Failure::message(Exit::Refused, format!("a server names {what}")).hint(OTHER_MIRROR_HINT)
 }
 
 fn cannot(need: &Need, error: anyhow::Error) -> Failure {
     let text = format!("content {} cannot be rebuilt from what the server has of it", need.content.id);
-    Failure::new(Exit::Refused, error).context(text)
+    Failure::new(Exit::Refused, error).context(text).hint(OTHER_MIRROR_HINT)
 }
 
 /// What is rebuilt goes to the stage.

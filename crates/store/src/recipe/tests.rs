@@ -203,6 +203,12 @@ fn the_format_is_that_of_the_golden_files() {
         Part { id: ObjectId::from_bytes([0x22; 32]), len: 1_000 },
     ];
     let recipe = recipe_of(0, parts.clone()).encode();
+    let plain = Plain { id: ContentId::from_bytes([7; 32]), program: 100, frames: 900, members: 32_768 };
+    let rebuilt = Recipe { method: Method::Rebuilt(plain), size: 1234, ..recipe_of(0, parts.clone()) };
+    assert_eq!(rebuilt.encode(), include_bytes!("../../tests/golden/recipe-rebuilt.bin"));
+    assert_eq!(Recipe::decode(&rebuilt.encode()), Ok(rebuilt.clone()));
+    let longer = Plain { members: 32_769, ..plain };
+    assert!(Recipe::decode(&Recipe { method: Method::Rebuilt(longer), ..rebuilt }.encode()).is_err());
     let page = RecipePage { level: 1, parts }.encode();
     assert_eq!(recipe, include_bytes!("../../tests/golden/recipe.bin"));
     assert_eq!(page, include_bytes!("../../tests/golden/recipe-page.bin"));

@@ -70,7 +70,7 @@ pub fn program_of(file: &File, plain: &Plain) -> Result<Program, RebuildError> {
     }
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, 0).map_err(RebuildError::Frames)?;
-    Ok(Program::decode(&bytes)?)
+    Program::decode(&bytes).map_err(RebuildError::Program)
 }
 
 /// The lengths of what is cut on its own: each member that is not tiny, and the tiny ones between two of those as far

@@ -23,6 +23,9 @@ pub enum RebuildError {
     /// The program is of another version of the views.
     #[error("the program is of version {0} of the views")]
     OtherView(u8),
+    /// What stands in the place of the program is none.
+    #[error("reading the program")]
+    Program(#[source] DecodeError),
     /// The parameters of an encoder are not such.
     #[error("reading the parameters of an encoder")]
     Parameters(#[from] DecodeError),

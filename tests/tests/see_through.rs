@@ -9,9 +9,10 @@ use std::path::Path;
 
 use smart_sync_tests::http::{curl, get};
 use smart_sync_tests::noise::noise;
+use smart_sync_tests::proxy::Protocol;
 use smart_sync_tests::server::age_marks;
 use smart_sync_tests::snapshot::Snapshot;
-use smart_sync_tests::{Realm, TestEnvironment};
+use smart_sync_tests::{CountingProxy, Realm, TestEnvironment};
 
 const CHANNEL: &str = "repos/distfiles";
 /// Hosts go by chunks, and nobody takes anything apart while nobody asks for it.
@@ -163,4 +164,30 @@ fn a_server_takes_artifacts_apart_by_itself() {
     assert_eq!(count("recipes WHERE proven = 2"), 2, "{}", scene.realm.server().log());
     scene.collect();
     scene.sync(scene.realm.server().url());
+}
+
+#[test]
+fn what_a_dry_run_says_is_what_is_fetched() {
+    let scene = Scene::new();
+    scene.publish(1);
+    scene.sync(scene.realm.server().url());
+    scene.environment.write("tree/other", noise("other", 700_000));
+    scene.publish(2);
+    scene.publish(3);
+    scene.run(&["see-through"]);
+    scene.collect();
+    let proxy = CountingProxy::start(scene.realm.server().address(), Protocol::Http).unwrap();
+    let target = scene.environment.path("host");
+    let target = target.to_str().unwrap();
+    let arguments = ["--server", &proxy.url(), "--channel", CHANNEL, "--target", target];
+    let shown = scene.environment.run_client(arguments.iter().chain(&["--dry-run"])).success().stdout;
+    let said = shown.lines().find(|line| line.contains("chunk by chunk")).unwrap();
+    let numbers: Vec<u64> = said.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [bytes, ranges] = numbers[..] else { panic!("{said}") };
+    proxy.take_totals();
+    scene.sync(&proxy.url());
+    let totals = proxy.take_totals();
+    // What is new, the bundle that is not there, the list of changes; and the ranges.
+    assert_eq!(totals.requests, 3 + ranges, "{said}");
+    assert!(totals.received > bytes && totals.received < bytes + 10_000, "{said}: {totals:?}");
 }

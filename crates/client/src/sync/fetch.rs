@@ -97,7 +97,9 @@ impl Fetcher<'_> {
             if self.interrupt.is_requested() {
                 return Err(interrupted());
             }
-            former.look(index, content, &chunks, need, self.stage);
+            if let Some(file) = self.stage.former(need) {
+                former.look(index, content, &chunks, file);
+            }
         }
         let wanted_from = |content: &ContentParts| {
             let need = self.needs.get(content.id);

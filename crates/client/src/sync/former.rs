@@ -12,8 +12,6 @@ use bytes::Bytes;
 use smart_sync_store::chunk::{self, CHUNK_LEN_MAX};
 use smart_sync_store::id::ObjectId;
 use smart_sync_store::object::{ObjectKey, VerifiedObject};
-use smart_sync_sync::apply::plan::Need;
-use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::wire::fetch_map::{ContentParts, FrameChunk};
 
 use crate::failure::{Exit, Failure};
@@ -37,16 +35,8 @@ struct Place {
 }
 
 impl FormerVersions {
-    /// Looks for the chunks of a content in the file that it replaces. One that cannot be read has none.
-    pub(super) fn look(
-        &mut self,
-        index: usize,
-        content: &ContentParts,
-        chunks: &[&FrameChunk],
-        need: &Need,
-        stage: &Stage<'_>,
-    ) {
-        let Some(file) = stage.former(need) else { return };
+    /// Looks for the chunks of a content in the file that it replaces. One that cannot be read to its end has few.
+    pub(super) fn look(&mut self, index: usize, content: &ContentParts, chunks: &[&FrameChunk], file: File) {
         let wanted: HashSet<ObjectId> =
             content.chunks.iter().map(|ordinal| chunks[*ordinal as usize].id).collect();
         let outcome = cut(file, |offset, bytes| {

@@ -4,6 +4,7 @@ mod assembly;
 mod bundle;
 pub mod elsewhere;
 pub mod fetch;
+mod foresee;
 mod former;
 pub mod landing;
 pub mod look;

@@ -16,6 +16,7 @@ use smart_sync_sync::wire::locate::{CONTENTS_MAX, Wanted as Located};
 use super::Surroundings;
 use super::bundle::{self, Brought};
 use super::fetch::{Fetch, Fetcher};
+use super::foresee::{Foreseen, foresee};
 use super::pages::Pages;
 use super::place::{AppliedEvent, Label, Place};
 use super::rebuild::Rebuilding;
@@ -151,26 +152,26 @@ impl Run<'_> {
             return Ok(Exit::Success);
         }
         let (wanted, map, staged) = self.wanted(&session, &scan)?;
+        // Who only looks is told where contents lie, and does not go there.
+        let shown = (settings.mode != SyncMode::Apply).then(|| map.clone());
         let outcome = session
             .apply(&wanted, scan, settings.mode, staged, |needs, stage| self.stage(map, needs, stage))?;
-        if !matches!(outcome, Outcome::Shown) {
+        if !matches!(outcome, Outcome::Shown { .. }) {
             bundle::discard_received(&self.place.state);
         }
-        match outcome {
+        match &outcome {
             Outcome::Nothing => {
                 output.info(&format!("{} is what is here already{}", self.name(), self.traffic()));
             }
-            Outcome::Shown => {
-                if let Some(bytes) = self.bundle_length(&session)? {
-                    output.info(&format!("the update comes as one bundle of {bytes} bytes"));
-                }
+            Outcome::Shown { fetches } => {
+                self.tell_cost(&session, shown.unwrap_or_default(), fetches)?;
                 output.info("nothing was changed");
             }
             Outcome::Applied { changes } => output.info(&format!(
                 "{} number {} is applied: {}{}; the whole tree is {}",
                 self.name(),
                 self.verified().publication.record().seq,
-                count(changes as u64, "change", "changes"),
+                count(*changes as u64, "change", "changes"),
                 self.traffic(),
                 HumanBytes(self.verified().publication.record().content.bytes)
             )),
@@ -178,9 +179,27 @@ impl Run<'_> {
         match outcome {
             Outcome::Nothing => self.tell_applied(&wanted.label, 0),
             Outcome::Applied { changes } => self.tell_applied(&wanted.label, changes),
-            Outcome::Shown => {}
+            Outcome::Shown { .. } => {}
         }
         Ok(Exit::Success)
+    }
+
+    /// Says what the update that was shown would fetch.
+    fn tell_cost(&self, session: &Session<'_>, map: FetchMap, fetches: &[Need]) -> Result<(), Failure> {
+        let output = self.surroundings.output;
+        if let Some(bytes) = self.bundle_length(session)? {
+            output.info(&format!("the update comes as one bundle of {bytes} bytes"));
+            return Ok(());
+        }
+        let needs: Vec<&Need> = fetches.iter().collect();
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let Foreseen { bytes, ranges } = foresee(self.with_others(map, &needs)?, &needs, session);
+        let most = if self.has_bytes_elsewhere() { "at most " } else { "" };
+        let ranges = count(ranges as u64, "range", "ranges");
+        output.info(&format!("the update comes chunk by chunk: {most}{bytes} bytes in {ranges}"));
+        Ok(())
     }
 
     fn tell_applied(&self, label: &Label, changes: usize) {
@@ -351,14 +370,7 @@ impl Run<'_> {
             return Ok(());
         }
         let needs = &needs[..];
-        let located: HashSet<_> = ids_of(&map).collect();
-        let others: Vec<&Need> =
-            needs.iter().filter(|need| !located.contains(&need.content.id)).copied().collect();
-        drop(located);
-        let mut maps = vec![map];
-        for batch in others.chunks(CONTENTS_MAX) {
-            maps.extend(self.locate(batch)?);
-        }
+        let maps = self.with_others(map, needs)?;
         let rebuilding = Rebuilding::new(needs, &maps, stage)?;
         let by_id = rebuilding.with_plain_streams(needs);
         let fetcher = Fetcher {
@@ -387,6 +399,19 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A map, and those of what is needed and not in it.
+    fn with_others(&self, map: FetchMap, needs: &[&Need]) -> Result<Vec<FetchMap>, Failure> {
+        let located: HashSet<_> = ids_of(&map).collect();
+        let others: Vec<&Need> =
+            needs.iter().filter(|need| !located.contains(&need.content.id)).copied().collect();
+        drop(located);
+        let mut maps = vec![map];
+        for batch in others.chunks(CONTENTS_MAX) {
+            maps.extend(self.locate(batch)?);
+        }
+        Ok(maps)
     }
 
     /// Asks for a content as it is, which servers can do and files cannot.

@@ -126,7 +126,7 @@ impl Run<'_> {
         let cost = self.repository.cost();
         let changes = match outcome {
             Outcome::Applied { changes } => changes,
-            Outcome::Nothing | Outcome::Shown => 0,
+            Outcome::Nothing | Outcome::Shown { .. } => 0,
         };
         output.info(&format!(
             "{} at commit {} is applied: {} ({} received, {})",

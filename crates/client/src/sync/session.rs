@@ -75,7 +75,7 @@ impl Wanted {
 }
 
 /// What came of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The target is what it shall be already.
     Nothing,
@@ -85,7 +85,10 @@ pub enum Outcome {
         changes: usize,
     },
     /// It was only asked what would be done.
-    Shown,
+    Shown {
+        /// What would have to come from elsewhere.
+        fetches: Vec<Need>,
+    },
 }
 
 impl<'a> Session<'a> {
@@ -228,7 +231,7 @@ impl<'a> Session<'a> {
         self.tell_plan(&plan);
         if mode != SyncMode::Apply {
             plan.to_string().lines().for_each(|line| self.output.info(line));
-            return Ok(Outcome::Shown);
+            return Ok(Outcome::Shown { fetches: plan.fetches().cloned().collect() });
         }
         if !plan.problems.is_empty() {
             if staged.is_some() {

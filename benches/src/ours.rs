@@ -104,7 +104,8 @@ impl<'bench> Ours<'bench> {
         let key = self.data.join("keys/publish.key");
         let mut command = self.client(PUBLISHER);
         command.args(["publish", "--server", self.url(), "--channel", channel]);
-        command.args(["--ref", "branch:main", "--kind", "repo", "--key"]).arg(key).arg(directory);
+        command.args(["--ref", "branch:main", "--kind", "repo", "--exclude", "", "--key"]);
+        command.arg(key).arg(directory);
         command.env("SMART_SYNC_TOKEN", &self.token);
         let mut usage = measure(self.bench, &command)?;
         usage.cpu += self.server_usage()?.cpu.saturating_sub(before.cpu);

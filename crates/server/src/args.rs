@@ -160,6 +160,9 @@ pub(crate) struct PublishLocalArgs {
     /// Keep owners, modes, times and extended attributes too
     #[arg(long, conflicts_with = "git")]
     pub(crate) system: bool,
+    /// Leave such paths of a directory out, in place of the usual exclusions; an empty one excludes nothing (repeatable)
+    #[arg(long, value_name = "PATTERN", conflicts_with = "git")]
+    pub(crate) exclude: Vec<String>,
     /// The directory or the repository
     pub(crate) source: PathBuf,
 }

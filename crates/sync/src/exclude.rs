@@ -50,6 +50,12 @@ impl Default for Exclusions {
 }
 
 impl Exclusions {
+    /// The patterns that a publisher names in place of the usual ones, if any; an empty one alone excludes nothing.
+    pub fn in_place<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, ExclusionError> {
+        let mut patterns = patterns.into_iter().peekable();
+        if patterns.peek().is_none() { Ok(Self::default()) } else { Self::new(patterns) }
+    }
+
     /// Takes patterns from a configuration file. Empty ones are left out.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, ExclusionError> {
         let mut any = GlobSetBuilder::new();

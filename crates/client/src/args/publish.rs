@@ -54,6 +54,12 @@ pub struct PublishArgs {
     #[arg(long, value_enum, conflicts_with = "git")]
     pub fidelity: Option<FidelityArg>,
 
+    /// Leave such paths of a directory or a tar out, in place of the usual exclusions; repeat it to name several.
+    ///
+    /// The usual ones are .git/, result/, target/, tools/target/, var/ and *.socket. An empty pattern excludes nothing.
+    #[arg(long, value_name = "PATTERN", conflicts_with = "git")]
+    pub exclude: Vec<String>,
+
     /// Also sign for `minisign -V` with this key.
     #[arg(long, value_name = "FILE")]
     pub minisign_key: Option<PathBuf>,

@@ -103,7 +103,7 @@ fn read_tree(realm: &Arc<Realm>, args: &PublishLocalArgs, target: &Target) -> an
     } else {
         let options_of_directory = DirectoryOptions {
             fidelity: if args.system { Fidelity::System } else { Fidelity::Git },
-            exclusions: Exclusions::default(),
+            exclusions: Exclusions::in_place(args.exclude.iter().map(String::as_str))?,
             now: file_time(now()),
         };
         let mut source = DirectorySource::open(&args.source, options_of_directory, cache)?;

@@ -1,5 +1,6 @@
 //! Contents that are stored taken apart, from the first publication to the catalogue that is made anew.
 
+use std::io::Cursor;
 use std::time::Duration;
 
 use futures::executor::block_on;
@@ -9,13 +10,15 @@ use super::tests::{GRACE, Place, collect_at, later, publish};
 use crate::catalogue::Timestamp;
 use crate::content::name_content;
 use crate::domain::Domain;
+use crate::error::Fault;
 use crate::manifest::entry::Content;
 use crate::object::ObjectKey;
-use crate::recipe::{Method, Recipe};
+use crate::pack::PackWriter;
+use crate::recipe::{Method, Recipe, build_rebuilt};
 use crate::store::tests::{NOW, read};
 use crate::test_data::{noise, text};
-use crate::unpack::InThisProcess;
 use crate::unpack::tests::make::{gzip, tar};
+use crate::unpack::{self, Dissected, InMemory, InThisProcess, Limits, Program, write_plain};
 use crate::{LaidOut, Store};
 
 /// A tarball in which one of three files is the version's own.
@@ -125,4 +128,43 @@ fn a_small_artifact_goes_too_when_its_parts_are_kept() {
     let chunk = [ObjectKey::chunk(content.id.as_chunk())];
     assert_eq!(store.locate(&public, &chunk).unwrap(), [None]);
     assert_eq!(read(&store, &public, content).unwrap(), bytes);
+}
+
+#[test]
+fn what_another_library_made_is_told_of() {
+    let place = Place::new();
+    let store = place.open();
+    let public = Domain::public();
+    let bytes = tarball(1);
+    let content = name_content(&bytes);
+    let roots = [publish(&store, &public, std::slice::from_ref(&bytes), NOW)];
+    take_apart(&store, &content, false, NOW);
+    assert_eq!(block_on(store.not_rebuildable()).unwrap(), []);
+
+    // The same as a program of another version would have stored it.
+    let taken = unpack::take_apart(&mut Cursor::new(&bytes), content.size, &Limits::default(), &mut InMemory);
+    let mut dissected = Dissected::from(taken.unwrap().unwrap());
+    let mut program = Program::decode(&dissected.program).unwrap();
+    program.encoders[0].version = b"0.0.0".to_vec();
+    dissected.program = program.encode();
+    let mut stream = Vec::new();
+    let cut = write_plain(dissected, &mut stream).unwrap();
+    let recipe = build_rebuilt(content.id, content.size, cut.plain, &cut.chunks);
+    let mut writer = PackWriter::new(3);
+    for chunk in &cut.chunks {
+        let start = usize::try_from(chunk.offset).unwrap();
+        writer.add(ObjectKey::chunk(chunk.id), &stream[start..start + chunk.len as usize]).unwrap();
+    }
+    for (kind, id, bytes) in &recipe.objects {
+        writer.add(ObjectKey::new(*kind, *id), bytes).unwrap();
+    }
+    block_on(store.add_verified(&public, &writer.finish_own().unwrap(), NOW)).unwrap();
+    store.catalogue().prefer_none(&public, content.id).unwrap();
+    store.catalogue().prefer(&public, content.id, recipe.id).unwrap();
+    assert_eq!(block_on(store.not_rebuildable()).unwrap(), [(public.clone(), content.id)]);
+    for grace in [2, 4] {
+        collect_at(&store, later(grace * GRACE), &roots);
+    }
+    let error = read(&store, &public, content).unwrap_err();
+    assert_eq!(error.fault(), Fault::Corrupt, "{error:?}");
 }

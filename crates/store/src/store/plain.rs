@@ -10,6 +10,7 @@ use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
+use super::contents::{ChunkReading, ContentWalk};
 use super::{Repack, Store};
 use crate::catalogue::Timestamp;
 use crate::chunk::ChunkRef;
@@ -215,6 +216,27 @@ impl Store {
             stored.contents += 1;
         }
         Ok(stored)
+    }
+
+    /// The contents that are kept taken apart alone and that this program cannot rebuild: their encoders are others
+    /// than those that are built in.
+    pub async fn not_rebuildable(&self) -> Result<Vec<(Domain, ContentId)>, StoreError> {
+        let mut found = Vec::new();
+        for (domain, id) in self.catalogue.preferred()? {
+            let Some(kept) = self.catalogue.recipes_of(&domain, id)?.first().copied() else { continue };
+            let recipe = self.recipe(&domain, id, kept).await?;
+            let Method::Rebuilt(plain) = recipe.method else { continue };
+            let walk = ContentWalk::new(&domain, id, kept, recipe, 0..plain.program);
+            let (mut reading, mut program) = (ChunkReading::new(walk), Vec::new());
+            while let Some(bytes) = reading.next(self).await? {
+                program.extend_from_slice(&bytes);
+            }
+            let time = Program::decode(&program).ok().and_then(|program| program.summary().rebuild_time());
+            if time.is_none() {
+                found.push((domain, id));
+            }
+        }
+        Ok(found)
     }
 
     async fn store_original(

@@ -81,7 +81,8 @@ impl RebuiltFiles {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_back(file);
         let mut bytes: u64 = kept.iter().map(|file| file.size).sum();
-        while bytes > KEPT_BYTES_MAX || kept.len() > KEPT_MAX {
+        // The last one stays however large it is: whoever asked for it reads it in parts.
+        while kept.len() > 1 && (bytes > KEPT_BYTES_MAX || kept.len() > KEPT_MAX) {
             let Some(oldest) = kept.pop_front() else { break };
             bytes -= oldest.size;
         }

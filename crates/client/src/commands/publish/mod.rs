@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 
 use indicatif::HumanBytes;
 use smart_sync_store::id::ManifestId;
+use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::{Ingested, Statistics};
 use smart_sync_sync::name::{Channel, Kind, RefName};
 use smart_sync_sync::publish::{Standing, Target};
@@ -149,7 +150,9 @@ impl Publisher<'_> {
         }
         self.check_keys(&before)?;
         let wants_sums = self.keys.has_sidecars() && !self.args.dry_run;
-        let stored = origin.store(job, &mut destination, self.surroundings.state_dir, wants_sums);
+        let exclusions = Exclusions::in_place(self.args.exclude.iter().map(String::as_str))
+            .map_err(|error| Failure::new(Exit::Arguments, error))?;
+        let stored = origin.store(job, &mut destination, exclusions, self.surroundings.state_dir, wants_sums);
         let stored = stored.map_err(|failure| destination.take_failure().unwrap_or(failure))?;
         self.show_warnings(&stored.tree.warnings);
         if let RefStanding::Published(before) = &before

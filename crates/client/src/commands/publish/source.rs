@@ -98,10 +98,10 @@ impl Origin {
         &self,
         job: &Job,
         destination: &mut dyn Destination,
+        exclusions: Exclusions,
         state_dir: &Path,
         wants_sums: bool,
     ) -> Result<Stored, Failure> {
-        let exclusions = Exclusions::default();
         match self {
             Self::Git { repository, path } => {
                 let Some(commit) = &job.commit else {

@@ -15,6 +15,8 @@ use serde_json::json;
 use smart_sync_store::backend::PackFile;
 use smart_sync_store::check::{Finding, Report, check};
 use smart_sync_store::count::counted;
+use smart_sync_store::domain::Domain;
+use smart_sync_store::id::ContentId;
 
 use super::Failure;
 use crate::args::CheckArgs;
@@ -46,6 +48,8 @@ pub(super) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
 struct State {
     report: Report,
     affected: Vec<Affected>,
+    /// Contents that are there and that this program cannot rebuild.
+    not_rebuildable: Vec<(Domain, ContentId)>,
 }
 
 impl State {
@@ -56,7 +60,10 @@ impl State {
         let report = check(&realm.store).await?;
         let (of_realm, lost) = (Arc::clone(realm), report.lost.clone());
         let affected = tokio::task::spawn_blocking(move || affected(&of_realm, &lost)).await??;
-        let state = Self { report, affected };
+        // What is damaged is told already.
+        let not_rebuildable =
+            if report.is_clean() { realm.store.not_rebuildable().await? } else { Vec::new() };
+        let state = Self { report, affected, not_rebuildable };
         if let Some(doubt) = doubt.filter(|_| state.is_whole()) {
             catalogue.settle(doubt)?;
         }
@@ -69,7 +76,7 @@ impl State {
     }
 
     fn is_whole(&self) -> bool {
-        self.report.is_clean() && self.affected.is_empty()
+        self.report.is_clean() && self.affected.is_empty() && self.not_rebuildable.is_empty()
     }
 
     fn is_damaged(&self) -> bool {
@@ -95,6 +102,11 @@ impl State {
         }
         for affected in &self.affected {
             output.say(&format_args!("affected: {affected}"), &affected.to_json())?;
+        }
+        for (domain, content) in &self.not_rebuildable {
+            let text =
+                format!("content {content} of {domain} was compressed by a library that is not built in");
+            output.say(&text, &json!({ "event": "not-rebuildable", "domain": domain.as_str(), "content": content.to_string() }))?;
         }
         Ok(())
     }
@@ -127,6 +139,8 @@ impl State {
             "`check --mirror URL --yes` fetches what is damaged from a mirror; else copy the packs that are named back \
              from a backup; else `check --discard --yes` gives up what cannot be read, and publishing the same trees \
              again brings it back"
+        } else if !self.not_rebuildable.is_empty() {
+            "run `see-through --undo` with the program that stored them, or publish the artifacts again"
         } else if self.report.is_clean() {
             "publish the trees that are named again: what they lack is uploaded, also where nothing has changed"
         } else {

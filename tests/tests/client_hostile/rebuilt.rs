@@ -28,18 +28,18 @@ impl Artifact {
     fn of(bytes: Vec<u8>) -> Self {
         let mut source = std::io::Cursor::new(&bytes);
         let taken = take_apart(&mut source, bytes.len() as u64, &Limits::default(), &mut InMemory);
-        let taken = taken.unwrap().expect("it can be seen through");
+        let taken = taken.expect("it is in memory").expect("it can be seen through");
         let frames = taken.views.frames_len;
         let mut plain = Vec::new();
-        let cut = write_plain(taken.into(), &mut plain).unwrap();
-        let streams = plain.split_off(usize::try_from(cut.plain.program).unwrap());
+        let cut = write_plain(taken.into(), &mut plain).expect("memory takes everything");
+        let streams = plain.split_off(usize::try_from(cut.plain.program).expect("a small program"));
         Self { bytes, program: plain, streams, frames }
     }
 
     fn gzip(seed: &str) -> Self {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
-        encoder.write_all(&lines(seed, 2000)).unwrap();
-        Self::of(encoder.finish().unwrap())
+        encoder.write_all(&lines(seed, 2000)).expect("memory takes everything");
+        Self::of(encoder.finish().expect("memory takes everything"))
     }
 
     fn content(&self) -> Content {
@@ -47,7 +47,7 @@ impl Artifact {
     }
 
     fn changed(mut self, change: impl FnOnce(&mut Program)) -> Self {
-        let mut program = Program::decode(&self.program).unwrap();
+        let mut program = Program::decode(&self.program).expect("a program that was made here");
         change(&mut program);
         self.program = program.encode();
         self

@@ -51,11 +51,11 @@ impl<'n> Rebuilding<'n> {
             let Some(need) = by_id.get(rebuilt.id) else { continue };
             if rebuilt.size != need.content.size {
                 let (id, found, expected) = (rebuilt.id, rebuilt.size, need.content.size);
-                return Err(refused(format!("{found} bytes for content {id}, which has {expected}")));
+                return Err(refused(&format!("{found} bytes for content {id}, which has {expected}")));
             }
             if rebuilt.plain.size() > Plain::size_max(rebuilt.size) {
                 let (id, size) = (rebuilt.id, rebuilt.plain.size());
-                return Err(refused(format!("{size} bytes that content {id} is rebuilt from")));
+                return Err(refused(&format!("{size} bytes that content {id} is rebuilt from")));
             }
             if !seen.insert(rebuilt.id) || stage.has(&need.content)? {
                 continue;
@@ -131,7 +131,7 @@ fn rebuild(file: File, plain: &Plain, size: u64, out: &mut dyn Write) -> anyhow:
     Ok(Confined::this_program(CONFINED).rebuild(parts, out)?)
 }
 
-fn refused(what: String) -> Failure {
+fn refused(what: &str) -> Failure {
     Failure::message(Exit::Refused, format!("a server names {what}")).hint(OTHER_MIRROR_HINT)
 }
 

@@ -132,14 +132,14 @@ impl Tree<'_> {
                 for change in diff(&before, &tree) {
                     match change? {
                         Change::Added(entry) => {
-                            self.collect(entry.path.as_bytes(), entry.content(), &mut batch)
+                            self.collect(entry.path.as_bytes(), entry.content(), &mut batch);
                         }
                         Change::Changed { old: was, new: is } => {
                             self.collect(was.path.as_bytes(), was.content(), &mut old);
                             self.collect(is.path.as_bytes(), is.content(), &mut batch);
                         }
                         Change::Removed(entry) => {
-                            self.collect(entry.path.as_bytes(), entry.content(), &mut old)
+                            self.collect(entry.path.as_bytes(), entry.content(), &mut old);
                         }
                     }
                     self.sift(&mut batch, BATCH, &mut new)?;

@@ -155,7 +155,7 @@ impl Store {
         let out = self.rebuilt.scratch_file()?;
         let (sender, receiver) = oneshot::channel();
         thread::spawn(move || {
-            let blocks = Blocks { file: out, blocks: Vec::new(), open: Vec::new() };
+            let blocks = Blocks { file: out, digests: Vec::new(), open: Vec::new() };
             let mut writer = BufWriter::with_capacity(BLOCK, Named::new(blocks));
             let rebuilt = rebuild_from(&spool, &plain, size, &own_limits(), &mut writer)
                 .and_then(|()| writer.into_inner().map_err(|error| RebuildError::Output(error.into_error())));
@@ -176,16 +176,16 @@ impl Store {
 /// Writes to a file and notes the digest of each block.
 struct Blocks {
     file: File,
-    blocks: Vec<ObjectId>,
+    digests: Vec<ObjectId>,
     open: Vec<u8>,
 }
 
 impl Blocks {
     fn finish(mut self) -> (File, Vec<ObjectId>) {
         if !self.open.is_empty() {
-            self.blocks.push(ObjectId::of(&self.open));
+            self.digests.push(ObjectId::of(&self.open));
         }
-        (self.file, self.blocks)
+        (self.file, self.digests)
     }
 }
 
@@ -195,7 +195,7 @@ impl Write for Blocks {
         self.file.write_all(&bytes[..taken])?;
         self.open.extend_from_slice(&bytes[..taken]);
         if self.open.len() == BLOCK {
-            self.blocks.push(ObjectId::of(&self.open));
+            self.digests.push(ObjectId::of(&self.open));
             self.open.clear();
         }
         Ok(taken)

@@ -1,6 +1,6 @@
 //! One time through what was published.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,12 +20,15 @@ use crate::CONFINED;
 use crate::config::SeeThroughConfig;
 use crate::realm::Realm;
 use crate::realm::pages::StorePages;
+use crate::realm::refs::RefState;
 use crate::realm::view::View;
 
 /// Artifacts with fewer bytes are left as they are: what they are rebuilt from has names and places too.
 const SIZE_MIN: u64 = 4096;
 /// Artifacts with names that are alike, of which one after the other is asked about.
 const RELATIVES_MAX: usize = 32;
+/// Versions of a ref of which one is looked for that was gone through.
+const VERSIONS_MAX: u64 = 16;
 /// Contents that are asked about at once.
 const BATCH: usize = 4096;
 
@@ -45,14 +48,12 @@ pub(crate) enum Outcome {
 /// Told of each artifact that was looked at.
 pub(crate) type Progress<'a> = dyn FnMut(&[u8], &Content, Outcome) + 'a;
 
-/// Goes through what was published, again and again.
+/// Goes through what was published. What was gone through is noted in the catalogue, and passed over from then on.
 pub(crate) struct Rounds {
     realm: Arc<Realm>,
     config: SeeThroughConfig,
     /// Artifacts come from publishers: what finds out how they were made runs in a process of its own.
     dissector: Confined,
-    /// The trees that were gone through, by the name of the ref.
-    done: HashMap<String, ManifestId>,
 }
 
 /// An artifact at a path.
@@ -62,18 +63,18 @@ struct Artifact {
 }
 
 impl Rounds {
-    /// Nothing was gone through yet.
+    /// Those of a realm.
     pub(crate) fn new(realm: Arc<Realm>) -> anyhow::Result<Self> {
         let config = realm.config.see_through.clone();
         let spool = realm.data.spool();
         std::fs::create_dir_all(&spool).with_context(|| format!("making {}", spool.display()))?;
         let dissector = Confined::this_program(CONFINED).in_directory(&spool);
-        Ok(Self { realm, config, dissector, done: HashMap::new() })
+        Ok(Self { realm, config, dissector })
     }
 
     /// Goes through what each ref is now. Called on a thread of a runtime that may block; ends early when it is stopped.
     pub(crate) fn go(
-        &mut self,
+        &self,
         view: &View,
         now: impl Fn() -> Timestamp,
         is_stopped: &AtomicBool,
@@ -83,11 +84,11 @@ impl Rounds {
             let publication = &state.publication;
             let Some(manifest) = publication.manifest else { continue };
             let name = format!("{} {}", publication.channel, publication.reference);
-            let before = self.done.get(&name).copied();
-            if before == Some(manifest.id) {
+            let domain = self.realm.domain(&publication.channel)?;
+            if self.is_done(&domain, manifest.id)? {
                 continue;
             }
-            let domain = self.realm.domain(&publication.channel)?;
+            let before = self.before(view, state, &domain)?;
             let tree = Tree {
                 store: &self.realm.store,
                 domain: &domain,
@@ -99,9 +100,25 @@ impl Rounds {
             if is_stopped.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            self.done.insert(name, manifest.id);
         }
         Ok(())
+    }
+
+    fn is_done(&self, domain: &Domain, manifest: ManifestId) -> anyhow::Result<bool> {
+        Ok(self.realm.store.catalogue().looked_at(domain, &[manifest.root_page()])?.contains(&true))
+    }
+
+    /// The version before the newest one of a ref, if that was gone through: only what has changed since is looked at.
+    fn before(&self, view: &View, state: &RefState, domain: &Domain) -> anyhow::Result<Option<ManifestId>> {
+        let leaves = self.realm.index().history(&state.head.key, None, VERSIONS_MAX, view.size)?;
+        for (_, leaf) in leaves.into_iter().skip(1) {
+            if let Some(manifest) = self.realm.published(leaf, view.size)?.publication.manifest
+                && self.is_done(domain, manifest.id)?
+            {
+                return Ok(Some(manifest.id));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -161,9 +178,9 @@ impl Tree<'_> {
             }
             let outcome = self.decide(&artifact, &mut relatives, now())?;
             progress(&artifact.path, &artifact.content, outcome);
-            self.store.catalogue().note_looked_at(self.domain, &[artifact.content])?;
+            self.store.catalogue().note_looked_at(self.domain, &[artifact.content.id.as_chunk()])?;
         }
-        Ok(())
+        Ok(self.store.catalogue().note_looked_at(self.domain, &[id.root_page()])?)
     }
 
     fn collect(&self, path: &[u8], content: Option<&Content>, into: &mut Vec<Artifact>) {
@@ -178,20 +195,19 @@ impl Tree<'_> {
         if batch.len() < enough || self.is_stopped.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let contents = batch.iter().map(|artifact| artifact.content).collect();
-        let unknown = self.store.catalogue().not_looked_at(self.domain, contents)?;
-        let mut unknown: HashMap<_, _> = unknown.into_iter().map(|content| (content.id, content)).collect();
-        let mut plain = Vec::new();
-        for artifact in batch.drain(..) {
-            let Some(content) = unknown.remove(&artifact.content.id) else { continue };
-            let asking = self.store.could_be_apart(self.domain, &content, self.rebuild_max());
+        let ids: Vec<_> = batch.iter().map(|artifact| artifact.content.id.as_chunk()).collect();
+        let looked_at = self.store.catalogue().looked_at(self.domain, &ids)?;
+        let mut seen = HashSet::new();
+        for (artifact, is_known) in batch.drain(..).zip(looked_at) {
+            if is_known || !seen.insert(artifact.content.id) {
+                continue;
+            }
+            let asking = self.store.could_be_apart(self.domain, &artifact.content, self.rebuild_max());
             if Handle::current().block_on(asking)? {
                 into.push(artifact);
-            } else {
-                plain.push(content);
             }
         }
-        Ok(self.store.catalogue().note_looked_at(self.domain, &plain)?)
+        Ok(())
     }
 
     fn rebuild_max(&self) -> Duration {

@@ -41,7 +41,7 @@ pub(crate) fn tend(realm: Arc<Realm>) -> anyhow::Result<Option<Tending>> {
         .on_thread_start(priority::lower)
         .build()
         .context("starting the thread that takes artifacts apart")?;
-    let mut rounds = Rounds::new(Arc::clone(&realm))?;
+    let rounds = Rounds::new(Arc::clone(&realm))?;
     let is_stopped = Arc::new(AtomicBool::new(false));
     let (awake, asleep) = mpsc::channel::<()>();
     let stopped = Arc::clone(&is_stopped);

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::add::spare;
 use super::doubt;
-use super::judge::forget_content;
+use super::judge::{forget_content, forget_page};
 use super::{Catalogue, Timestamp};
 use crate::backend::PackFile;
 use crate::error::StoreError;
@@ -206,7 +206,8 @@ fn delete_objects(tx: &Transaction<'_>, domain: i64, pack: i64, index: &PackInde
                     forget_content(tx, domain, &content)?;
                 }
             }
-            ObjectKind::Recipe | ObjectKind::Page | ObjectKind::RecipePage => {}
+            ObjectKind::Page => forget_page(tx, domain, id)?,
+            ObjectKind::Recipe | ObjectKind::RecipePage => {}
         }
     }
     Ok(())

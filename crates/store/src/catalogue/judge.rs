@@ -7,7 +7,6 @@ use super::lookup::domain_number;
 use crate::domain::Domain;
 use crate::error::StoreError;
 use crate::id::{BlobId, ContentId, ObjectId};
-use crate::manifest::entry::Content;
 
 /// What stands in the catalogue for a recipe that is proven and is the one to keep.
 pub(super) const PREFERRED: i64 = 2;
@@ -127,31 +126,25 @@ impl Catalogue {
         })
     }
 
-    /// Of which of these contents it has not been found out whether to store them taken apart.
-    pub fn not_looked_at(&self, domain: &Domain, contents: Vec<Content>) -> Result<Vec<Content>, StoreError> {
+    /// Whether it has been found out of each of these whether to store it taken apart.
+    pub fn looked_at(&self, domain: &Domain, ids: &[ObjectId]) -> Result<Vec<bool>, StoreError> {
         self.read("looking up contents in the catalogue", |tx| {
-            let Some(number) = domain_number(tx, domain)? else { return Ok(contents) };
-            let mut select = tx.prepare_cached("SELECT 1 FROM looked WHERE domain = ? AND content = ?")?;
-            let mut unknown = Vec::new();
-            for content in contents {
-                if !select.exists(params![number, content.id.as_bytes()])? {
-                    unknown.push(content);
-                }
-            }
-            Ok(unknown)
+            let Some(number) = domain_number(tx, domain)? else { return Ok(vec![false; ids.len()]) };
+            let mut select = tx.prepare_cached("SELECT 1 FROM looked WHERE domain = ? AND id = ?")?;
+            ids.iter().map(|id| select.exists(params![number, id.as_bytes()])).collect()
         })
     }
 
-    /// Notes that this has been found out of contents, so that it is not again.
-    pub fn note_looked_at(&self, domain: &Domain, contents: &[Content]) -> Result<(), StoreError> {
-        if contents.is_empty() {
+    /// Notes that this has been found out of contents, or of all contents of a manifest, so that it is not again.
+    pub fn note_looked_at(&self, domain: &Domain, ids: &[ObjectId]) -> Result<(), StoreError> {
+        if ids.is_empty() {
             return Ok(());
         }
         self.write("noting contents in the catalogue", |tx| {
             let Some(number) = domain_number(tx, domain)? else { return Ok(()) };
             let mut insert = tx.prepare_cached("INSERT INTO looked VALUES (?, ?) ON CONFLICT DO NOTHING")?;
-            for content in contents {
-                insert.execute(params![number, content.id.as_bytes()])?;
+            for id in ids {
+                insert.execute(params![number, id.as_bytes()])?;
             }
             Ok(())
         })
@@ -201,11 +194,21 @@ pub(super) fn forget_content(tx: &Transaction<'_>, domain: i64, content: &[u8]) 
         "DELETE FROM blobs WHERE domain = ?1 AND content = ?2
          AND NOT EXISTS (SELECT 1 FROM objects WHERE domain = ?1 AND id = ?2 AND kind = 0)
          AND NOT EXISTS (SELECT 1 FROM recipes WHERE domain = ?1 AND content = ?2)",
-        "DELETE FROM looked WHERE domain = ?1 AND content = ?2
+        "DELETE FROM looked WHERE domain = ?1 AND id = ?2
          AND NOT EXISTS (SELECT 1 FROM objects WHERE domain = ?1 AND id = ?2 AND kind = 0)
          AND NOT EXISTS (SELECT 1 FROM recipes WHERE domain = ?1 AND content = ?2)",
     ] {
         tx.prepare_cached(delete)?.execute(params![domain, content])?;
     }
+    Ok(())
+}
+
+/// Forgets what was found out of a manifest whose root page the domain has no more.
+pub(super) fn forget_page(tx: &Transaction<'_>, domain: i64, page: &[u8]) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "DELETE FROM looked WHERE domain = ?1 AND id = ?2
+         AND NOT EXISTS (SELECT 1 FROM objects WHERE domain = ?1 AND id = ?2 AND kind = 1)",
+    )?
+    .execute(params![domain, page])?;
     Ok(())
 }

@@ -20,7 +20,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 /// double the size of the catalogue. `blobs` says what git calls contents, as far as that was found out by hashing
 /// them. `removals` are files that no row of `packs` names any more and that still have to be deleted.
 /// `doubts.number` is never used again, so that a doubt that came later is not settled with an older one. `looked` are
-/// contents of which it has been found out whether to store them taken apart.
+/// contents of which it has been found out whether to store them taken apart, and root pages of manifests of whose
+/// contents that has been found out: of a content that begins like no artifact nothing is noted.
 const TABLES: &str = "
     CREATE TABLE domains (
         number INTEGER PRIMARY KEY,
@@ -83,9 +84,9 @@ const TABLES: &str = "
 /// What version 3 has and version 2 had not.
 const TABLES_OF_3: &str = "
     CREATE TABLE looked (
-        domain  INTEGER NOT NULL,
-        content BLOB NOT NULL,
-        PRIMARY KEY (domain, content)
+        domain INTEGER NOT NULL,
+        id     BLOB NOT NULL,
+        PRIMARY KEY (domain, id)
     ) STRICT, WITHOUT ROWID;
 ";
 

@@ -1,8 +1,8 @@
 //! Which former file a new one is likely to share bytes with, told by their names.
 //!
 //! Versions are the part of a name that changes from one version to the next, so names are compared with the numbers in
-//! them taken for the same: first those of names that look like a version, then all. A wrong guess costs bytes and
-//! nothing else.
+//! them taken for the same: first those of names that look like a version, then all. Names are also spelled anew now and
+//! then, so that neither case nor the difference between `_` and `-` counts. A wrong guess costs bytes and nothing else.
 
 use std::collections::HashMap;
 
@@ -73,22 +73,30 @@ fn without_versions(path: &[u8]) -> Vec<u8> {
         let is_version = name
             .windows(3)
             .any(|three| three[0].is_ascii_digit() && three[1] == b'.' && three[2].is_ascii_digit());
-        if is_version { without_numbers(name) } else { name.to_vec() }
+        if is_version { without_numbers(name) } else { name.iter().map(folded).collect() }
     };
     path.split(|byte| *byte == b'/').map(plain).collect::<Vec<_>>().join(&b'/')
 }
 
-/// A path with one digit in place of each run of digits.
+/// A path with one digit in place of each run of digits, and of those with single dots between them: the next version
+/// may have one number fewer.
 fn without_numbers(path: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(path.len());
-    for byte in path {
-        if !byte.is_ascii_digit() {
-            plain.push(*byte);
-        } else if plain.last() != Some(&b'0') {
-            plain.push(b'0');
+    for (at, byte) in path.iter().enumerate() {
+        let is_in_number = plain.last() == Some(&b'0');
+        let is_between = *byte == b'.' && is_in_number && path.get(at + 1).is_some_and(u8::is_ascii_digit);
+        if byte.is_ascii_digit() {
+            plain.extend((!is_in_number).then_some(b'0'));
+        } else if !is_between {
+            plain.push(folded(byte));
         }
     }
     plain
+}
+
+/// A byte of a name as it counts.
+const fn folded(byte: &u8) -> u8 {
+    if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
 }
 
 fn last_name(path: &[u8]) -> &[u8] {
@@ -123,6 +131,13 @@ mod tests {
         check(&kernel, "lib/modules/6.1.0-45-amd64/kernel/fs/ext4.ko", 110, Some(kernel[0].0));
         check(&kernel, "boot/vmlinuz-6.1.0-45-amd64", 10, Some(kernel[1].0));
         check(&[("lib/libssl.so.3.0.9", 5)], "lib/libssl.so.3.0.11", 5, Some("lib/libssl.so.3.0.9"));
+        check(
+            &[("Some-Thing-5.1.7.tar.gz", 5)],
+            "some_thing-5.2.tar.gz",
+            900,
+            Some("Some-Thing-5.1.7.tar.gz"),
+        );
+        check(&[("some.1", 5)], "some..2", 5, None);
     }
 
     #[test]

@@ -26,8 +26,6 @@ use super::{parts, plain_max, unpack_limits};
 
 /// A content of fewer bytes gains nothing.
 const SIZE_MIN: u64 = 2048;
-/// The most bytes of frames of which a difference is looked for.
-const TABLE_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of contents that are read at once.
 const READ_BYTES: u64 = 1 << 20;
 /// What a content may decompress to, to be kept in memory meanwhile.
@@ -187,7 +185,7 @@ fn take(
     if !is_allowed(content, views.frames_len, &views.members) {
         return Ok(None);
     }
-    let frames = keep_frames(&mut *taken.frames, views.frames_len, scratch)?;
+    let frames = keep(&mut *taken.frames, &[views.frames_len], scratch)?;
     let members = keep(&mut *taken.members, &views.members, scratch)?;
     Ok(Some(Taken { program: taken.program.encode(), frames, members }))
 }
@@ -212,7 +210,7 @@ fn dissect(
     if !is_allowed(content, frames, &members) {
         return Ok(None);
     }
-    let frames = keep_frames(&mut *streams, frames, scratch).map_err(DissectError::Process)?;
+    let frames = keep(&mut *streams, &[frames], scratch).map_err(DissectError::Process)?;
     let members = keep(&mut *streams, &members, scratch).map_err(DissectError::Process)?;
     Ok(Some(Taken { program, frames, members }))
 }
@@ -266,13 +264,6 @@ fn compress_stream(
         batches.push((batch, Ready { method, region: scratch.keep(&packed)? }));
     }
     Ok(parts)
-}
-
-/// Keeps a stream of frames. Finding a difference takes memory, of which there is enough for those of most archives.
-fn keep_frames(source: &mut dyn Read, length: u64, scratch: &Scratch) -> io::Result<Kept> {
-    let kept = keep(source, &[length], scratch)?;
-    let kind = if length <= TABLE_BYTES_MAX { Kind::Table } else { Kind::Other };
-    Ok(Kept { kind, ..kept })
 }
 
 /// Keeps a stream of contents of these lengths, and cuts each of them.

@@ -57,8 +57,6 @@ impl Method {
 pub(super) enum Kind {
     /// Programs and libraries, whose addresses all change when something is inserted.
     Code,
-    /// Headers and directories of archives, of which each has fields that change with every version.
-    Table,
     /// Anything else.
     Other,
 }
@@ -84,7 +82,7 @@ pub(super) fn compress(base: &[u8], new: &[u8], kind: Kind, effort: Effort) -> i
             best = (method, Some(bytes));
         }
     };
-    if effort == Effort::Best && kind != Kind::Other && !base.is_empty() {
+    if effort == Effort::Best && kind == Kind::Code && !base.is_empty() {
         offer(Method::Difference, difference(base, new)?);
     }
     offer(Method::Zstd, zstd(base, new, effort, WINDOW_LOG_MAX)?);

@@ -73,7 +73,7 @@ fn without_versions(path: &[u8]) -> Vec<u8> {
         let is_version = name
             .windows(3)
             .any(|three| three[0].is_ascii_digit() && three[1] == b'.' && three[2].is_ascii_digit());
-        if is_version { without_numbers(name) } else { name.iter().map(folded).collect() }
+        if is_version { without_numbers(name) } else { name.iter().copied().map(folded).collect() }
     };
     path.split(|byte| *byte == b'/').map(plain).collect::<Vec<_>>().join(&b'/')
 }
@@ -88,15 +88,15 @@ fn without_numbers(path: &[u8]) -> Vec<u8> {
         if byte.is_ascii_digit() {
             plain.extend((!is_in_number).then_some(b'0'));
         } else if !is_between {
-            plain.push(folded(byte));
+            plain.push(folded(*byte));
         }
     }
     plain
 }
 
 /// A byte of a name as it counts.
-const fn folded(byte: &u8) -> u8 {
-    if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+const fn folded(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
 }
 
 fn last_name(path: &[u8]) -> &[u8] {

@@ -222,6 +222,7 @@ fn names_are_bytes_and_terminals_never_see_them_raw() {
     [smart-sync] create   red\u{1b}[31m\u{7} (a file, 9 bytes)
     [smart-sync] create   rtl\u{202e}gpj (a file, 9 bytes)
     [smart-sync] 0 unchanged, 7 contents to fetch (50 bytes), 0 already here
+    [smart-sync] the update comes chunk by chunk: 50 bytes in 1 range
     [smart-sync] nothing was changed
 ");
     shown(&at_target).success();

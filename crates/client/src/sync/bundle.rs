@@ -126,7 +126,7 @@ impl Run<'_> {
         if time <= limit {
             return Ok(());
         }
-        let text = format!("rebuilding what is compressed would take about {} s", time.as_secs());
+        let text = format!("rebuilding what is compressed would take about {:.1} s", time.as_secs_f64());
         self.output().info(&format!("{text}: it is fetched as it is; --prefer bytes rebuilds it"));
         Err(Failed::PassedOver(Failure::message(Exit::General, text)))
     }
@@ -164,7 +164,7 @@ impl Run<'_> {
         let bases = self.fetch_lost_bases(&bundle, session, scan, &stage)?;
         let total: u64 = bundle.items().iter().map(|item| item.size).sum();
         let receiver = Receiver::new(&stage, total)?;
-        let mut progress = self.output().progress("receiving", total);
+        let mut progress = self.output().progress("receiving", bundle.delivered());
         let rebuilder = Confined::this_program(CONFINED);
         let carried = bundle.carry_out(&bases, &receiver, &rebuilder, |bytes| progress.advance(bytes));
         let (resolved, contents) = carried.map_err(|error| self.judge(error, &mut spool))?;

@@ -177,6 +177,12 @@ impl<R: Read> Bundle<R> {
         &self.resolved.items
     }
 
+    /// The bytes that batches bring: those of contents, and of what some of them are rebuilt from.
+    pub fn delivered(&self) -> u64 {
+        let Resolved { batches, slots, .. } = &self.resolved;
+        batches.iter().map(|batch| batch_lengths(batch, slots).0).fold(0, u64::saturating_add)
+    }
+
     /// The files of the old tree that bytes are taken from, some of them more than once.
     pub fn bases(&self) -> impl Iterator<Item = &OldFile> {
         self.resolved.slots.iter().filter_map(|slot| slot.base.as_ref())

@@ -180,6 +180,10 @@ impl Tree<'_> {
             progress(&artifact.path, &artifact.content, outcome);
             self.store.catalogue().note_looked_at(self.domain, &[artifact.content.id.as_chunk()])?;
         }
+        // Who was stopped has not seen all of it.
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         Ok(self.store.catalogue().note_looked_at(self.domain, &[id.root_page()])?)
     }
 

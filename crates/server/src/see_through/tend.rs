@@ -56,13 +56,10 @@ pub(crate) fn tend(realm: Arc<Realm>) -> anyhow::Result<Option<Tending>> {
                         let content: &smart_sync_store::manifest::Content = content;
                         tracing::debug!(path = %path.escape_ascii(), id = %content.id, ?outcome, "looked at an artifact");
                     };
-                    match rounds.go(&view, || timestamp(now()), &stopped, &mut progress) {
-                        Ok(()) => size = Some(view.size),
-                        Err(error) => {
-                            tracing::warn!(error = format!("{error:#}"), "taking artifacts apart");
-                            size = Some(view.size);
-                        }
+                    if let Err(error) = rounds.go(&view, || timestamp(now()), &stopped, &mut progress) {
+                        tracing::warn!(error = format!("{error:#}"), "taking artifacts apart");
                     }
+                    size = Some(view.size);
                 }
                 // Whoever serves requests says that the log cannot be read.
                 _ => {}

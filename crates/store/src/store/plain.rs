@@ -64,11 +64,6 @@ impl Apart {
         self.rebuild_time
     }
 
-    /// The number of bytes of the plain stream.
-    pub const fn plain_size(&self) -> u64 {
-        self.plain.size()
-    }
-
     fn read(&self, chunk: &ChunkRef) -> Result<Vec<u8>, StoreError> {
         let mut bytes = vec![0; chunk.len as usize];
         self.file.read_exact_at(&mut bytes, chunk.offset).map_err(failed("reading a plain stream"))?;

@@ -63,6 +63,8 @@ pub(super) enum Kind {
 
 /// The window of the streams of a difference: three of them are decoded side by side.
 const STREAM_WINDOW_LOG: u32 = 23;
+/// The length from which on the first match in a stream of a difference is taken.
+const STREAM_TARGET_LENGTH: u32 = 256;
 /// The largest tables that a compressor searches in, as base-2 logarithms of their numbers of entries.
 const CHAIN_LOG_MAX: u32 = 26;
 const HASH_LOG_MAX: u32 = 24;
@@ -71,6 +73,11 @@ const LONG_WINDOW_LOG: u32 = 24;
 /// The level at which nobody waits, and that at which somebody does.
 const BEST_LEVEL: i32 = 19;
 const QUICK_LEVEL: i32 = 3;
+
+/// The bytes from which on a difference is not compared with the other way where nearly everything was found in the base.
+const BOTH_WAYS_MAX: usize = 4 << 20;
+/// The share of a difference up to which what is in no base is little of it.
+const LITERAL_SHARE: usize = 3;
 
 /// Compresses bytes against a base by the way that makes them fewest.
 pub(super) fn compress(base: &[u8], new: &[u8], kind: Kind, effort: Effort) -> io::Result<(Method, Vec<u8>)> {
@@ -82,10 +89,15 @@ pub(super) fn compress(base: &[u8], new: &[u8], kind: Kind, effort: Effort) -> i
             best = (method, Some(bytes));
         }
     };
+    let mut is_clear = false;
     if effort == Effort::Best && kind == Kind::Code && !base.is_empty() {
-        offer(Method::Difference, difference(base, new)?);
+        let difference = difference(base, new)?;
+        is_clear = new.len() >= BOTH_WAYS_MAX && difference.literal <= difference.bytes.len() / LITERAL_SHARE;
+        offer(Method::Difference, difference.bytes);
     }
-    offer(Method::Zstd, zstd(base, new, effort, WINDOW_LOG_MAX)?);
+    if !is_clear {
+        offer(Method::Zstd, zstd(base, new, effort, WINDOW_LOG_MAX)?);
+    }
     let (method, bytes) = best;
     Ok((method, bytes.unwrap_or_else(|| new.to_vec())))
 }
@@ -97,6 +109,18 @@ fn window_log(length: usize) -> u32 {
 
 /// Compresses bytes with a prefix in front of them.
 pub(super) fn zstd(prefix: &[u8], new: &[u8], effort: Effort, window_log_max: u32) -> io::Result<Vec<u8>> {
+    // A match of thousands of bytes is taken without looking for what else could be there.
+    zstd_up_to(prefix, new, effort, window_log_max, 4096)
+}
+
+/// Compresses bytes; of matches of so many bytes the first is taken.
+fn zstd_up_to(
+    prefix: &[u8],
+    new: &[u8],
+    effort: Effort,
+    window_log_max: u32,
+    target_length: u32,
+) -> io::Result<Vec<u8>> {
     let mut ctx = CCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
     let window = window_log(prefix.len() + new.len()).min(window_log_max);
     let (level, chain) = match effort {
@@ -114,7 +138,7 @@ pub(super) fn zstd(prefix: &[u8], new: &[u8], effort: Effort, window_log_max: u3
     set(CParameter::ChecksumFlag(false))?;
     set(CParameter::DictIdFlag(false))?;
     if effort == Effort::Best {
-        set(CParameter::TargetLength(4096))?;
+        set(CParameter::TargetLength(target_length))?;
     }
     ctx.ref_prefix(prefix).map_err(zstd_error)?;
     let mut out = Vec::with_capacity(compress_bound(new.len()));
@@ -144,8 +168,15 @@ pub(super) fn decompress(method: Method, base: &[u8], stored: Vec<u8>, length: u
     }
 }
 
+/// A difference that is written.
+struct Difference {
+    bytes: Vec<u8>,
+    /// How many of them are for what is in no base.
+    literal: usize,
+}
+
 /// Finds what of the new bytes lies where in the base, nearly.
-fn difference(base: &[u8], new: &[u8]) -> io::Result<Vec<u8>> {
+fn difference(base: &[u8], new: &[u8]) -> io::Result<Difference> {
     let (mut controls, mut added, mut literal) = (Vec::new(), Vec::with_capacity(new.len()), Vec::new());
     let mut position = 0;
     let mut take = |found: Match| {
@@ -165,14 +196,16 @@ fn difference(base: &[u8], new: &[u8]) -> io::Result<Vec<u8>> {
     };
     let parameters = DiffParams::new(1, None).map_err(|error| io::Error::other(error.to_string()))?;
     let Ok(()) = bidiff::diff(base, new, &parameters, &mut take);
-    let mut out = Vec::new();
+    let (mut bytes, mut last) = (Vec::new(), 0);
     for stream in [controls, added, literal] {
-        put_number(&mut out, stream.len() as u64);
-        let packed = zstd(&[], &stream, Effort::Best, STREAM_WINDOW_LOG)?;
-        put_number(&mut out, packed.len() as u64);
-        out.extend_from_slice(&packed);
+        put_number(&mut bytes, stream.len() as u64);
+        // Nearly all of what is added is zeros, and every length of a long run of them would be weighed.
+        let packed = zstd_up_to(&[], &stream, Effort::Best, STREAM_WINDOW_LOG, STREAM_TARGET_LENGTH)?;
+        put_number(&mut bytes, packed.len() as u64);
+        last = packed.len();
+        bytes.extend_from_slice(&packed);
     }
-    Ok(out)
+    Ok(Difference { bytes, literal: last })
 }
 
 /// A stream of a difference: its length when decoded, and its bytes.
@@ -274,7 +307,7 @@ mod tests {
     #[test]
     fn a_difference_that_leaves_its_bounds_is_refused() {
         let (old, new) = (program(0), program(4096));
-        let stored = difference(&old, &new).unwrap();
+        let stored = difference(&old, &new).unwrap().bytes;
         assert!(apply_difference(&old[..old.len() / 2], &stored, new.len()).is_err());
         assert!(apply_difference(&old, &stored[..stored.len() - 1], new.len()).is_err());
         assert!(apply_difference(&old, &[&stored[..], &[0]].concat(), new.len()).is_err());
@@ -305,7 +338,7 @@ mod tests {
             static SCENE: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
             let [old, new, stored] = SCENE.get_or_init(|| {
                 let (old, new) = (program(0), program(4096));
-                let stored = difference(&old, &new).unwrap();
+                let stored = difference(&old, &new).unwrap().bytes;
                 [old, new, stored]
             });
             let mut stored = stored.clone();

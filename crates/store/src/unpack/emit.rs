@@ -46,6 +46,26 @@ impl<'a> Emit<'a> {
         self.copy_frames(input, at, len)
     }
 
+    /// Frames that are given as they are to be, which a step has accounted for.
+    pub(super) fn put_frames(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.frames.write_all(bytes)?;
+        self.frames_len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The header of an entry of a tar as a step of its own.
+    pub(super) fn tar_header(&mut self, header: &[u8]) -> io::Result<()> {
+        self.ops.push(Op::TarHeader);
+        self.put_frames(header)
+    }
+
+    /// Zeros that are in neither frames nor members.
+    pub(super) fn zeros(&mut self, count: u64) {
+        if count > 0 {
+            self.ops.push(Op::Zeros(count));
+        }
+    }
+
     /// A member as a step of its own.
     pub(super) fn member(&mut self, input: &mut dyn Input, at: u64, len: u64) -> io::Result<()> {
         if len > 0 {

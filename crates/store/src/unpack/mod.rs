@@ -36,7 +36,7 @@ use spool::{Input, Positioned, Section, copy};
 use walk::{Found, Walk};
 
 /// The version of the division into frames and members, the limits of [`Limits::default`] included.
-pub const VIEW_VERSION: u8 = 1;
+pub const VIEW_VERSION: u8 = 2;
 
 /// How much of the beginning of a file [`is_promising`] looks at.
 pub const PROBE_LEN: usize = 1024;

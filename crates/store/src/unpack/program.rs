@@ -12,6 +12,9 @@ use crate::codec::{DecodeError, Reader, put_number, put_prefixed};
 /// What is copied and hashed in a millisecond.
 const COPIED_PER_MILLISECOND: u64 = 500_000;
 
+/// The most zeros of a step.
+const ZEROS_MAX: u64 = 511;
+
 const MAGIC: &[u8] = b"ssup\x01";
 
 /// The longest program.
@@ -74,6 +77,10 @@ pub enum Op {
     },
     /// Ends what the last open `Encode` began.
     End,
+    /// The header of an entry of a tar.
+    TarHeader,
+    /// So many zeros, of which there are too few to fill a block of a tar.
+    Zeros(u64),
 }
 
 /// A program that was decoded.
@@ -236,6 +243,11 @@ fn get_op(reader: &mut Reader<'_>, encoders: usize, pieces_left: &mut usize) -> 
             }
             Op::Encode { encoder, plain, pieces }
         }
+        7 => Op::TarHeader,
+        8 => match reader.number("the number of zeros", ZEROS_MAX)? {
+            0 => return Err(DecodeError::invalid("the number of zeros is 0")),
+            count => Op::Zeros(count),
+        },
         other => return Err(DecodeError::invalid(format!("{other} is not a step of a program"))),
     })
 }
@@ -252,6 +264,8 @@ fn put_op(out: &mut Vec<u8>, op: &Op) {
             put_number(out, *encoder as u64);
             put_number(out, *plain);
         }
+        Op::TarHeader => out.push(7),
+        Op::Zeros(count) => put_counted(out, 8, *count),
         Op::Encode { encoder, plain, pieces } => {
             put_counted(out, 6, *encoder as u64);
             put_number(out, *plain);

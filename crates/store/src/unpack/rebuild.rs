@@ -9,7 +9,7 @@ use crate::codec::DecodeError;
 
 use super::VIEW_VERSION;
 use super::coding::{Coding, EncodeWriter};
-use super::container::{Archive, Payload};
+use super::container::{Archive, Layout, Payload, tar};
 use super::limits::Limits;
 use super::program::{Encoder, Op, Program};
 use super::spool::{CopyError, copy, fill};
@@ -113,6 +113,8 @@ impl Machine<'_> {
                 Op::Member(len) => self.members.copy(*len, out)?,
                 Op::Tar(count) => self.entries(Archive::Tar, *count, None, out)?,
                 Op::Cpio(count) => self.entries(Archive::Cpio, *count, None, out)?,
+                Op::TarHeader => drop(self.header(Archive::Tar, &mut vec![0; tar::HEADER_LEN], out)?),
+                Op::Zeros(count) => zeros(*count, out)?,
                 Op::Zip { count, encoder, .. } => self.entries(Archive::Zip, *count, Some(*encoder), out)?,
                 Op::Encode { encoder, plain, pieces } => {
                     if depth >= self.depth_max {
@@ -147,10 +149,7 @@ impl Machine<'_> {
         self.entries = self.entries.checked_sub(count).ok_or(RebuildError::OverLimit("entries"))?;
         let mut header = vec![0; archive.header_len()];
         for _ in 0..count {
-            self.frames.read(&mut header)?;
-            out.write_all(&header).map_err(RebuildError::Output)?;
-            let layout =
-                archive.layout(&header).ok_or(RebuildError::Unfit("frames hold no header of an entry"))?;
+            let layout = self.header(archive, &mut header, out)?;
             self.frames.copy(layout.header - header.len() as u64, out)?;
             match (layout.payload, encoder) {
                 (Payload::Frames, _) => self.frames.copy(layout.plain, out)?,
@@ -163,10 +162,36 @@ impl Machine<'_> {
                 }
                 (Payload::Member | Payload::Deflated, _) => self.members.copy(layout.plain, out)?,
             }
-            self.frames.copy(layout.padding, out)?;
+            match archive {
+                Archive::Tar => zeros(layout.padding, out)?,
+                Archive::Cpio | Archive::Zip => self.frames.copy(layout.padding, out)?,
+            }
         }
         Ok(())
     }
+
+    /// Writes the fixed part of the header of an entry, and says how the entry lies.
+    fn header(
+        &mut self,
+        archive: Archive,
+        header: &mut [u8],
+        out: &mut dyn Write,
+    ) -> Result<Layout, RebuildError> {
+        self.frames.read(header)?;
+        if archive == Archive::Tar
+            && let Ok(header) = header.try_into()
+        {
+            tar::complete(header);
+        }
+        out.write_all(header).map_err(RebuildError::Output)?;
+        archive.layout(header).ok_or(RebuildError::Unfit("frames hold no header of an entry"))
+    }
+}
+
+/// Writes what fills a block of a tar.
+fn zeros(count: u64, out: &mut dyn Write) -> Result<(), RebuildError> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    out.write_all([0; tar::HEADER_LEN].get(..count).unwrap_or_default()).map_err(RebuildError::Output)
 }
 
 /// Frames or members that are still to be read.

@@ -8,7 +8,7 @@ mod zip_entries;
 
 use std::io;
 
-use super::container::{Archive, Payload, cpio, kernel, tar, zip};
+use super::container::{Archive, Layout, Payload, cpio, kernel, tar, zip};
 use super::emit::Emit;
 use super::limits::{Budget, Limits};
 use super::search::Search;
@@ -18,6 +18,8 @@ use super::{PROBE_LEN, is_promising};
 
 /// What follows the last thing that was recognised is a member if it is longer.
 const TAIL_FRAMES_MAX: u64 = 4096;
+/// The longest stream that is a member as it is besides what it decompresses to.
+const UNDECODED_MAX: u64 = 8 << 20;
 const AR_MAGIC: &[u8] = b"!<arch>\n";
 const AR_HEADER: u64 = 60;
 
@@ -163,8 +165,20 @@ impl Walk<'_> {
         if is_encoded {
             self.emit.end();
         }
+        if depth > 0 {
+            self.undecoded(input, first.start, last.end)?;
+        }
         self.emit.frames(input, last.end, stream.end - last.end)?;
         Ok(Some(stream.end))
+    }
+
+    /// Gives out a stream in an archive also as it is, for whom nothing is rebuilt from what is given out: in the next
+    /// version it may be a member as it is.
+    fn undecoded(&mut self, input: &mut dyn Input, start: u64, end: u64) -> io::Result<()> {
+        if self.search.is_none() && end - start <= UNDECODED_MAX {
+            self.emit.member(input, start, end - start)?;
+        }
+        Ok(())
     }
 
     /// Gives out the entries of a tar or cpio from `at` on, as far as they are right.
@@ -184,22 +198,9 @@ impl Walk<'_> {
             if !self.budget.member() {
                 break;
             }
-            let payload = at + layout.header;
-            let after = payload + layout.stored;
-            let is_file = layout.payload == Payload::Member;
-            if is_file && self.is_worth_it(input, payload, layout.plain, depth + 1)? {
-                self.emit.frames(input, at, layout.header)?;
-                self.file(input, payload, layout.plain, depth + 1)?;
-                self.emit.frames(input, after, layout.padding)?;
-            } else {
-                self.emit.entry(archive);
-                self.emit.copy_frames(input, at, layout.header)?;
-                if is_file {
-                    self.emit.copy_member(input, payload, layout.plain)?;
-                } else {
-                    self.emit.copy_frames(input, payload, layout.plain)?;
-                }
-                self.emit.copy_frames(input, after, layout.padding)?;
+            match archive {
+                Archive::Tar => self.tar_entry(input, at, header, layout, depth)?,
+                Archive::Cpio | Archive::Zip => self.entry(archive, input, at, layout, depth)?,
             }
             let is_last = archive == Archive::Cpio
                 && peek(input, at + cpio::HEADER_LEN as u64, end, cpio::TRAILER.len())? == cpio::TRAILER;
@@ -209,6 +210,72 @@ impl Walk<'_> {
             }
         }
         Ok((at > start).then_some(at))
+    }
+
+    fn entry(
+        &mut self,
+        archive: Archive,
+        input: &mut dyn Input,
+        at: u64,
+        layout: Layout,
+        depth: u8,
+    ) -> io::Result<()> {
+        let payload = at + layout.header;
+        let after = payload + layout.stored;
+        let is_file = layout.payload == Payload::Member;
+        if is_file && self.is_worth_it(input, payload, layout.plain, depth + 1)? {
+            self.emit.frames(input, at, layout.header)?;
+            self.file(input, payload, layout.plain, depth + 1)?;
+            return self.emit.frames(input, after, layout.padding);
+        }
+        self.emit.entry(archive);
+        self.emit.copy_frames(input, at, layout.header)?;
+        if is_file {
+            self.emit.copy_member(input, payload, layout.plain)?;
+        } else {
+            self.emit.copy_frames(input, payload, layout.plain)?;
+        }
+        self.emit.copy_frames(input, after, layout.padding)
+    }
+
+    /// Gives out an entry of a tar: its sum follows from its header, and its padding from its size.
+    fn tar_entry(
+        &mut self,
+        input: &mut dyn Input,
+        at: u64,
+        mut header: Vec<u8>,
+        layout: Layout,
+        depth: u8,
+    ) -> io::Result<()> {
+        if let Ok(header) = header.as_mut_slice().try_into() {
+            tar::abridge(header);
+        }
+        let payload = at + layout.header;
+        let after = payload + layout.stored;
+        let is_file = layout.payload == Payload::Member;
+        let worth_it = is_file && self.is_worth_it(input, payload, layout.plain, depth + 1)?;
+        let padding = peek(input, after, after + layout.padding, tar::HEADER_LEN)?;
+        let is_padded_with_zeros = padding.iter().all(|byte| *byte == 0);
+        if is_padded_with_zeros && !worth_it {
+            self.emit.entry(Archive::Tar);
+            self.emit.put_frames(&header)?;
+            return if is_file {
+                self.emit.copy_member(input, payload, layout.plain)
+            } else {
+                self.emit.copy_frames(input, payload, layout.plain)
+            };
+        }
+        self.emit.tar_header(&header)?;
+        if is_file {
+            self.file(input, payload, layout.plain, depth + 1)?;
+        } else {
+            self.emit.frames(input, payload, layout.plain)?;
+        }
+        if is_padded_with_zeros {
+            self.emit.zeros(layout.padding);
+            return Ok(());
+        }
+        self.emit.frames(input, after, layout.padding)
     }
 
     /// Gives out an archive of `ar`, as far as it is right.

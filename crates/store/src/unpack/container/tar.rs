@@ -29,6 +29,32 @@ pub(crate) fn layout(header: &[u8; HEADER_LEN]) -> Option<Layout> {
     Some(Layout { header: 512, payload, plain: size, stored: size, padding: padding(size, 512) })
 }
 
+/// Where the digits of the sum stand.
+const SUM_DIGITS: std::ops::Range<usize> = 148..154;
+
+/// Leaves out the digits of the sum, if they are the ones that [`complete`] writes.
+pub(crate) fn abridge(header: &mut [u8; HEADER_LEN]) {
+    if header[SUM_DIGITS] == sum_digits(header) {
+        header[SUM_DIGITS].fill(0);
+    }
+}
+
+/// Fills in the digits of the sum where there are none.
+pub(crate) fn complete(header: &mut [u8; HEADER_LEN]) {
+    if header[SUM_DIGITS] == [0; 6] {
+        let digits = sum_digits(header);
+        header[SUM_DIGITS].copy_from_slice(&digits);
+    }
+}
+
+/// The six octal digits of the sum. No header has so large a sum that it has more.
+fn sum_digits(header: &[u8; HEADER_LEN]) -> [u8; 6] {
+    let sum = sum(header);
+    std::array::from_fn(|digit| {
+        b'0' + u8::try_from((sum >> (15 - 3 * digit)) & 7).expect("a digit is below 8")
+    })
+}
+
 /// The sum of a header's bytes, with spaces in place of the field that holds it.
 fn sum(header: &[u8; HEADER_LEN]) -> u64 {
     let all: u64 = header.iter().map(|byte| u64::from(*byte)).sum();

@@ -23,8 +23,8 @@ fn another_version_of_an_encoder_is_told_apart() {
     assert!(
         matches!(run(&again, &frames, &members), Err(RebuildError::OtherEncoder(other)) if other == program.encoders[0])
     );
-    let other_view = Program { view: 2, ..program.clone() };
-    assert!(matches!(run(&other_view, &frames, &members), Err(RebuildError::OtherView(2))));
+    let other_view = Program { view: 3, ..program.clone() };
+    assert!(matches!(run(&other_view, &frames, &members), Err(RebuildError::OtherView(3))));
     program.encoders[0].method = 200;
     assert!(matches!(run(&program, &frames, &members), Err(RebuildError::OtherEncoder(_))));
 }
@@ -64,7 +64,7 @@ fn what_does_not_go_together_is_refused() {
 fn a_program_is_limited_in_depth_entries_and_dictionary() {
     let encoder = Encoder { method: 1, version: b"zlib 1.4".to_vec(), parameters: vec![6] };
     let program = |ops: Vec<Op>, encoders: Vec<Encoder>| Program {
-        view: 1,
+        view: VIEW_VERSION,
         size: 100,
         frames: 0,
         members: 0,
@@ -135,6 +135,22 @@ fn every_method_gives_the_bytes_of_its_golden_files() {
     check("x86.xz", "liblzma 5.8.4");
     check("bzip2.bz2", "libbz2-rs 0.2.6");
     check("zstd.zst", "zstd 1.5.7");
+}
+
+/// An entry that is one of many, one that is looked into, one that describes another, and one that is filled up with
+/// something else than zeros.
+#[test]
+fn frames_of_a_tar_are_those_of_its_golden_file() {
+    let mut artifact = tar_header("pax", 30, b'x').to_vec();
+    artifact.extend(b"30 mtime=1700000000.123456789\n");
+    artifact.resize(1024, 0);
+    artifact.extend(tar(&[("a", text(1, 600)), ("b.gz", gzip(&text(2, 3000), 6)), ("c", text(3, 600))]));
+    let filled = artifact.len() - 1024 - 200;
+    artifact[filled..filled + 100].fill(b'x');
+    let (program, parts) = apart(&artifact, &Limits::default()).unwrap();
+    assert_eq!(parts.members, [text(1, 600), text(2, 3000), text(3, 600)]);
+    let golden = include_bytes!("../../../tests/golden/unpack/tar.frames-and-program");
+    assert_eq!([parts.frames, program.encode()].concat(), golden);
 }
 
 #[test]

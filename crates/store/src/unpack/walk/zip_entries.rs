@@ -131,7 +131,7 @@ impl Walk<'_> {
                 if is_encoded {
                     self.emit.end();
                 }
-                Ok(())
+                self.undecoded(input, span.start, span.end)
             }
         }
     }

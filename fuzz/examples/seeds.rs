@@ -17,6 +17,7 @@ use smart_sync_store::manifest::{Attributes, Edit, Entry, Fidelity, GitMode, Nod
 use smart_sync_store::manifest::{FileTime, ManifestSummary, SystemMetadata};
 use smart_sync_store::object::ObjectKey;
 use smart_sync_store::pack::{Codec, PackIndex, PackWriter};
+use smart_sync_store::recipe::Plain;
 use smart_sync_store::unpack::{InMemory, Limits, decode_views};
 use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::stat_cache::StatCache;
@@ -33,7 +34,9 @@ use smart_sync_sync::source::Known;
 use smart_sync_sync::source::cache::{ContentCache, FileStat};
 use smart_sync_sync::testing::{self, after};
 use smart_sync_sync::wire::delta::Delta;
-use smart_sync_sync::wire::fetch_map::{ContentParts, FetchMap, FrameChunk, FrameRef, PackRef};
+use smart_sync_sync::wire::fetch_map::{
+    ContentParts, FetchMap, FrameChunk, FrameRef, PackRef, RebuiltContent,
+};
 use smart_sync_sync::wire::locate::{self, Wanted};
 use smart_sync_sync::wire::submission::{Sidecar, Submission};
 
@@ -144,6 +147,7 @@ fn store(seeds: &mut Seeds) {
     let tree = [&b"100644 a\0"[..], &[7; 20], b"40000 b\0", &[8; 20], b"160000 c\0", &[9; 20]].concat();
     seeds.put("git_tree", "three", &tree);
     seeds.put("recipe", "golden", &store_golden("recipe.bin"));
+    seeds.put("recipe", "rebuilt", &store_golden("recipe-rebuilt.bin"));
     seeds.put("recipe_page", "golden", &store_golden("recipe-page.bin"));
     // A page of three chunks, and above it one that names it twice.
     seeds.put("recipe_walk", "two_levels", &[0, 3, 0, 32, 0, 48, 0, 16, 1, 2, 0, 0, 0, 0]);
@@ -165,6 +169,9 @@ fn store(seeds: &mut Seeds) {
 fn unpack(seeds: &mut Seeds) {
     let names =
         ["zlib.gz", "miniz.gz", "zlib-rs.gz", "corrected.gz", "lzma2.xz", "x86.xz", "bzip2.bz2", "zstd.zst"];
+    let tar = store_golden("unpack/tar.frames-and-program");
+    let program = tar.windows(4).position(|bytes| bytes == b"ssup").expect("there is a program");
+    seeds.put("unpack_program", "tar", &tar[program..]);
     for name in names {
         let artifact = store_golden(&format!("unpack/{name}"));
         let program = store_golden(&format!("unpack/{name}.program"));
@@ -284,6 +291,12 @@ fn wire(seeds: &mut Seeds) {
             ContentParts { id: ContentId::from_bytes([1; 32]), size: 30, chunks: vec![0] },
             ContentParts { id: ContentId::from_bytes([9; 32]), size: 90, chunks: vec![2, 1, 2] },
         ],
+        rebuilt: vec![RebuiltContent {
+            id: ContentId::from_bytes([5; 32]),
+            size: 25,
+            source: 0,
+            plain: Plain { id: ContentId::from_bytes([1; 32]), program: 6, frames: 4, members: 20 },
+        }],
     };
     seeds.put("fetch_map", "two_frames", &map.encode());
     let delta = Delta { fidelity: Fidelity::Git, edits: git_edits(), map: map.clone() };
@@ -408,12 +421,11 @@ fn journal() -> Vec<u8> {
     put_prefixed(&mut begun, b"20260101T000000Z");
     let mut staged = vec![1];
     put_number(&mut staged, 3);
-    // Delete `a` if it is as it was, place a staged file at `b`, set all metadata of `c`.
+    // Delete `a` if it is as it was, place the first file that was made at `b`, set all metadata of `c`.
     put_prefixed(&mut staged, b"a");
     staged.extend_from_slice(&[1, 5, 6, 2, 3, 4, 5, 6]);
     put_prefixed(&mut staged, b"b");
-    staged.extend_from_slice(&[0, 3]);
-    put_prefixed(&mut staged, b"00000001");
+    staged.extend_from_slice(&[0, 3, 1, 1]);
     put_prefixed(&mut staged, b"c");
     staged.extend_from_slice(&[0, 5, 0, 0x80, 0x02, 1, 1, 1, 1, 2, 3, 1, 1]);
     put_prefixed(&mut staged, b"user.comment");

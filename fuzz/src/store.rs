@@ -10,7 +10,10 @@ use smart_sync_store::manifest::{
     Edit, Entry, Fidelity, GitTreeHasher, Manifest, Page, TreePath, put_edits, read_edits, references,
 };
 use smart_sync_store::object::{ObjectKey, VerifiedObject};
-use smart_sync_store::pack::{Codec, FRAME_RAW_MAX, Frame, FrameObject, OpenedPack, PackError, PackIndex, VerifiedPack, decode_frame, decode_raw};
+use smart_sync_store::pack::{
+    Codec, FRAME_RAW_MAX, Frame, FrameObject, OpenedPack, PackError, PackIndex, VerifiedPack, decode_frame,
+    decode_raw,
+};
 use smart_sync_store::recipe::{Method, Part, Recipe, RecipePage, WalkError, chunks};
 use smart_sync_sync::source::git::{TreeItem, parse_tree};
 

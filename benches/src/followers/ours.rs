@@ -57,19 +57,21 @@ pub(crate) fn update(bench: &Bench, pair: &Pair) -> Result<OurUpdate> {
     }
     realm.publish(&pair.new)?;
     let to = realm.manifest()?;
-    let step = |host: &str, target: &Path| -> Result<Measured> {
+    let step = |host: &str, target: &Path, prefer: &str| -> Result<Measured> {
+        let mut sync = realm.sync(host, &proxy.url(), target);
+        sync.args(["--prefer", prefer]);
         proxy.take_totals();
-        let usage = measure(bench, &realm.sync(host, &proxy.url(), target))?;
+        let usage = measure(bench, &sync)?;
         let wire = proxy.totals();
         check_same("smart-sync", &pair.new, target)?;
         Ok(Measured { usage, wire })
     };
     let [(quick_host, quick_target), (best_host, best_target)] = &hosts;
-    let quick = step(quick_host, quick_target)?;
+    let quick = step(quick_host, quick_target, "time")?;
     let was_quick = variant(&realm, &from, &to) != Variant::Smallest;
     let variant = wait_for_best(&realm, &from, &to)?;
     let server = realm.server_usage()?;
-    let best = step(best_host, best_target)?;
+    let best = step(best_host, best_target, "bytes")?;
     let quick = (was_quick && variant != Variant::None).then_some(quick);
     Ok(OurUpdate { quick, best, variant, server })
 }

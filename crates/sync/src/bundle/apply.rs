@@ -185,7 +185,7 @@ impl<R: Read> Bundle<R> {
 
     /// The files of the old tree that bytes are taken from, some of them more than once.
     pub fn bases(&self) -> impl Iterator<Item = &OldFile> {
-        self.resolved.slots.iter().filter_map(|slot| slot.base.as_ref())
+        self.resolved.slots.iter().filter_map(|slot| slot.base.as_deref())
     }
 
     /// Makes all contents; returns what they are called, and what leads to the new manifest once that is known.
@@ -276,10 +276,19 @@ fn read_number(source: &mut impl Read, limit: u64) -> io::Result<u64> {
 
 /// Reads as many bytes as were announced. Room is made as they come: a limit is what a large tree may need.
 fn read_bytes(source: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
-    const ROOM: u64 = 1 << 20;
-    let mut bytes = Vec::with_capacity(usize::try_from(length.min(ROOM)).expect("it is a mebibyte"));
-    source.take(length).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 == length { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    const ROOM: usize = 1 << 20;
+    let length = usize::try_from(length).map_err(io::Error::other)?;
+    let mut bytes = Vec::new();
+    while bytes.len() < length {
+        // As much again as is there, and never more than is to come.
+        let room = bytes.len().max(ROOM).min(length - bytes.len());
+        bytes.reserve_exact(room);
+        let taken = source.by_ref().take(room as u64).read_to_end(&mut bytes)?;
+        if taken < room {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(bytes)
 }
 
 fn invalid(text: &'static str) -> io::Error {

@@ -49,9 +49,9 @@ pub struct Slot {
     /// Its number of bytes.
     pub(super) size: u64,
     /// The old file that bytes of it are taken from.
-    pub(super) base: Option<OldFile>,
+    pub(super) base: Option<Box<OldFile>>,
     /// What is delivered, and what is copied; without it, all of it is delivered in one batch.
-    pub(super) parts: Option<Vec<Part>>,
+    pub(super) parts: Option<Box<[Part]>>,
 }
 
 /// What a slot is of a content.
@@ -84,13 +84,8 @@ pub struct Resolved {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Resolution {
     Remove(TreePath),
-    Put(Entry, Option<Source>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Known(Content),
-    Delivered(usize),
+    /// With the number of the item that names its content, unless that is known.
+    Put(Entry, Option<usize>),
 }
 
 /// What a bundle may do.
@@ -162,7 +157,7 @@ impl Head {
         check_batches(&self.batches, &slots)?;
         let edits = resolve_edits(self.edits, &found, names)?;
         for edit in &edits {
-            if let Resolution::Put(entry, Some(Source::Delivered(item))) = edit {
+            if let Resolution::Put(entry, Some(item)) = edit {
                 items[*item].is_sparse |= is_sparse(entry);
             }
         }
@@ -250,7 +245,7 @@ fn resolve_items(
     let (mut deliveries, mut slots) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
     let mut total = 0u64;
     for (number, item) in items.iter().enumerate() {
-        let base = item.base().map(|at| found.file(at)).transpose()?;
+        let base = item.base().map(|at| found.file(at).map(Box::new)).transpose()?;
         let base_size = base.as_ref().map_or(0, |base| base.content.size);
         let size = match item {
             Item::Plain(plain) => base_size.checked_add_signed(plain.growth),
@@ -277,7 +272,7 @@ fn resolve_items(
                         return Err(DecodeError::invalid("the parts of a content do not make it"));
                     }
                 }
-                slots.push(slot(Role::Content, size, base, parts.clone()));
+                slots.push(slot(Role::Content, size, base, parts.as_deref().map(Into::into)));
             }
             Item::Rebuilt(Rebuilt { program, frames, members, .. }) => {
                 // How long the streams of the base are is not known before it is taken apart.
@@ -287,8 +282,8 @@ fn resolve_items(
                     return Err(DecodeError::OverLimit { field, value: plain, limit });
                 }
                 slots.push(slot(Role::Program, *program, None, None));
-                slots.push(slot(Role::Frames, length(frames), base.clone(), Some(frames.clone())));
-                slots.push(slot(Role::Members, length(members), base, Some(members.clone())));
+                slots.push(slot(Role::Frames, length(frames), base.clone(), Some(frames.as_slice().into())));
+                slots.push(slot(Role::Members, length(members), base, Some(members.as_slice().into())));
             }
         }
     }
@@ -346,7 +341,7 @@ pub(super) fn bases_of<'a>(whole: &[u64], slots: &'a [Slot]) -> impl Iterator<It
     let mut seen = std::collections::HashSet::new();
     whole
         .iter()
-        .filter_map(|slot| slots[index(*slot)].base.as_ref())
+        .filter_map(|slot| slots[index(*slot)].base.as_deref())
         .filter(move |base| seen.insert(&base.path))
 }
 
@@ -412,25 +407,32 @@ fn shaped(
 }
 
 fn with_content(
-    entry: Entry,
+    mut entry: Entry,
     reference: Reference,
     old: Option<&Entry>,
     found: &Found,
 ) -> Result<Resolution, DecodeError> {
     let known = |entry: &Entry| {
         let content = entry.content().copied();
-        content.map(Source::Known).ok_or_else(|| DecodeError::invalid("an entry without a content is named"))
+        content.ok_or_else(|| DecodeError::invalid("an entry without a content is named"))
     };
     if entry.content().is_none() {
         return Err(DecodeError::invalid("an entry that has no content gets one"));
     }
-    let source = match reference {
-        Reference::Empty => Source::Known(smart_sync_store::content::name_content(b"")),
-        Reference::Delivered(item) => Source::Delivered(index(item)),
+    let content = match reference {
+        Reference::Empty => smart_sync_store::content::name_content(b""),
+        Reference::Delivered(item) => return Ok(Resolution::Put(entry, Some(index(item)))),
         Reference::Same => known(old.ok_or_else(|| DecodeError::invalid("a new entry keeps a content"))?)?,
         Reference::Old(at) => known(found.entry(at))?,
     };
-    Ok(Resolution::Put(entry, Some(source)))
+    set_content(&mut entry, content);
+    Ok(Resolution::Put(entry, None))
+}
+
+fn set_content(entry: &mut Entry, content: Content) {
+    if let Node::File(named) | Node::Symlink(named) = &mut entry.node {
+        *named = content;
+    }
 }
 
 impl Resolved {
@@ -439,14 +441,9 @@ impl Resolved {
         assert_eq!(contents.len(), self.items.len(), "each delivered content is named");
         let finish = |resolution| match resolution {
             Resolution::Remove(path) => Edit::Remove(path),
-            Resolution::Put(mut entry, source) => {
-                let found = source.map(|source| match source {
-                    Source::Known(content) => content,
-                    Source::Delivered(item) => contents[item],
-                });
-                if let (Node::File(content) | Node::Symlink(content), Some(found)) = (&mut entry.node, found)
-                {
-                    *content = found;
+            Resolution::Put(mut entry, item) => {
+                if let Some(item) = item {
+                    set_content(&mut entry, contents[item]);
                 }
                 Edit::Put(entry)
             }

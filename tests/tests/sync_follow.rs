@@ -231,6 +231,21 @@ fn asking_changes_nothing() {
 }
 
 #[test]
+fn a_target_that_is_not_there_can_be_looked_at() {
+    let environment = TestEnvironment::new();
+    let scene = Scene::new(&environment);
+    scene.repository.write("file.txt", "one\n");
+    scene.publish("first");
+    assert!(!scene.target.exists());
+    scene.sync_with(&["--check-only"]).expect_code(10);
+    let shown = scene.sync_with(&["--dry-run"]).success();
+    assert!(shown.stdout.contains("file.txt"), "{}", shown.stdout);
+    assert!(!scene.target.exists(), "looking makes nothing");
+    scene.sync();
+    scene.assert_synced();
+}
+
+#[test]
 fn a_ref_may_be_a_branch_a_tag_a_commit_or_a_day() {
     let environment = TestEnvironment::new();
     let scene = Scene::new(&environment);

@@ -1,8 +1,10 @@
 //! A target and the directory where its state is kept.
 
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use smart_sync_store::id::{ObjectId, to_hex};
@@ -11,6 +13,7 @@ use smart_sync_sync::apply::error::ApplyError;
 use smart_sync_sync::apply::run::Target;
 use smart_sync_sync::apply::step::Steps;
 use smart_sync_sync::apply::tree_dir::RootLink;
+use tempfile::TempDir;
 
 use crate::failure::{DAMAGED_HINT, Exit, Failure};
 use crate::state_dir::make_private;
@@ -71,6 +74,8 @@ pub struct Place {
     pub target: PathBuf,
     /// What is known of it.
     pub state: PathBuf,
+    /// What stands in for both until it is dropped.
+    _stand_in: Option<Arc<TempDir>>,
 }
 
 impl Place {
@@ -78,20 +83,31 @@ impl Place {
     pub fn make(target: &Path, state_dir: &Path) -> Result<Self, Failure> {
         match fs::create_dir(target) {
             Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                let is_absent = error.kind() == std::io::ErrorKind::NotFound;
-                let failure = Failure::from(error).context(format!("making the target {}", target.display()));
-                // Only its last part is made: a slip of the pen must not make a tree of directories.
-                return Err(if is_absent {
-                    failure
-                        .hint("make the directories above it first, or name another target with --target DIR")
-                } else {
-                    failure
-                });
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(not_made(target, error)),
         }
         Self::find(target, state_dir)
+    }
+
+    /// The place of a target to look at. Nothing is made: an empty directory stands in for one that is not there.
+    pub fn look(target: &Path, state_dir: &Path) -> Result<Self, Failure> {
+        match target.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            _ => return Self::find(target, state_dir),
+        }
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent
+            .map_or(Ok(()), |parent| parent.metadata().map(drop))
+            .map_err(|error| not_made(target, error))?;
+        make_private(state_dir)
+            .map_err(|error| Failure::from(error).context(format!("making {}", state_dir.display())))?;
+        let directory = TempDir::new_in(state_dir).and_then(|directory| {
+            let (target, state) = (directory.path().join("target"), directory.path().join("state"));
+            fs::create_dir(&target)?;
+            make_private(&state)?;
+            Ok(Self { target, state, _stand_in: Some(Arc::new(directory)) })
+        });
+        directory.map_err(|error| Failure::from(error).context("making an empty directory to compare with"))
     }
 
     /// The place of a target that was followed before, if it is still there. Nothing is made.
@@ -125,13 +141,24 @@ impl Place {
         let id = ObjectId::of(target.as_os_str().as_bytes());
         let name = target.file_name().map_or_else(String::new, |name| plain(name.as_bytes()));
         let state = state_dir.join("targets").join(format!("{name}-{}", to_hex(&id.as_bytes()[..8])));
-        Self { target, state }
+        Self { target, state, _stand_in: None }
     }
 
     /// Opens the target.
     pub fn open(&self) -> Result<Target, Failure> {
         // The path was resolved: what it leads to is a directory, or was exchanged for a link just now.
         Target::open(&self.target, RootLink::Refuse, &self.state, &Steps::default()).map_err(Failure::from)
+    }
+}
+
+/// Only the last part of a target is made: a slip of the pen must not make a tree of directories.
+fn not_made(target: &Path, error: io::Error) -> Failure {
+    let is_absent = error.kind() == io::ErrorKind::NotFound;
+    let failure = Failure::from(error).context(format!("making the target {}", target.display()));
+    if is_absent {
+        failure.hint("make the directories above it first, or name another target with --target DIR")
+    } else {
+        failure
     }
 }
 
@@ -147,7 +174,7 @@ fn plain(name: &[u8]) -> String {
 impl From<ApplyError> for Failure {
     fn from(error: ApplyError) -> Self {
         let exit = match (&error, error.io_kind()) {
-            (_, Some(std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)) => {
+            (_, Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)) => {
                 Exit::Permission
             }
             (ApplyError::WrongContent { .. }, _) => Exit::Refused,

@@ -52,7 +52,7 @@ pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> R
     let realm = Realm::open(&store, &options)?;
     let place = match settings.mode {
         SyncMode::Apply => Place::make(&settings.target, surroundings.state_dir)?,
-        _ => Place::find(&settings.target, surroundings.state_dir)?,
+        SyncMode::DryRun | SyncMode::CheckOnly => Place::look(&settings.target, surroundings.state_dir)?,
     };
     let resolving = realm.resolve(channel, &settings.tree.reference, None, surroundings.output);
     let resolved = surroundings.runtime.block_on(surroundings.interrupt.guard(resolving))?;

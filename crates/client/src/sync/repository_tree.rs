@@ -50,7 +50,7 @@ pub(super) fn run(
     let repository = Repository::new(address.clone(), &options, tell_to(surroundings.output))?;
     let place = match settings.mode {
         SyncMode::Apply => Place::make(&settings.target, surroundings.state_dir)?,
-        _ => Place::find(&settings.target, surroundings.state_dir)?,
+        SyncMode::DryRun | SyncMode::CheckOnly => Place::look(&settings.target, surroundings.state_dir)?,
     };
     let run = Run { address, settings, surroundings, repository, place: &place };
     let head = run.block_on(run.repository.resolve(&settings.tree.reference))?;

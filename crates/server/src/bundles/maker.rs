@@ -116,7 +116,9 @@ fn batch_memory(new_bytes: u64, base_bytes: u64, quality: Quality) -> u64 {
     let tables = match quality {
         Quality::Quick => 2 * 4 * window.min(1 << 22) + LONG,
         Quality::Best => {
-            let chains = 4 * (2 * window).min(1 << 26) + 4 * window.min(1 << 24) + LONG;
+            // Against nothing, smaller tables do.
+            let (chain, hash) = if base == 0 { (1 << 24, 1 << 22) } else { (1 << 26, 1 << 24) };
+            let chains = 4 * (2 * window).min(chain) + 4 * window.min(hash) + LONG;
             // A difference sorts all suffixes of what it is made against.
             let difference = 5 * base + 2 * new;
             chains.max(difference)

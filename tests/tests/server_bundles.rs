@@ -149,7 +149,7 @@ fn steps_from_older_versions_are_prepared_as_far_apart_as_powers_of_two() {
 
 #[test]
 fn a_first_install_is_computed_when_it_is_asked_for_and_stored() {
-    let mut scene = Scene::new("");
+    let mut scene = Scene::new("[bundles]\nprepare-mib = 0\n");
     scene.publish();
     let to = scene.versions[0].clone();
     let first = scene.ask("none", &to, &[]).expect(200);
@@ -189,7 +189,7 @@ fn what_is_not_here_is_not_found_and_what_is_too_much_is_refused() {
 
 #[test]
 fn many_who_ask_at_once_are_sent_the_same_variant() {
-    let mut scene = Scene::new("");
+    let mut scene = Scene::new("[bundles]\nprepare-mib = 0\n");
     scene.publish();
     let url = scene.url("none", &scene.versions[0]);
     let answers: Vec<Answer> = std::thread::scope(|scope| {
@@ -315,7 +315,7 @@ fn cost_tells_the_bytes_that_come() {
 
 #[test]
 fn bundles_are_listed_and_pruned_and_a_running_server_bears_it() {
-    let mut scene = Scene::new("");
+    let mut scene = Scene::new("[bundles]\nprepare-mib = 0\n");
     scene.publish();
     let to = scene.versions[0].clone();
     let first = scene.ask("none", &to, &[]).expect(200);

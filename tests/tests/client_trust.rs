@@ -69,12 +69,14 @@ fn a_server_of_another_realm_does_not_get_in_under_a_known_name() {
     let realm = Realm::start(&environment, "realm");
     add(&environment, &realm).success();
     let impostor = Realm::start(&environment, "impostor");
-    let before = trust(&environment, &["show"]).success().stdout;
+    // How many days are left of a year changes at any second.
+    let shown = || trust(&environment, &["show"]).success().stdout.replace("in 365 days", "in 364 days");
+    let before = shown();
     for arguments in [&["--first-use"][..], &["--root", impostor.fingerprint()]] {
         let arguments = [&["add", impostor.server().url()][..], arguments].concat();
         trust(&environment, &arguments).expect_code(7).stderr_contains("does not show the root document");
     }
-    assert_eq!(trust(&environment, &["show"]).success().stdout, before);
+    assert_eq!(shown(), before);
 }
 
 #[test]

@@ -199,11 +199,14 @@ impl Bundles {
     }
 
     fn prepare_all(self: &Arc<Self>, wanted: &[(super::Step, Quality)]) {
-        let quick: HashSet<_> =
-            wanted.iter().filter(|(_, quality)| *quality == Quality::Quick).map(|(step, _)| step).collect();
+        let is_quick =
+            |(step, quality): &(super::Step, Quality)| (*quality == Quality::Quick).then(|| step.clone());
+        let mut quick: HashSet<_> = wanted.iter().filter_map(is_quick).collect();
+        // Somebody may have asked for one meanwhile.
+        quick.extend(self.state().jobs.keys().filter_map(is_quick));
         for quality in [Quality::Quick, Quality::Best] {
             for (step, _) in wanted.iter().filter(|(_, wanted)| *wanted == quality) {
-                // The better variant comes after the quick one, and not instead of it.
+                // The better variant comes after the quick one: neither instead of it nor in its way.
                 let is_early = quality == Quality::Best && quick.contains(step);
                 if !is_early && self.prepare(step, quality) == Preparation::NoSlot {
                     break;

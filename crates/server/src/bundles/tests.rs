@@ -178,6 +178,23 @@ async fn memory_is_shared_and_what_never_fits_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_better_one_is_not_begun_while_somebody_waits_for_the_quick_one() {
+    let place = Place::new().await;
+    let step = Step { domain: Domain::public(), from: None, to: manifest(2) };
+    let orders = place.fake.order();
+    let waiting = place.bundles.get(&step).await.unwrap();
+    place.bundles.act(&[], &HashSet::new()).await;
+    assert_eq!(place.bundles.state().jobs.len(), 1);
+    orders.send(Order::Write(b"as quick as it may be".to_vec())).unwrap();
+    orders.send(Order::End).unwrap();
+    assert_eq!(read(waiting).await.unwrap(), b"as quick as it may be");
+    idle(&place).await;
+    place.bundles.act(&[], &HashSet::new()).await;
+    idle(&place).await;
+    assert_eq!(place.bundles.get(&step).await.unwrap().variant.quality, Quality::Best);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_published_is_prepared_quickly_and_then_well() {
     let place = Place::new().await;
     let histories = moved();

@@ -4,16 +4,16 @@ use std::io::{self, Write};
 
 use super::coding::Coding;
 use super::container::Archive;
+use super::container::columns::Header;
+use super::framing::Framing;
 use super::program::{ENCODERS_MAX, Encoder, Op};
 use super::search::Found;
 use super::spool::{Input, Section, copy};
 
 /// Where frames and members go.
 pub(super) struct Emit<'a> {
-    frames: &'a mut dyn Write,
+    pub(super) frames: Framing<'a>,
     members: &'a mut dyn Write,
-    /// The number of bytes of frames.
-    pub(super) frames_len: u64,
     /// The lengths of the members in order.
     pub(super) member_lens: Vec<u64>,
     /// The encoders that the steps name.
@@ -25,9 +25,8 @@ pub(super) struct Emit<'a> {
 impl<'a> Emit<'a> {
     pub(super) fn new(frames: &'a mut dyn Write, members: &'a mut dyn Write) -> Self {
         Self {
-            frames,
+            frames: Framing::new(frames),
             members,
-            frames_len: 0,
             member_lens: Vec::new(),
             encoders: Vec::new(),
             ops: Vec::new(),
@@ -46,17 +45,15 @@ impl<'a> Emit<'a> {
         self.copy_frames(input, at, len)
     }
 
-    /// Frames that are given as they are to be, which a step has accounted for.
-    pub(super) fn put_frames(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.frames.write_all(bytes)?;
-        self.frames_len += bytes.len() as u64;
-        Ok(())
+    /// The header of an entry of a tar, which a step has accounted for.
+    pub(super) fn put_header(&mut self, header: &Header) -> io::Result<()> {
+        self.frames.header(header)
     }
 
     /// The header of an entry of a tar as a step of its own.
-    pub(super) fn tar_header(&mut self, header: &[u8]) -> io::Result<()> {
+    pub(super) fn tar_header(&mut self, header: &Header) -> io::Result<()> {
         self.ops.push(Op::TarHeader);
-        self.put_frames(header)
+        self.put_header(header)
     }
 
     /// Zeros that are in neither frames nor members.
@@ -131,8 +128,7 @@ impl<'a> Emit<'a> {
 
     /// Frames that a step has accounted for.
     pub(super) fn copy_frames(&mut self, input: &mut dyn Input, at: u64, len: u64) -> io::Result<()> {
-        copy(&mut Section::new(input, at, at + len), len, self.frames)?;
-        self.frames_len += len;
+        copy(&mut Section::new(input, at, at + len), len, &mut self.frames)?;
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod coding;
 mod container;
 mod dissect;
 mod emit;
+mod framing;
 mod limits;
 mod plain;
 mod program;
@@ -36,7 +37,7 @@ use spool::{Input, Positioned, Section, copy};
 use walk::{Found, Walk};
 
 /// The version of the division into frames and members, the limits of [`Limits::default`] included.
-pub const VIEW_VERSION: u8 = 2;
+pub const VIEW_VERSION: u8 = 3;
 
 /// How much of the beginning of a file [`is_promising`] looks at.
 pub const PROBE_LEN: usize = 1024;
@@ -109,7 +110,8 @@ pub fn decode_views<R: Read + Seek>(
     if !walk.region(&mut input, 0, size, 0)? {
         walk.emit.member(&mut input, 0, size)?;
     }
-    Ok(Views { frames_len: walk.emit.frames_len, members: walk.emit.member_lens })
+    let Emit { frames, member_lens: members, .. } = walk.emit;
+    Ok(Views { frames_len: frames.finish()?, members })
 }
 
 /// Takes an artifact of `size` bytes apart, such that [`rebuild`] gives it again: that is tried before this returns.
@@ -158,7 +160,8 @@ fn take_apart_once(
     if !walk.region(input, 0, size, 0)? {
         return Ok(Attempt::NotWorthIt);
     }
-    let Emit { frames_len, member_lens, encoders, ops, .. } = walk.emit;
+    let Emit { frames: framing, member_lens, encoders, ops, .. } = walk.emit;
+    let frames_len = framing.finish()?;
     let views = Views { frames_len, members: member_lens };
     let (view, members_len) = (VIEW_VERSION, views.members_len());
     let program = Program { view, size, frames: frames_len, members: members_len, encoders, ops };

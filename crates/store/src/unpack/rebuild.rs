@@ -9,6 +9,7 @@ use crate::codec::DecodeError;
 
 use super::VIEW_VERSION;
 use super::coding::{Coding, EncodeWriter};
+use super::container::columns::{self, HEADERS_MAX, Header};
 use super::container::{Archive, Layout, Payload, tar};
 use super::limits::Limits;
 use super::program::{Encoder, Op, Program};
@@ -66,6 +67,7 @@ pub fn rebuild(
     let mut machine = Machine {
         frames: Source { inner: frames, left: program.frames, failed: RebuildError::Frames },
         members: Source { inner: members, left: program.members, failed: RebuildError::Members },
+        headers: Vec::new().into_iter(),
         codings: &codings,
         ops: program.ops.iter(),
         entries: limits.members_max,
@@ -73,7 +75,8 @@ pub fn rebuild(
     };
     let mut out = Gauge { left: size, out };
     machine.run(&mut out, 0)?;
-    if out.left != 0 || machine.frames.left != 0 || machine.members.left != 0 {
+    let is_left = machine.frames.left != 0 || machine.members.left != 0 || machine.headers.len() > 0;
+    if out.left != 0 || is_left {
         return Err(RebuildError::Unfit("something is left over at its end"));
     }
     Ok(())
@@ -96,6 +99,8 @@ fn coding(encoder: &Encoder, limits: &Limits) -> Result<Coding, RebuildError> {
 struct Machine<'a> {
     frames: Source<'a>,
     members: Source<'a>,
+    /// Headers of tar that were read and not yet written.
+    headers: std::vec::IntoIter<Header>,
     codings: &'a [Coding],
     ops: std::slice::Iter<'a, Op>,
     /// The entries of archives that may still come.
@@ -113,7 +118,7 @@ impl Machine<'_> {
                 Op::Member(len) => self.members.copy(*len, out)?,
                 Op::Tar(count) => self.entries(Archive::Tar, *count, None, out)?,
                 Op::Cpio(count) => self.entries(Archive::Cpio, *count, None, out)?,
-                Op::TarHeader => drop(self.header(Archive::Tar, &mut vec![0; tar::HEADER_LEN], out)?),
+                Op::TarHeader => drop(self.header(Archive::Tar, &mut [0; tar::HEADER_LEN], out)?),
                 Op::Zeros(count) => zeros(*count, out)?,
                 Op::Zip { count, encoder, .. } => self.entries(Archive::Zip, *count, Some(*encoder), out)?,
                 Op::Encode { encoder, plain, pieces } => {
@@ -177,14 +182,31 @@ impl Machine<'_> {
         header: &mut [u8],
         out: &mut dyn Write,
     ) -> Result<Layout, RebuildError> {
-        self.frames.read(header)?;
-        if archive == Archive::Tar
-            && let Ok(header) = header.try_into()
-        {
-            tar::complete(header);
+        match archive {
+            Archive::Tar => header.copy_from_slice(&self.tar_header()?),
+            Archive::Cpio | Archive::Zip => self.frames.read(header)?,
         }
         out.write_all(header).map_err(RebuildError::Output)?;
         archive.layout(header).ok_or(RebuildError::Unfit("frames hold no header of an entry"))
+    }
+
+    /// The next header of a tar, whole.
+    fn tar_header(&mut self) -> Result<Header, RebuildError> {
+        if self.headers.len() == 0 {
+            let mut count = [0; 2];
+            self.frames.read(&mut count)?;
+            let count = usize::from(u16::from_le_bytes(count));
+            if !(1..=HEADERS_MAX).contains(&count) {
+                return Err(RebuildError::Unfit("frames hold no headers of a tar"));
+            }
+            let mut columns = vec![0; count * tar::HEADER_LEN];
+            self.frames.read(&mut columns)?;
+            self.headers = columns::decode(&columns).into_iter();
+        }
+        let mut header =
+            self.headers.next().ok_or(RebuildError::Unfit("frames hold no header of an entry"))?;
+        tar::complete(&mut header);
+        Ok(header)
     }
 }
 

@@ -8,6 +8,7 @@ mod zip_entries;
 
 use std::io;
 
+use super::container::columns::Header;
 use super::container::{Archive, Layout, Payload, cpio, kernel, tar, zip};
 use super::emit::Emit;
 use super::limits::{Budget, Limits};
@@ -199,7 +200,10 @@ impl Walk<'_> {
                 break;
             }
             match archive {
-                Archive::Tar => self.tar_entry(input, at, header, layout, depth)?,
+                Archive::Tar => {
+                    let Ok(header) = header.try_into() else { break };
+                    self.tar_entry(input, at, header, layout, depth)?;
+                }
                 Archive::Cpio | Archive::Zip => self.entry(archive, input, at, layout, depth)?,
             }
             let is_last = archive == Archive::Cpio
@@ -243,13 +247,11 @@ impl Walk<'_> {
         &mut self,
         input: &mut dyn Input,
         at: u64,
-        mut header: Vec<u8>,
+        mut header: Header,
         layout: Layout,
         depth: u8,
     ) -> io::Result<()> {
-        if let Ok(header) = header.as_mut_slice().try_into() {
-            tar::abridge(header);
-        }
+        tar::abridge(&mut header);
         let payload = at + layout.header;
         let after = payload + layout.stored;
         let is_file = layout.payload == Payload::Member;
@@ -258,7 +260,7 @@ impl Walk<'_> {
         let is_padded_with_zeros = padding.iter().all(|byte| *byte == 0);
         if is_padded_with_zeros && !worth_it {
             self.emit.entry(Archive::Tar);
-            self.emit.put_frames(&header)?;
+            self.emit.put_header(&header)?;
             return if is_file {
                 self.emit.copy_member(input, payload, layout.plain)
             } else {

@@ -3,6 +3,7 @@
 //! The same function tells the walk where a member begins and the rebuild how much of it to copy, so that a program
 //! need not repeat what the headers say. A header that is not plainly right has no layout, and the archive ends there.
 
+pub(super) mod columns;
 pub(super) mod cpio;
 pub(super) mod kernel;
 pub(super) mod tar;

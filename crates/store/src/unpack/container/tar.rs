@@ -3,6 +3,10 @@
 use super::{Layout, Payload, padding};
 
 pub(crate) const HEADER_LEN: usize = 512;
+/// Where the name of an entry stands.
+pub(super) const NAME: std::ops::Range<usize> = 0..100;
+/// Where its type stands.
+pub(super) const TYPE: usize = 156;
 
 /// Whether a file begins with a header of tar.
 pub(crate) fn begins(head: &[u8]) -> bool {
@@ -11,13 +15,14 @@ pub(crate) fn begins(head: &[u8]) -> bool {
 
 /// The layout of an entry.
 pub(crate) fn layout(header: &[u8; HEADER_LEN]) -> Option<Layout> {
-    if &header[257..262] != b"ustar" || octal(&header[148..156])? != sum(header) {
+    // An entry has a name: of one without, it could not be told what it has in common with another.
+    if header[0] == 0 || &header[257..262] != b"ustar" || octal(&header[148..156])? != sum(header) {
         return None;
     }
     let size = number(&header[124..136])?;
-    let payload = match header[156] {
+    let payload = match header[TYPE] {
         b'0' | 0 | b'7' => Payload::Member,
-        b'x' | b'g' | b'L' | b'K' => Payload::Frames,
+        kind if describes_another(kind) => Payload::Frames,
         // Archivers do not agree on whether links, devices and directories with a size have a payload.
         b'1'..=b'6' if size == 0 => Payload::Frames,
         _ => return None,
@@ -27,6 +32,11 @@ pub(crate) fn layout(header: &[u8; HEADER_LEN]) -> Option<Layout> {
         return None;
     }
     Some(Layout { header: 512, payload, plain: size, stored: size, padding: padding(size, 512) })
+}
+
+/// Whether an entry of this type describes the one after it, or all of them.
+pub(super) const fn describes_another(kind: u8) -> bool {
+    matches!(kind, b'x' | b'g' | b'L' | b'K')
 }
 
 /// Where the digits of the sum stand.

@@ -81,7 +81,7 @@ fn a_tar_shows_its_files_whatever_it_is_compressed_with() {
         files.iter().map(|(_, bytes)| bytes.as_slice()).filter(|bytes| !bytes.is_empty()).collect();
     let program = check(&plain, &members);
     assert!(matches!(program.ops.as_slice(), [Op::Tar(4), Op::Frames(1024)]));
-    assert_eq!(program.frames, 4 * 512 + 1024);
+    assert_eq!(program.frames, 2 + 4 * 512 + 1024);
     for level in 1..=9 {
         check(&gzip(&plain, level), &members);
     }
@@ -234,13 +234,45 @@ fn what_follows_from_the_header_of_a_tar_is_not_in_the_frames() {
             }
             let (program, parts) = apart(&artifact, &Limits::default()).unwrap();
             assert_eq!(parts.members, [text(1, 3000), text(2, 3000)]);
-            let is_abridged = parts.frames[148..154] == [0; 6];
+            // The count and the types of both headers, and six fields of them.
+            let sum = 2 + 2 + 2 * (100 + 3 * 8 + 2 * 12);
+            let is_abridged = parts.frames[sum..sum + 6] == [0; 6];
             assert_eq!(is_abridged, number < 2, "{sum_field:?}");
-            let is_padded = program.frames != 2 * 512 + 15 + 8;
+            let is_padded = program.frames != 2 + 2 * 512 + 15 + 8;
             assert_eq!(is_padded, padding != 0, "{}", program.frames);
             assert!(views_of(&artifact, &Limits::default()).shows(&parts));
         }
     }
+}
+
+#[test]
+fn headers_of_a_tar_stand_in_blocks_before_what_follows_them() {
+    // So many that two blocks do not hold them, and between two of them more than waits for a block.
+    let mut artifact = Vec::new();
+    for number in 0..20_000 {
+        artifact.extend(tar_header(&format!("d-1/{number}"), 1, b'0'));
+        artifact.push(b'a');
+        artifact.resize(artifact.len().next_multiple_of(512), 0);
+        if number == 100 {
+            artifact.extend(tar_header("d-1/x", 3 << 20, b'x'));
+            artifact.extend(noise(1, 3 << 20));
+        }
+    }
+    artifact.resize(artifact.len() + 1024, 0);
+    let (program, parts) = apart(&artifact, &Limits::default()).unwrap();
+    assert_eq!(program.ops.first(), Some(&Op::Tar(20_001)));
+    assert_eq!(parts.members.len(), 20_000);
+    let block = |at: usize| parts.frames[at..].first_chunk().map(|count| u16::from_le_bytes(*count));
+    let mut at = 0;
+    let mut counts = Vec::new();
+    for other in [3 << 20, 0, 0, 0] {
+        let count = block(at).unwrap();
+        at += 2 + usize::from(count) * 512 + other;
+        counts.push(count);
+    }
+    assert_eq!(counts, [102, 8192, 8192, 3515]);
+    assert_eq!(parts.frames.len(), at + 1024);
+    assert!(views_of(&artifact, &Limits::default()).shows(&parts));
 }
 
 #[test]

@@ -23,8 +23,12 @@ fn another_version_of_an_encoder_is_told_apart() {
     assert!(
         matches!(run(&again, &frames, &members), Err(RebuildError::OtherEncoder(other)) if other == program.encoders[0])
     );
-    let other_view = Program { view: 3, ..program.clone() };
-    assert!(matches!(run(&other_view, &frames, &members), Err(RebuildError::OtherView(3))));
+    for view in [VIEW_VERSION - 1, VIEW_VERSION + 1] {
+        let other = Program { view, ..program.clone() };
+        assert!(
+            matches!(run(&other, &frames, &members), Err(RebuildError::OtherView(found)) if found == view)
+        );
+    }
     program.encoders[0].method = 200;
     assert!(matches!(run(&program, &frames, &members), Err(RebuildError::OtherEncoder(_))));
 }
@@ -56,6 +60,13 @@ fn what_does_not_go_together_is_refused() {
         RebuildError::Parameters(_)
     ));
     assert!(matches!(run(&program, &frames[1..], &members), Err(RebuildError::Unfit(_))));
+    // A block of headers that says of itself that there are none, too many, or more than are wanted.
+    let at = frames.iter().position(|byte| *byte == 2).unwrap();
+    for count in [0, 3, 8193] {
+        let mut frames = frames.clone();
+        frames[at..at + 2].copy_from_slice(&u16::to_le_bytes(count));
+        assert!(run(&program, &frames, &members).is_err(), "{count}");
+    }
     assert!(matches!(run(&program, &frames[..9], &members), Err(RebuildError::Frames(_))));
     assert!(matches!(run(&program, &frames, &members[1..]), Err(RebuildError::Members(_))));
 }

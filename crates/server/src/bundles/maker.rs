@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use smart_sync_store::Store;
 use smart_sync_store::domain::Domain;
 use smart_sync_sync::bundle::BATCH_BYTES_MAX;
-use smart_sync_sync::bundle::encode::Effort;
+use smart_sync_sync::bundle::encode::{Effort, batch_memory};
 use smart_sync_sync::bundle::plan::Draft;
 
 use super::step::{Quality, Step};
@@ -89,7 +89,7 @@ impl Work for StoreWork {
         let entries = (self.draft.edits.len() + self.draft.items.len()) as u64;
         let Estimate { new_bytes, base_bytes } = self.estimate();
         let batches = new_bytes.max(base_bytes).div_ceil(BATCH_BYTES_MAX / 2).min(threads as u64);
-        entries * DRAFT_ENTRY_BYTES + batches.max(1) * batch_memory(new_bytes, base_bytes, quality)
+        entries * DRAFT_ENTRY_BYTES + batches.max(1) * batch_memory(new_bytes, base_bytes, effort(quality))
     }
 
     fn make(
@@ -98,44 +98,14 @@ impl Work for StoreWork {
         is_cancelled: &AtomicBool,
         out: &mut (dyn Write + Send),
     ) -> anyhow::Result<()> {
-        let effort = match quality {
-            Quality::Quick => Effort::Quick,
-            Quality::Best => Effort::Best,
-        };
         let source = StoreContents::new(&self.store, &self.domain, &self.scratch, is_cancelled);
-        make_bundle(&source, self.draft, effort, out).map(drop)
+        make_bundle(&source, self.draft, effort(quality), out).map(drop)
     }
 }
 
-/// What one batch takes at most: its bytes, what they are compressed against, what comes out, and tables to search in.
-fn batch_memory(new_bytes: u64, base_bytes: u64, quality: Quality) -> u64 {
-    /// For long matches.
-    const LONG: u64 = 16 << 20;
-    let (new, base) = (new_bytes.min(BATCH_BYTES_MAX), base_bytes.min(BATCH_BYTES_MAX));
-    let window = (new + base).next_power_of_two();
-    let tables = match quality {
-        Quality::Quick => 2 * 4 * window.min(1 << 22) + LONG,
-        Quality::Best => {
-            // Against nothing, smaller tables do.
-            let (chain, hash) = if base == 0 { (1 << 24, 1 << 22) } else { (1 << 26, 1 << 24) };
-            let chains = 4 * (2 * window).min(chain) + 4 * window.min(hash) + LONG;
-            // A difference sorts all suffixes of what it is made against.
-            let difference = 5 * base + 2 * new;
-            chains.max(difference)
-        }
-    };
-    2 * new + base + tables
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_batches_fit_into_what_a_thread_is_given() {
-        const ALL: u64 = u64::MAX;
-        assert!(batch_memory(ALL, ALL, Quality::Quick) <= 256 << 20);
-        assert!(batch_memory(ALL, ALL, Quality::Best) <= 656 << 20);
-        assert!(batch_memory(1000, 1000, Quality::Best) < 18 << 20);
+const fn effort(quality: Quality) -> Effort {
+    match quality {
+        Quality::Quick => Effort::Quick,
+        Quality::Best => Effort::Best,
     }
 }

@@ -35,7 +35,7 @@ use rebuilt::RebuiltFiles;
 pub(crate) use repack::Repack;
 
 /// The bytes of decoded frames that a store keeps unless told otherwise.
-const CACHE_LEN_MAX: usize = 64 << 20;
+const CACHE_LEN_MAX: usize = 32 << 20;
 
 /// Packs and where everything is in them.
 #[derive(Debug)]

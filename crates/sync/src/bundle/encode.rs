@@ -15,7 +15,7 @@ use smart_sync_store::unpack::{Dissector, VIEW_VERSION};
 
 use super::apart::{Apart, Ready, Scratch, apart};
 pub use super::codec::Effort;
-use super::codec::{Kind, Method, compress, zstd};
+use super::codec::{self, Kind, Method, compress, zstd};
 use super::frames::FrameWriter;
 use super::head::{Batch, Head, Item, Part, Plain, Rebuilt};
 use super::plan::{Draft, DraftItem};
@@ -49,6 +49,12 @@ const PARTS_SIZE_MIN: u64 = 1 << 20;
 const SECTIONS_SIZE_MIN: u64 = 48 << 20;
 /// Code is delivered as a whole up to this size: a difference is best when it sees all of a file.
 const CODE_SIZE_MAX: u64 = 64 << 20;
+
+/// The bytes of memory that compressing one batch takes at most, of contents and former selves that have so many bytes
+/// together.
+pub fn batch_memory(new_bytes: u64, base_bytes: u64, effort: Effort) -> u64 {
+    codec::memory(new_bytes, base_bytes, effort)
+}
 
 /// A bundle that is about to be written.
 pub struct Arranged {

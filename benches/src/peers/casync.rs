@@ -22,6 +22,14 @@ pub(crate) fn extract(bench: &Bench, url: &str, target: &Path) -> Command {
     command
 }
 
+/// The command that makes `target`, where nothing is, what the index at `url` says, with what `seed` has.
+pub(crate) fn extract_beside(bench: &Bench, url: &str, seed: &Path, target: &Path) -> Command {
+    let mut command = bench.environment.command("casync");
+    command.args(["--with=unix", "extract"]).arg(format!("--seed={}", seed.display()));
+    command.arg(format!("--store={url}/default.castr")).arg(format!("{url}/tree.caidx")).arg(target);
+    command
+}
+
 /// The command that writes one file's index and chunks below `repository`.
 pub(crate) fn make_file(bench: &Bench, repository: &Path, file: &Path) -> Command {
     let mut command = bench.environment.command("casync");

@@ -102,7 +102,7 @@ pub(super) fn memory(new: u64, base: u64, effort: Effort) -> u64 {
     let window = u64::max(new + base, 1).next_power_of_two().trailing_zeros();
     let tables = Tables::of(effort, base == 0, window).bytes() + LONG;
     // A difference sorts all suffixes of what it is made against.
-    let difference = if effort == Effort::Best { 5 * base + 2 * new } else { 0 };
+    let difference = if effort == Effort::Best && base > 0 { 5 * base + 2 * new } else { 0 };
     2 * new + base + tables.max(difference)
 }
 

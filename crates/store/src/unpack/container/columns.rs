@@ -111,6 +111,12 @@ mod tests {
             prop_assert_eq!(columns.len(), headers.len() * HEADER_LEN);
             prop_assert_eq!(decode(&columns), headers);
         }
+
+        #[test]
+        fn any_columns_are_taken_for_headers(columns in prop::collection::vec(any::<u8>(), 0..4 * HEADER_LEN)) {
+            let whole = &columns[..columns.len() / HEADER_LEN * HEADER_LEN];
+            prop_assert_eq!(decode(whole).len() * HEADER_LEN, whole.len());
+        }
     }
 
     #[test]

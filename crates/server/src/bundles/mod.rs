@@ -330,6 +330,8 @@ impl Bundles {
     /// Takes note of how a computation ended.
     fn end(&self, job: &Arc<Job>, outcome: Result<Done, Failure>) {
         let now = self.now();
+        // What did not begin for lack of memory would not begin now either.
+        let is_news = !matches!(outcome, Err(Failure::Refused(Refusal::Busy)));
         let mut state = self.state();
         state.jobs.remove(&job.key());
         let refusal = match outcome {
@@ -345,8 +347,7 @@ impl Bundles {
         };
         drop(state);
         job.ended(refusal.unwrap_or(Refusal::Failed));
-        // What did not begin for lack of memory would not begin now either.
-        if refusal != Some(Refusal::Busy) {
+        if is_news {
             self.news.notify_one();
         }
     }

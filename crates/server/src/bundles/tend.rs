@@ -205,12 +205,30 @@ impl Bundles {
         // Somebody may have asked for one meanwhile.
         quick.extend(self.state().jobs.keys().filter_map(is_quick));
         for quality in [Quality::Quick, Quality::Best] {
-            for (step, _) in wanted.iter().filter(|(_, wanted)| *wanted == quality) {
-                // The better variant comes after the quick one: neither instead of it nor in its way.
-                let is_early = quality == Quality::Best && quick.contains(step);
-                if !is_early && self.prepare(step, quality) == Preparation::NoSlot {
+            // The better variant comes after the quick one: neither instead of it nor in its way.
+            let is_early = |step: &super::Step| quality == Quality::Best && quick.contains(step);
+            let of_quality = wanted.iter().filter(|(_, wanted)| *wanted == quality).map(|(step, _)| step);
+            let mut is_first = true;
+            for step in of_quality.filter(|step| !is_early(step)) {
+                if self.prepare(step, quality) == Preparation::NoSlot {
+                    if is_first {
+                        self.make_way(quality);
+                    }
                     break;
                 }
+                is_first = false;
+            }
+        }
+    }
+
+    /// Breaks off first installs that are prepared, for something more urgent: they take longest by far, and hosts
+    /// that follow wait for what is far smaller.
+    fn make_way(&self, quality: Quality) {
+        for job in self.state().jobs.values() {
+            let is_first_install = job.step.from.is_none() && job.quality == quality && job.is_prepared();
+            if is_first_install && !job.is_followed() {
+                tracing::info!(step = %job.step, %quality, "a first install makes way for an update");
+                job.cancel();
             }
         }
     }

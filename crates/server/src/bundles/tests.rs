@@ -195,6 +195,38 @@ async fn the_better_one_is_not_begun_while_somebody_waits_for_the_quick_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_install_that_is_prepared_makes_way_for_an_update() {
+    let place = Place::new().await;
+    let install = Step { domain: Domain::public(), from: None, to: manifest(2) };
+    read(place.bundles.get(&install).await.unwrap()).await.unwrap();
+    idle(&place).await;
+    let install_orders = place.fake.order();
+    place.bundles.act(&[], &HashSet::new()).await;
+    until(|| place.fake.made() == 2).await;
+    // The quick variant of the update has a slot of its own.
+    place.bundles.act(&moved(), &HashSet::new()).await;
+    until(|| !place.bundles.variants(&step(1, 2)).is_empty()).await;
+    until(|| place.bundles.state().jobs.len() == 1).await;
+    place.bundles.act(&moved(), &HashSet::new()).await;
+    // A computation that is broken off notices with its next byte.
+    until(|| install_orders.send(Order::Write(b"more".to_vec())).is_err()).await;
+    idle(&place).await;
+    let best_of = |step: &Step| place.bundles.variants(step)[0].variant.quality == Quality::Best;
+    let update_orders = place.fake.order();
+    place.bundles.act(&moved(), &HashSet::new()).await;
+    until(|| place.fake.made() == 4).await;
+    // What is under way is not broken off for what is less urgent.
+    place.bundles.act(&moved(), &HashSet::new()).await;
+    update_orders.send(Order::Write(b"small".to_vec())).unwrap();
+    update_orders.send(Order::End).unwrap();
+    idle(&place).await;
+    assert!(best_of(&step(1, 2)) && !best_of(&install));
+    place.bundles.act(&moved(), &HashSet::new()).await;
+    idle(&place).await;
+    assert!(best_of(&install));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_published_is_prepared_quickly_and_then_well() {
     let place = Place::new().await;
     let histories = moved();

@@ -31,6 +31,7 @@ use self::spool::Spool;
 pub(super) use self::spool::discard_received;
 use super::realm_tree::{Rebuilt, Run};
 use super::session::Session;
+use super::write_out::writing_out;
 use crate::CONFINED;
 use crate::failure::{Exit, Failure};
 use crate::prefer::rebuild_time_max;
@@ -166,8 +167,14 @@ impl Run<'_> {
         let receiver = Receiver::new(&stage, total)?;
         let mut progress = self.output().progress("receiving", bundle.delivered());
         let rebuilder = Confined::this_program(CONFINED);
-        let carried = bundle.carry_out(&bases, &receiver, &rebuilder, |bytes| progress.advance(bytes));
-        let (resolved, contents) = carried.map_err(|error| self.judge(error, &mut spool))?;
+        let carried = writing_out(&stage, |disk| {
+            let carried = bundle.carry_out(&bases, &receiver, &rebuilder, |bytes| {
+                progress.advance(bytes);
+                disk.advance(bytes);
+            });
+            carried.map_err(|error| self.judge(error, &mut spool))
+        });
+        let (resolved, contents) = carried?;
         let fidelity = resolved.fidelity;
         let from = base.filter(|_| fidelity == session.fidelity());
         let edited = session.pages.edited(from, fidelity, resolved.into_edits(&contents));

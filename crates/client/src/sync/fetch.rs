@@ -7,10 +7,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Read as _;
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
+use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -28,14 +26,13 @@ use super::assembly::{Assembly, Hashing};
 use super::former::FormerVersions;
 use super::landing::{Landed, Landing};
 use super::session::Needs;
+use super::write_out::{WritingOut, writing_out};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::{Interrupt, interrupted};
 use crate::output::{Output, Progress};
 use crate::realm::mirrors::{Arrived, Mirrors};
 use crate::realm::remote::Remote;
 
-/// The number of bytes after whose arrival the disk is set to work.
-const WRITE_OUT_BYTES: u64 = 32 << 20;
 /// Jobs for each processor that are under way or done and not yet taken: none waits for the thread that takes them.
 const JOBS_PER_PROCESSOR: usize = 2;
 /// The most jobs, however many processors there are.
@@ -112,23 +109,15 @@ impl Fetcher<'_> {
 
     /// Fetches what was planned.
     pub fn fetch(&self, fetch: Fetch, progress: &mut Progress) -> Result<(), Failure> {
-        thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(1);
-            let writing_out =
-                scope.spawn(move || receiver.into_iter().try_for_each(|()| self.stage.write_out()));
-            let fetched = self.fetch_ranges(fetch, progress, &sender);
-            drop(sender);
-            let written = writing_out.join().unwrap_or_else(|panic| resume_unwind(panic));
-            fetched.and(written.map_err(Failure::from))
-        })
+        writing_out(self.stage, |disk| self.fetch_ranges(fetch, progress, disk))
     }
 
-    /// Asks for the ranges and writes what is in them; says each time that much came.
+    /// Asks for the ranges and writes what is in them.
     fn fetch_ranges(
         &self,
         fetch: Fetch,
         progress: &mut Progress,
-        much_came: &SyncSender<()>,
+        disk: &mut WritingOut,
     ) -> Result<(), Failure> {
         let Fetch { plan, former, received } = fetch;
         let landing = Landing::new(&plan, self.needs, self.stage);
@@ -144,7 +133,6 @@ impl Fetcher<'_> {
         let mut ranges = self.download(&plan, &mirrors);
         let mut jobs = plan.ranges().iter().flat_map(|range| jobs(plan.map(), range));
         let jobs_max = (JOBS_PER_PROCESSOR * rayon::current_num_threads()).min(JOBS_MAX);
-        let mut came = 0;
         // Other threads decode and write, and this one takes what they are done with in the order of the ranges.
         in_place_scope(|scope| {
             let mut under_way = VecDeque::new();
@@ -171,12 +159,7 @@ impl Fetcher<'_> {
                 let Some((length, landed)) = under_way.pop_front() else { return Ok(()) };
                 assembly.take(landed.recv().unwrap_or_else(|_| Err(interrupted()))?)?;
                 progress.advance(length);
-                came += length;
-                if came >= WRITE_OUT_BYTES {
-                    came = 0;
-                    // It may still be busy with what came before, or have failed, which is told at the end.
-                    let _ = much_came.try_send(());
-                }
+                disk.advance(length);
             }
         })?;
         assembly.finish(self.interrupt)

@@ -14,6 +14,7 @@ mod realm_tree;
 mod rebuild;
 mod repository_tree;
 pub mod session;
+mod write_out;
 
 use std::path::Path;
 

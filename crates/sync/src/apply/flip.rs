@@ -111,7 +111,11 @@ fn make(
 ) -> Result<(Staged, Stat), ApplyError> {
     let made = Staged::Made(number);
     let (staged, kind) = match node {
-        Node::File(content) => (stage.take_file(content, number, is_last(&content.id))?, FileKind::File),
+        Node::File(content) => {
+            let staged = stage.take_file(content, number, is_last(&content.id))?;
+            let stat = metadata.give_made(tree, &path_of(staged))?;
+            return Ok((staged, stat));
+        }
         Node::Symlink(content) => {
             tree.make_symlink(&stage.read(content)?, &path_of(made))?;
             (made, FileKind::Symlink)

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -16,7 +16,7 @@ use xattr::FileExt;
 
 use super::error::ApplyError;
 use super::stat::{FileKind, Stat};
-use super::tree_dir::TreeDir;
+use super::tree_dir::{TreeDir, stat_at};
 
 /// What a file gets beside its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,9 +116,10 @@ impl Metadata {
         }
         if let Some(wanted) = self.xattrs.as_ref().filter(|_| has_xattrs(kind)) {
             tree.announce("set xattrs", path)?;
-            tree.at(path, |directory, name| Ok(set_xattrs(directory, name, wanted)))
+            tree.at(path, |directory, name| Ok(open_for_xattrs(directory, name)))
                 .map_err(io::Error::from)
                 .flatten()
+                .and_then(|file| set_xattrs(&file, wanted))
                 .map_err(|source| tree.failed("setting extended attributes of", path, source))?;
         }
         if kind != FileKind::Symlink {
@@ -132,6 +133,58 @@ impl Metadata {
             .map_err(|errno| tree.error("setting the time of", path, errno))?;
         }
         Ok(())
+    }
+
+    /// Gives it to a file that was made here, as far as the file does not have it, and says what the file is then. One
+    /// handle serves for all of it, which counts where there are very many.
+    pub(super) fn give_made(&self, tree: &TreeDir, path: &[u8]) -> Result<Stat, ApplyError> {
+        let look = |file: &File| {
+            stat_at(file.as_fd(), c"", AtFlags::EMPTY_PATH)
+                .map_err(|errno| tree.error("looking at", path, errno))
+        };
+        let file = match tree.open_file(path) {
+            // An owner may give what may not be read, even by the owner.
+            Err(error) if error.io_kind() == Some(io::ErrorKind::PermissionDenied) => {
+                return self.give_unread(tree, path);
+            }
+            file => file?,
+        };
+        let stat = look(&file)?;
+        if self.is_met_by(&stat, &[]) {
+            return Ok(stat);
+        }
+        let is_given_away = self.owner.is_some_and(|owner| owner != (stat.uid, stat.gid));
+        if let Some((uid, gid)) = self.owner.filter(|_| is_given_away) {
+            tree.announce("chown", path)?;
+            rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .map_err(|errno| tree.error("setting the owner of", path, errno))?;
+        }
+        if let Some(wanted) = &self.xattrs {
+            tree.announce("set xattrs", path)?;
+            set_xattrs(&file, wanted)
+                .map_err(|source| tree.failed("setting extended attributes of", path, source))?;
+        }
+        if is_given_away || stat.mode != self.mode {
+            tree.announce("chmod", path)?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(self.mode))
+                .map_err(|errno| tree.error("setting the mode of", path, errno))?;
+        }
+        if let Some(times) = self.modified.map(times) {
+            tree.announce("utimens", path)?;
+            rustix::fs::futimens(&file, &times)
+                .map_err(|errno| tree.error("setting the time of", path, errno))?;
+        }
+        look(&file)
+    }
+
+    fn give_unread(&self, tree: &TreeDir, path: &[u8]) -> Result<Stat, ApplyError> {
+        let look = || tree.stat(path)?.ok_or_else(|| tree.error("looking at", path, Errno::NOENT));
+        let stat = look()?;
+        if self.is_met_by(&stat, &[]) {
+            return Ok(stat);
+        }
+        self.give(tree, path, stat.kind)?;
+        look()
     }
 }
 
@@ -183,8 +236,7 @@ pub(super) fn read_xattrs(directory: BorrowedFd<'_>, name: &CStr, kind: FileKind
     Ok(xattrs)
 }
 
-fn set_xattrs(directory: BorrowedFd<'_>, name: &CStr, wanted: &[Xattr]) -> io::Result<()> {
-    let file = open_for_xattrs(directory, name)?;
+fn set_xattrs(file: &File, wanted: &[Xattr]) -> io::Result<()> {
     let present = match file.list_xattr() {
         Err(error) if wanted.is_empty() && error.kind() == io::ErrorKind::Unsupported => return Ok(()),
         present => present?,

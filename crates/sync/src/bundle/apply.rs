@@ -1,9 +1,10 @@
 //! Carrying a bundle out: contents are made batch by batch, and named by whoever takes them.
 //!
-//! A reader holds one batch at a time: its base, what came, and what that decodes to. What it makes is not known to be
-//! right before the manifest that it leads to has been compared with the signed one, so it is handed to a place where
+//! A reader holds one batch at a time: its base, what came, and what that decodes to; and the next one, as far as that
+//! can be decoded already. What it makes is not known to be right before the manifest that it leads to has been compared with the signed one, so it is handed to a place where
 //! contents are found by the names that their bytes have, and by no other.
 
+mod ahead;
 mod making;
 mod old;
 
@@ -12,10 +13,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::thread;
 
 use smart_sync_store::codec::DecodeError;
 use smart_sync_store::manifest::{Content, Edit, Entry};
 
+use self::ahead::{Ahead, Came};
 use self::making::Making;
 use self::old::Old;
 use super::codec::{Method, decompress, unzstd};
@@ -190,34 +193,46 @@ impl<R: Read> Bundle<R> {
 
     /// Makes all contents; returns what they are called, and what leads to the new manifest once that is known.
     pub fn carry_out<N: NewContents>(
-        mut self,
+        self,
         old: &dyn OldFiles,
         new: &N,
         rebuilder: &dyn Rebuilder,
         mut progress: impl FnMut(u64),
-    ) -> Result<(Resolved, Vec<Content>), BundleError<N::Error>> {
-        let Resolved { items, slots, .. } = &self.resolved;
+    ) -> Result<(Resolved, Vec<Content>), BundleError<N::Error>>
+    where
+        R: Send,
+    {
+        let Self { frames, resolved } = self;
+        let Resolved { items, slots, batches, .. } = &resolved;
         let mut old = Old::new(old, || new.scratch());
         let mut making = Making::new(items, slots, new, rebuilder);
-        for batch in &self.resolved.batches {
-            let (length, _) = batch_lengths(batch, slots);
-            let (method, stored) = read_batch(&mut self.frames, length).map_err(BundleError::Stream)?;
-            let base = old.base_of(batch, slots)?;
-            let length = usize::try_from(length).expect("a batch fits in memory");
-            let bytes = decompress(method, &base, stored, length).map_err(BundleError::Stream)?;
-            drop(base);
-            progress(bytes.len() as u64);
-            match batch {
-                Batch::Whole(whole) => making.take_whole(whole, &bytes)?,
-                Batch::Section { slot, .. } => making.take_section(index(*slot), &bytes, &mut old)?,
+        let contents = thread::scope(|scope| {
+            let ahead = Ahead::begin(scope, frames, batches, slots).map_err(BundleError::Stream)?;
+            for batch in batches {
+                let bytes = match ahead.next().map_err(BundleError::Stream)? {
+                    Came::Decoded(bytes) => bytes,
+                    Came::Stored(method, stored) => {
+                        let (length, _) = batch_lengths(batch, slots);
+                        let length = usize::try_from(length).expect("a batch fits in memory");
+                        let base = old.base_of(batch, slots)?;
+                        decompress(method, &base, stored, length).map_err(BundleError::Stream)?
+                    }
+                };
+                progress(bytes.len() as u64);
+                match batch {
+                    Batch::Whole(whole) => making.take_whole(whole, &bytes)?,
+                    Batch::Section { slot, .. } => making.take_section(index(*slot), &bytes, &mut old)?,
+                }
+                ahead.give_back(bytes);
             }
-        }
-        let contents = making.finish(&mut old)?;
-        if self.frames.is_at_end().map_err(BundleError::Stream)? {
-            Ok((self.resolved, contents))
-        } else {
-            Err(DecodeError::invalid("bytes follow the last batch").into())
-        }
+            let contents = making.finish(&mut old)?;
+            if ahead.end().map_err(BundleError::Stream)? {
+                Ok(contents)
+            } else {
+                Err(BundleError::from(DecodeError::invalid("bytes follow the last batch")))
+            }
+        })?;
+        Ok((resolved, contents))
     }
 }
 

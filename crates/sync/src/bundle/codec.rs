@@ -188,10 +188,15 @@ fn zstd_up_to(
 
 /// Decodes what [`zstd`] wrote: exactly so many bytes.
 pub(super) fn unzstd(prefix: &[u8], stored: &[u8], length: usize) -> io::Result<Vec<u8>> {
+    unzstd_into(Vec::new(), prefix, stored, length)
+}
+
+fn unzstd_into(mut out: Vec<u8>, prefix: &[u8], stored: &[u8], length: usize) -> io::Result<Vec<u8>> {
     let mut ctx = DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
     ctx.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).map_err(zstd_error)?;
     ctx.ref_prefix(prefix).map_err(zstd_error)?;
-    let mut out = Vec::with_capacity(length);
+    out.clear();
+    out.reserve_exact(length);
     // More bytes than there is room for are an error, and so is a second frame.
     let decoded = ctx.decompress(&mut out, stored).map_err(zstd_error)?;
     if decoded == length { Ok(out) } else { Err(wrong("a batch has another length than was announced")) }
@@ -199,10 +204,21 @@ pub(super) fn unzstd(prefix: &[u8], stored: &[u8], length: usize) -> io::Result<
 
 /// Decodes a batch: exactly so many bytes.
 pub(super) fn decompress(method: Method, base: &[u8], stored: Vec<u8>, length: usize) -> io::Result<Vec<u8>> {
+    decompress_into(Vec::new(), method, base, stored, length)
+}
+
+/// The same, in memory that was used before where that helps.
+pub(super) fn decompress_into(
+    spare: Vec<u8>,
+    method: Method,
+    base: &[u8],
+    stored: Vec<u8>,
+    length: usize,
+) -> io::Result<Vec<u8>> {
     match method {
         Method::Raw if stored.len() == length => Ok(stored),
         Method::Raw => Err(wrong("a batch has another length than was announced")),
-        Method::Zstd => unzstd(base, &stored, length),
+        Method::Zstd => unzstd_into(spare, base, &stored, length),
         Method::Difference => apply_difference(base, &stored, length),
     }
 }

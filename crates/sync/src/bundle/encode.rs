@@ -41,7 +41,7 @@ pub trait ContentSource: Sync {
 
 /// The bytes of contents after which a batch is complete, and of bases.
 const BATCH_BYTES: u64 = 32 << 20;
-/// The bytes of a batch that is compressed against nothing: its memory is all for itself.
+/// The bytes of a batch that is compressed against nothing, with all the time in the world: its memory is all for itself.
 const FIRST_BATCH_BYTES: u64 = 64 << 20;
 /// A content of fewer bytes is not looked at for what it has in common with its base.
 const PARTS_SIZE_MIN: u64 = 1 << 20;
@@ -77,7 +77,7 @@ pub fn arrange(draft: Draft, source: &dyn ContentSource, effort: Effort) -> io::
         .par_iter()
         .map(|item| look_at(item, source, effort, &scratch))
         .collect::<io::Result<Vec<LookedAt>>>()?;
-    let mut arranging = Arranging::default();
+    let mut arranging = Arranging { first_bytes_max: first_batch_bytes(effort), ..Arranging::default() };
     let mut head_items = Vec::with_capacity(items.len());
     let mut slots = Vec::with_capacity(items.len());
     for (number, (item, looked_at)) in items.iter().zip(looked_at).enumerate() {
@@ -108,6 +108,15 @@ pub fn arrange(draft: Draft, source: &dyn ContentSource, effort: Effort) -> io::
     Ok(Arranged { head, added_names, removed_names, items, slots, ready, scratch })
 }
 
+/// The bytes after which a batch that is compressed against nothing is complete. Who waits for a quick one has better use
+/// for the memory of a large one: the next batch, which is decoded meanwhile.
+const fn first_batch_bytes(effort: Effort) -> u64 {
+    match effort {
+        Effort::Quick => BATCH_BYTES,
+        Effort::Best => FIRST_BATCH_BYTES,
+    }
+}
+
 /// How a content is delivered.
 enum LookedAt {
     Plain(Kind, Option<Vec<Part>>),
@@ -123,7 +132,7 @@ fn look_at(
     let content = &item.content;
     let Some((_, base)) = &item.base else {
         let whole = Part { delivered: content.size, copied: 0, offset: 0 };
-        let parts = (content.size > FIRST_BATCH_BYTES).then(|| vec![whole]);
+        let parts = (content.size > first_batch_bytes(effort)).then(|| vec![whole]);
         return Ok(LookedAt::Plain(Kind::Other, parts));
     };
     if effort == Effort::Best
@@ -153,6 +162,8 @@ pub(super) fn kind_of(head: &[u8]) -> Kind {
 /// Contents that are put together into batches, apart by their kinds.
 #[derive(Default)]
 struct Arranging {
+    /// The bytes of a batch that is compressed against nothing.
+    first_bytes_max: u64,
     batches: Vec<(Batch, Option<Ready>)>,
     open: [Open; 2],
 }
@@ -170,7 +181,7 @@ impl Arranging {
         let base = item.base.map_or(0, |(_, content)| content.size);
         let bytes = open.bytes + item.content.size;
         let base_bytes = open.base_bytes + base;
-        let bytes_max = if base_bytes == 0 { FIRST_BATCH_BYTES } else { BATCH_BYTES };
+        let bytes_max = if base_bytes == 0 { self.first_bytes_max } else { BATCH_BYTES };
         if !open.slots.is_empty() && (bytes > bytes_max || base_bytes > BATCH_BYTES) {
             self.batches.push((Batch::Whole(std::mem::take(open).slots), None));
         }

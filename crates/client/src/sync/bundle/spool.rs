@@ -87,7 +87,7 @@ impl Spool {
             discard(&self.path, &self.about);
         }
         let file = self.to_keep(begun);
-        let kept: Box<dyn Read> = if begun.start == 0 {
+        let kept: Box<dyn Read + Send> = if begun.start == 0 {
             Box::new(io::empty())
         } else {
             let file = File::open(&self.path).map_err(failed)?;
@@ -130,7 +130,7 @@ pub(in crate::sync) fn discard_received(state: &Path) {
 
 /// A bundle as it comes.
 pub(super) struct SpoolReader {
-    kept: Box<dyn Read>,
+    kept: Box<dyn Read + Send>,
     file: Option<File>,
     feed: Feed,
     piece: Bytes,

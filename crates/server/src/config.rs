@@ -97,6 +97,8 @@ pub(crate) struct BundleConfig {
     pub(crate) memory_mib: u64,
     /// Contents, new ones and their bases, that may be looked at while a client waits.
     pub(crate) on_demand_mib: u64,
+    /// The same for a first install, which has much to look at and can be had by chunks as well.
+    pub(crate) install_on_demand_mib: u64,
     /// The same for a bundle that is prepared.
     pub(crate) prepare_mib: u64,
     /// Computations that may wait for their turn.
@@ -114,6 +116,7 @@ impl Default for BundleConfig {
             store_mib: 10 * 1024,
             memory_mib: 960,
             on_demand_mib: 1024,
+            install_on_demand_mib: 128,
             prepare_mib: 8 * 1024,
             queue: 4,
             ladder: 3,

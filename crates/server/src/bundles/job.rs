@@ -147,6 +147,7 @@ pub(super) fn run(bundles: &Bundles, job: &Job) -> Result<Done, Failure> {
     let work = shielded(|| bundles.maker.plan(&job.step)).context("comparing the manifests")?;
     let estimate = work.estimate();
     let most = match ground {
+        Ground::Waited if job.step.from.is_none() => config.on_demand_mib.min(config.install_on_demand_mib),
         Ground::Waited => config.on_demand_mib,
         Ground::Prepared => config.prepare_mib,
     };

@@ -263,7 +263,9 @@ impl Bundles {
     fn join(self: &Arc<Self>, step: &Step) -> Result<Option<Arc<Job>>, Refusal> {
         let mut state = self.state();
         if let Some(job) = state.jobs.get(&(step.clone(), Quality::Quick)) {
-            return Ok(Some(Arc::clone(job)));
+            // A first install that is prepared was too much to wait for, and still is.
+            let is_too_much = step.from.is_none() && job.is_prepared();
+            return if is_too_much { Err(Refusal::Busy) } else { Ok(Some(Arc::clone(job))) };
         }
         if state.shelf.first(step).is_some() {
             return Ok(None);

@@ -99,6 +99,9 @@ fn make(situation: &Situation<'_>) -> Vec<(Step, Quality)> {
     let mut hot: Vec<_> = situation.demand.iter().filter(|(step, count)| is_hot(step, *count)).collect();
     hot.sort_by(|(one, fewer), (other, more)| more.cmp(fewer).then_with(|| one.cmp(other)));
     for (step, _) in hot {
+        if step.from.is_none() {
+            wanted.add(step.clone(), Quality::Quick);
+        }
         wanted.add(step.clone(), Quality::Best);
     }
     let longest = 1u64.checked_shl(situation.rules.ladder).unwrap_or(u64::MAX);

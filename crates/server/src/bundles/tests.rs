@@ -124,6 +124,24 @@ async fn one_who_asks_for_too_much_is_refused_and_it_is_not_looked_at_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_first_install_is_prepared_for_the_next_host() {
+    let place = Place::new().await;
+    place.fake.bytes.store(129 << 20, Ordering::SeqCst);
+    let install = Step { domain: Domain::public(), from: None, to: manifest(2) };
+    assert_eq!(place.bundles.get(&install).await.unwrap_err(), Refusal::TooLarge);
+    let orders = place.fake.order();
+    place.bundles.act(&[], &HashSet::new()).await;
+    until(|| place.fake.made() == 1).await;
+    assert_eq!(place.bundles.get(&install).await.unwrap_err(), Refusal::Busy);
+    orders.send(Order::Write(b"all of it".to_vec())).unwrap();
+    orders.send(Order::End).unwrap();
+    idle(&place).await;
+    assert_eq!(place.bundles.get(&install).await.unwrap().variant.quality, Quality::Quick);
+    // An update of that size is made while somebody waits.
+    assert_eq!(place.bundles.get(&step(1, 2)).await.unwrap().variant.quality, Quality::Quick);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_step_whose_pages_were_collected_is_not_found() {
     let place = Place::new().await;
     *place.fake.fault.lock().unwrap() = Some(|| {

@@ -9,14 +9,14 @@ use std::io;
 use rayon::prelude::*;
 use rustix::io::Errno;
 use smart_sync_store::id::ContentId;
-use smart_sync_store::manifest::entry::{DeviceKind, Node};
+use smart_sync_store::manifest::entry::{Content, DeviceKind, Node};
 
 use super::backup::Backup;
 use super::error::ApplyError;
 use super::metadata::Metadata;
 use super::op::{Op, OpKind, Staged};
 use super::plan::{Action, ApplyPlan, Change};
-use super::stage::{MADE, Stage, path_of};
+use super::stage::{MADE, Made, NEW, Stage, path_of};
 use super::stat::{FileKind, Fingerprint, Stat};
 use super::tree_dir::{Removed, TreeDir};
 use super::tree_walk::join;
@@ -27,14 +27,21 @@ const BATCH: usize = 4096;
 /// The files that are put in place, each as it was before it was moved there, in the order of their paths.
 #[derive(Debug, Default)]
 pub(super) struct Placed {
-    fingerprints: Vec<(usize, Fingerprint)>,
+    /// Those that have a step of their own, by its number.
+    alone: Vec<(usize, Fingerprint)>,
+    /// Those that come with a new directory.
+    together: Vec<(Box<[u8]>, Fingerprint)>,
 }
 
 impl Placed {
     /// The file that these steps put at a path.
     pub(super) fn get(&self, ops: &[Op], path: &[u8]) -> Option<Fingerprint> {
-        let at = self.fingerprints.binary_search_by(|(op, _)| (*ops[*op].path).cmp(path)).ok()?;
-        Some(self.fingerprints[at].1)
+        let alone = self.alone.binary_search_by(|(op, _)| (*ops[*op].path).cmp(path));
+        let together = || self.together.binary_search_by(|(placed, _)| (**placed).cmp(path)).ok();
+        match alone {
+            Ok(at) => Some(self.alone[at].1),
+            Err(_) => together().map(|at| self.together[at].1),
+        }
     }
 }
 
@@ -59,34 +66,46 @@ pub(super) fn prepare(
     // The file of a content that several paths have goes to the last of them, when the others have their copies.
     let is_last = |content: &ContentId, number| last_use.get(content).is_none_or(|last| *last == number);
     let waits = |action: &Action| matches!(&action.change, Change::Put(Node::File(content), _) if last_use.contains_key(&content.id));
+    let fresh = stage.fresh();
     let put = |number: usize, action: &Action| match &action.change {
         Change::Put(node, metadata) => {
-            make(tree, stage, node, number as u64, |content| is_last(content, number), metadata).map(Some)
+            let is_new = fresh.covers(action);
+            let made = if is_new { Made::InNewDirectory(&action.path) } else { Made::Loose(number as u64) };
+            make(tree, stage, node, &made, |content| is_last(content, number), metadata).map(Some)
         }
         _ => Ok(None),
     };
-    let mut fingerprints = Vec::new();
-    let mut ops = Vec::with_capacity(actions.len());
-    let mut actions = actions.into_iter();
+    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    let mut ops = Vec::new();
+    let (mut actions, mut first) = (actions.into_iter(), 0);
     while actions.len() > 0 {
-        let first = ops.len();
         let batch: Vec<Action> = actions.by_ref().take(BATCH).collect();
         let put_at_once = batch
             .par_iter()
             .enumerate()
             .map(|(index, action)| if waits(action) { Ok(None) } else { put(first + index, action) })
             .collect::<Result<Vec<_>, _>>()?;
-        for (action, put_at_once) in batch.into_iter().zip(put_at_once) {
-            let number = ops.len();
-            let staged = if waits(&action) { put(number, &action)? } else { put_at_once };
+        for (number, (action, put_at_once)) in (first..).zip(batch.into_iter().zip(put_at_once)) {
+            let stat = if waits(&action) { put(number, &action)? } else { put_at_once };
+            let fingerprint = stat.map(|stat| stat.fingerprint());
+            if fresh.covers(&action) && !fresh.is_one(&action) {
+                together.extend(fingerprint.map(|fingerprint| (action.path, fingerprint)));
+                continue;
+            }
+            let is_new_directory = fresh.is_one(&action);
             let expected = action.displaced.expected();
             let kind = match action.change {
-                Change::Put(..) => {
-                    let (staged, stat) = staged.expect("what is put was made");
-                    fingerprints.push((number, stat.fingerprint()));
+                Change::Put(node, _) => {
+                    alone.extend(fingerprint.map(|fingerprint| (ops.len(), fingerprint)));
+                    let is_content = |content: &Content| content.size > 0 && is_last(&content.id, number);
+                    let staged = match node {
+                        Node::File(content) if is_content(&content) => Staged::Content(content.id),
+                        _ => Staged::Made(number as u64),
+                    };
                     OpKind::Place { staged }
                 }
                 Change::Link(target) => OpKind::Link { target: target.as_bytes().into() },
+                Change::MakeDirectory(_) if is_new_directory => OpKind::PlaceDirectory,
                 Change::MakeDirectory(mode) => OpKind::MakeDirectory { mode },
                 Change::SetMetadata(kind, metadata) => OpKind::SetMetadata(kind, metadata),
                 Change::Delete => OpKind::Delete,
@@ -96,29 +115,30 @@ pub(super) fn prepare(
             };
             ops.push(Op { path: action.path, expected, kind });
         }
+        first += BATCH;
     }
-    fingerprints.sort_unstable_by(|(a, _), (b, _)| ops[*a].path.cmp(&ops[*b].path));
-    Ok((ops, Placed { fingerprints }))
+    alone.sort_unstable_by(|(a, _), (b, _)| ops[*a].path.cmp(&ops[*b].path));
+    together.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    Ok((ops, Placed { alone, together }))
 }
 
 fn make(
     tree: &TreeDir,
     stage: &Stage<'_>,
     node: &Node,
-    number: u64,
+    made: &Made<'_>,
     is_last: impl Fn(&ContentId) -> bool,
     metadata: &Metadata,
-) -> Result<(Staged, Stat), ApplyError> {
-    let made = Staged::Made(number);
-    let (staged, kind) = match node {
+) -> Result<Stat, ApplyError> {
+    let path = made.path();
+    let kind = match node {
         Node::File(content) => {
-            let staged = stage.take_file(content, number, is_last(&content.id))?;
-            let stat = metadata.give_made(tree, &path_of(staged))?;
-            return Ok((staged, stat));
+            let path = stage.take_file(content, made, is_last(&content.id))?;
+            return metadata.give_made(tree, &path);
         }
         Node::Symlink(content) => {
-            tree.make_symlink(&stage.read(content)?, &path_of(made))?;
-            (made, FileKind::Symlink)
+            tree.make_symlink(&stage.read(content)?, &path)?;
+            FileKind::Symlink
         }
         other => {
             let (kind, device) = match other {
@@ -126,17 +146,16 @@ fn make(
                 Node::Socket => (FileKind::Socket, (0, 0)),
                 _ => (FileKind::Fifo, (0, 0)),
             };
-            tree.make_node(&path_of(made), kind, device)?;
-            (made, kind)
+            tree.make_node(&path, kind, device)?;
+            kind
         }
     };
-    let path = path_of(staged);
     let stat = made_stat(tree, &path)?;
     if metadata.is_met_by(&stat, &[]) {
-        return Ok((staged, stat));
+        return Ok(stat);
     }
     metadata.give(tree, &path, kind)?;
-    Ok((staged, made_stat(tree, &path)?))
+    made_stat(tree, &path)
 }
 
 fn made_stat(tree: &TreeDir, path: &[u8]) -> Result<Stat, ApplyError> {
@@ -170,6 +189,7 @@ fn step(tree: &TreeDir, backup: &mut Backup<'_>, op: &Op) -> Result<(), ApplyErr
             make_parents(tree, backup, path)?;
             tree.make_directory(path, *mode)
         }
+        OpKind::PlaceDirectory => place_directory(tree, backup, &join(NEW, path), path),
         OpKind::Place { staged } => place(tree, backup, &path_of(*staged), path, op.expected),
         OpKind::Link { target } => {
             let inode = |path| Ok::<_, ApplyError>(tree.stat(path)?.map(|stat| stat.inode));
@@ -193,6 +213,33 @@ fn step(tree: &TreeDir, backup: &mut Backup<'_>, op: &Op) -> Result<(), ApplyErr
         }
         OpKind::RemoveDirectory => tree.remove_directory(path).map(|_| ()),
     }
+}
+
+/// Moves a new directory to its place. What has appeared there since the plan was made stays if it is a directory too.
+fn place_directory(
+    tree: &TreeDir,
+    backup: &mut Backup<'_>,
+    staged: &[u8],
+    path: &[u8],
+) -> Result<(), ApplyError> {
+    match tree.stat(path)? {
+        // Nothing to move: it is in its place.
+        _ if tree.stat(staged)?.is_none() => return Ok(()),
+        None => return tree.rename_directory(staged, path),
+        Some(stat) if stat.kind == FileKind::Directory => {}
+        Some(_) => {
+            backup.take(tree, path)?;
+            return tree.rename_directory(staged, path);
+        }
+    }
+    for (name, kind) in tree.list(staged)?.names() {
+        let (staged, path) = (join(staged, name.to_bytes()), join(path, name.to_bytes()));
+        match kind {
+            FileKind::Directory => place_directory(tree, backup, &staged, &path)?,
+            _ => place(tree, backup, &staged, &path, None)?,
+        }
+    }
+    tree.remove_directory(staged).map(|_| ())
 }
 
 fn place(

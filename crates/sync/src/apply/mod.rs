@@ -15,6 +15,7 @@
 mod backup;
 pub mod error;
 mod flip;
+mod fresh;
 mod hash;
 pub mod journal;
 mod listing;

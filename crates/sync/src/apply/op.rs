@@ -31,6 +31,8 @@ pub(super) enum OpKind {
     MakeDirectory {
         mode: u32,
     },
+    /// Moves a new directory, with all that is in it, to the path.
+    PlaceDirectory,
     /// Moves a staged file to the path.
     Place {
         staged: Staged,
@@ -86,6 +88,7 @@ pub(super) fn encode(out: &mut Vec<u8>, ops: &[Op]) {
             }
             OpKind::Delete => out.push(6),
             OpKind::RemoveDirectory => out.push(7),
+            OpKind::PlaceDirectory => out.push(8),
         }
     }
 }
@@ -120,6 +123,7 @@ fn decode_one(reader: &mut Reader<'_>) -> Result<Op, DecodeError> {
         }
         6 => OpKind::Delete,
         7 => OpKind::RemoveDirectory,
+        8 => OpKind::PlaceDirectory,
         other => return Err(DecodeError::invalid(format!("{other} is not a step"))),
     };
     Ok(Op { path, expected, kind })
@@ -240,6 +244,7 @@ mod tests {
             OpKind::SetMetadata(FileKind::File, bare),
             OpKind::Delete,
             OpKind::RemoveDirectory,
+            OpKind::PlaceDirectory,
         ];
         let op = |(number, kind)| Op {
             path: (*b"a/path").into(),

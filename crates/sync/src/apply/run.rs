@@ -155,10 +155,11 @@ impl ReadyTarget {
         }
         let Target { tree, state } = &self.target;
         let journal = Journal::begin(state, &version, &stamp)?;
-        let stage = match staged {
+        let mut stage = match staged {
             Some(stage) => stage,
             None => Stage::open(tree)?,
         };
+        stage.make_new_directories(&plan.actions)?;
         Ok(Staging { target: &self.target, plan, version, stamp, journal, stage })
     }
 

@@ -3,9 +3,9 @@
 //! A content becomes a file under its id only after its bytes were hashed and found to be it; until then it is a
 //! partial file, which no one takes for more. What an earlier run left is hashed again before it is used: after
 //! a power loss a name proves nothing. Contents are not made durable one by one; see the crash protocol in
-//! [`journal`](super::journal).
+//! [`journal`](super::journal). One that belongs to a [new directory](super::fresh) is received at its path there.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Mutex;
@@ -14,11 +14,12 @@ use smart_sync_store::id::ContentId;
 use smart_sync_store::manifest::entry::Content;
 
 use super::error::ApplyError;
+use super::fresh::Fresh;
 use super::hash::hash_reader;
 use super::metadata::give_new;
 use super::op::Staged;
 use super::partial::{ContentWriter, Partial, wrong};
-use super::plan::Need;
+use super::plan::{Action, Need};
 use super::stat::FileKind;
 use super::tree_dir::TreeDir;
 use super::tree_walk::join;
@@ -28,6 +29,8 @@ pub const STAGE: &[u8] = b".smart-sync-stage";
 const CONTENTS: &[u8] = b".smart-sync-stage/contents";
 /// Files made of contents: copies, links, special files. They are made anew by each run.
 pub(super) const MADE: &[u8] = b".smart-sync-stage/made";
+/// New directories, as they will stand in the root.
+pub(super) const NEW: &[u8] = b".smart-sync-stage/new";
 
 /// The staging directory of a run.
 #[derive(Debug)]
@@ -35,7 +38,16 @@ pub struct Stage<'a> {
     tree: &'a TreeDir,
     /// Whether an earlier run may have left contents here.
     is_used: bool,
-    verified: Mutex<HashSet<ContentId>>,
+    fresh: Fresh,
+    verified: Mutex<HashMap<ContentId, Lies>>,
+}
+
+/// Where a verified content is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lies {
+    UnderItsId,
+    /// In a new directory.
+    InItsSeat,
 }
 
 impl<'a> Stage<'a> {
@@ -45,7 +57,42 @@ impl<'a> Stage<'a> {
         tree.make_directory(CONTENTS, 0o700)?;
         tree.remove_all(MADE)?;
         tree.make_directory(MADE, 0o700)?;
-        Ok(Self { tree, is_used, verified: Mutex::new(HashSet::new()) })
+        let stage = Self { tree, is_used, fresh: Fresh::default(), verified: Mutex::default() };
+        if tree.stat(NEW)?.is_some() {
+            stage.take_back(NEW)?;
+            tree.remove_all(NEW)?;
+        }
+        Ok(stage)
+    }
+
+    /// Gives what an earlier run received in new directories the names under which contents are looked for: this run
+    /// may want them at other paths, or nowhere.
+    fn take_back(&self, directory: &[u8]) -> Result<(), ApplyError> {
+        for (name, kind) in self.tree.list(directory)?.names() {
+            let path = join(directory, name.to_bytes());
+            match kind {
+                FileKind::Directory => self.take_back(&path)?,
+                FileKind::File => {
+                    let id = hash_reader(self.tree.open_file(&path)?)
+                        .map_err(|source| self.tree.failed("reading", &path, source))?;
+                    self.tree.make_directory(&shard_path(id), 0o700)?;
+                    self.keep(id, &path)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the new directories of a plan. What is received from here on for one of their files is received there.
+    pub(super) fn make_new_directories(&mut self, actions: &[Action]) -> Result<(), ApplyError> {
+        self.fresh = Fresh::of(self.tree, actions)?;
+        self.fresh.make_directories(self.tree, actions)
+    }
+
+    /// The new directories of the plan.
+    pub(super) const fn fresh(&self) -> &Fresh {
+        &self.fresh
     }
 
     pub(super) const fn tree(&self) -> &'a TreeDir {
@@ -66,7 +113,7 @@ impl<'a> Stage<'a> {
             let found = hash_reader(self.tree.open_file(&path)?)
                 .map_err(|source| self.tree.failed("reading", &path, source))?;
             if found == content.id {
-                self.set_verified(content.id);
+                self.set_verified(content.id, Lies::UnderItsId);
                 return Ok(true);
             }
         }
@@ -165,7 +212,7 @@ impl<'a> Stage<'a> {
         bytes: &[u8],
         finish: impl FnOnce(&File) -> io::Result<()>,
     ) -> Result<(), ApplyError> {
-        let path = content_path(content.id);
+        let (path, lies) = self.destination(content.id);
         let mut file = match self.create(content.id, &path) {
             Err(error) if error.io_kind() == Some(io::ErrorKind::AlreadyExists) => {
                 self.tree.remove_all(&path)?;
@@ -177,7 +224,7 @@ impl<'a> Stage<'a> {
         file.write_all(bytes)
             .and_then(|()| finish(&file))
             .map_err(|source| self.tree.failed("writing", &path, source))?;
-        self.set_verified(content.id);
+        self.set_verified(content.id, lies);
         Ok(())
     }
 
@@ -189,13 +236,18 @@ impl<'a> Stage<'a> {
 
     /// A staged content, to be read.
     pub fn open_content(&self, content: &Content) -> Result<Option<File>, ApplyError> {
-        if self.has(content)? { self.tree.open_file(&content_path(content.id)).map(Some) } else { Ok(None) }
+        if self.has(content)? {
+            self.tree.open_file(&self.path_of_verified(content.id)).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Removes a staged content that is needed no more.
     pub fn discard_content(&self, id: ContentId) -> Result<(), ApplyError> {
+        let path = self.path_of_verified(id);
         self.verified.lock().expect("no one panics while holding the lock").remove(&id);
-        self.tree.remove_all(&content_path(id))
+        self.tree.remove_all(&path)
     }
 
     /// Stages a content from the file of the target that the plan names; false if that is no longer the content,
@@ -259,8 +311,9 @@ impl<'a> Stage<'a> {
 
     /// Gives a verified content its name.
     fn keep(&self, id: ContentId, partial: &[u8]) -> Result<(), ApplyError> {
-        self.tree.rename(partial, &content_path(id))?;
-        self.set_verified(id);
+        let (path, lies) = self.destination(id);
+        self.tree.rename(partial, &path)?;
+        self.set_verified(id, lies);
         Ok(())
     }
 
@@ -268,28 +321,35 @@ impl<'a> Stage<'a> {
     pub(super) fn take_file(
         &self,
         content: &Content,
-        number: u64,
+        made: &Made<'_>,
         is_last: bool,
-    ) -> Result<Staged, ApplyError> {
-        let made = path_of(Staged::Made(number));
+    ) -> Result<Vec<u8>, ApplyError> {
+        let path = made.path();
         if content.size == 0 {
-            self.tree.create_file(&made)?;
-            return Ok(Staged::Made(number));
+            self.tree.create_file(&path)?;
+            return Ok(path);
         }
         if !self.has(content)? {
             return Err(ApplyError::MissingContent(content.id));
         }
-        if is_last {
-            return Ok(Staged::Content(content.id));
+        let staged = self.path_of_verified(content.id);
+        match made {
+            Made::Loose(_) if is_last => return Ok(staged),
+            Made::InNewDirectory(_) if is_last => {
+                if staged != path {
+                    self.keep(content.id, &staged)?;
+                }
+                return Ok(path);
+            }
+            Made::Loose(_) | Made::InNewDirectory(_) => {}
         }
-        let staged = content_path(content.id);
         let mut from = self.tree.open_file(&staged)?;
-        let mut copy = self.tree.create_file(&made)?;
-        self.tree.announce("copy", &made)?;
+        let mut copy = self.tree.create_file(&path)?;
+        self.tree.announce("copy", &path)?;
         if rustix::fs::ioctl_ficlone(&copy, &from).is_err() {
-            io::copy(&mut from, &mut copy).map_err(|source| self.tree.failed("copying to", &made, source))?;
+            io::copy(&mut from, &mut copy).map_err(|source| self.tree.failed("copying to", &path, source))?;
         }
-        Ok(Staged::Made(number))
+        Ok(path)
     }
 
     /// The bytes of a small staged content.
@@ -297,7 +357,7 @@ impl<'a> Stage<'a> {
         if !self.has(content)? {
             return Err(ApplyError::MissingContent(content.id));
         }
-        let path = content_path(content.id);
+        let path = self.path_of_verified(content.id);
         let mut bytes = Vec::new();
         self.tree
             .open_file(&path)?
@@ -308,11 +368,48 @@ impl<'a> Stage<'a> {
     }
 
     fn is_verified(&self, id: ContentId) -> bool {
-        self.verified.lock().is_ok_and(|verified| verified.contains(&id))
+        self.lies(id).is_some()
     }
 
-    fn set_verified(&self, id: ContentId) {
-        self.verified.lock().expect("no one panics while holding the lock").insert(id);
+    fn lies(&self, id: ContentId) -> Option<Lies> {
+        self.verified.lock().ok()?.get(&id).copied()
+    }
+
+    fn set_verified(&self, id: ContentId, lies: Lies) {
+        self.verified.lock().expect("no one panics while holding the lock").insert(id, lies);
+    }
+
+    /// Where a content goes that is received now.
+    fn destination(&self, id: ContentId) -> (Vec<u8>, Lies) {
+        match self.fresh.seat(id) {
+            Some(seat) => (seat, Lies::InItsSeat),
+            None => (content_path(id), Lies::UnderItsId),
+        }
+    }
+
+    /// Where a content is that was received.
+    fn path_of_verified(&self, id: ContentId) -> Vec<u8> {
+        let seat = self.lies(id).filter(|lies| *lies == Lies::InItsSeat).and_then(|_| self.fresh.seat(id));
+        seat.unwrap_or_else(|| content_path(id))
+    }
+}
+
+/// A file that is made for an action of a plan.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Made<'a> {
+    /// For the action of this number.
+    Loose(u64),
+    /// In a new directory, for this path.
+    InNewDirectory(&'a [u8]),
+}
+
+impl Made<'_> {
+    /// Where it is made.
+    pub(super) fn path(&self) -> Vec<u8> {
+        match self {
+            Self::Loose(number) => path_of(Staged::Made(*number)),
+            Self::InNewDirectory(path) => join(NEW, path),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod attacks;
 mod changes;
 mod crash;
 mod fixture;
+mod fresh;
 mod refusals;
 mod scanning;
 mod staging;

@@ -199,6 +199,19 @@ impl TreeDir {
         }
     }
 
+    /// Moves a directory to a path where nothing is.
+    pub(super) fn rename_directory(&self, from: &[u8], to: &[u8]) -> Result<(), ApplyError> {
+        self.announce("rename directory", to)?;
+        let renamed = self.handles.parent(from).and_then(|(from_directory, from_name)| {
+            self.at(to, |directory, name| {
+                // Where something has appeared at the path it stays: only an empty directory can be moved over.
+                rustix::fs::renameat(from_directory.as_fd(), &*from_name, directory, name)
+            })
+        });
+        self.handles.forget();
+        renamed.map_err(|errno| self.error("renaming to", to, errno))
+    }
+
     /// Moves anything to a free path below another directory, on the same file system.
     pub fn move_to(&self, path: &[u8], other: &Self, to: &[u8]) -> Result<Moved, ApplyError> {
         self.announce("move away", path)?;

@@ -8,7 +8,7 @@ mod error;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream;
@@ -32,6 +32,8 @@ use crate::token::Token;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Redirects that are followed, within one server's scheme and host.
 const REDIRECTS_MAX: usize = 5;
+/// A server that answers so soon is near, and the way to it most likely fast.
+const NEAR: Duration = Duration::from_millis(5);
 /// The bytes of an answer that room is made for because it announces them.
 const ANNOUNCED_BYTES_MAX: u64 = 8 << 20;
 /// The number of bytes of an upload that are handed to the connection at once.
@@ -78,6 +80,28 @@ pub struct Remote {
     token: Option<Token>,
     stall: Duration,
     traffic: Arc<Traffic>,
+    soonest: Arc<Soonest>,
+}
+
+/// The microseconds after which an answer began, of the soonest one.
+#[derive(Debug)]
+struct Soonest(AtomicU64);
+
+impl Default for Soonest {
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+}
+
+impl Soonest {
+    fn note(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.0.fetch_min(micros, Ordering::Relaxed);
+    }
+
+    fn is_at_most(&self, time: Duration) -> bool {
+        u128::from(self.0.load(Ordering::Relaxed)) <= time.as_micros()
+    }
 }
 
 /// A pack that a server sent as a whole, because it does not know ranges: the next ones are mostly of the same pack.
@@ -115,12 +139,18 @@ impl Remote {
         let client = builder().read_timeout(stall).build().map_err(failed)?;
         let uploads = builder().build().map_err(failed)?;
         let directory = base.directory().map(Directory::new);
-        Ok(Self { client, directory, whole: Arc::default(), uploads, base, token, stall, traffic })
+        let (whole, soonest) = (Arc::default(), Arc::default());
+        Ok(Self { client, directory, whole, uploads, base, token, stall, traffic, soonest })
     }
 
     /// Its address.
     pub const fn base(&self) -> &ServerUrl {
         &self.base
+    }
+
+    /// Whether the server has answered as soon as only one in the same network does.
+    pub fn is_near(&self) -> bool {
+        self.soonest.is_at_most(NEAR)
     }
 
     /// What was sent and received.
@@ -338,10 +368,12 @@ impl Remote {
     /// Sends a request and returns the answer to it if it is a success.
     async fn begin(&self, request: RequestBuilder, path: &str) -> Result<Response, RemoteError> {
         self.traffic.requests.fetch_add(1, Ordering::Relaxed);
+        let asked = Instant::now();
         let response = request
             .send()
             .await
             .map_err(|source| RemoteError::Network { url: self.shown(path), source: source.without_url() })?;
+        self.soonest.note(asked.elapsed());
         if response.status().is_success() {
             return Ok(response);
         }

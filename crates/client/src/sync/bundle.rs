@@ -34,7 +34,8 @@ use super::session::Session;
 use super::write_out::writing_out;
 use crate::CONFINED;
 use crate::failure::{Exit, Failure};
-use crate::prefer::rebuild_time_max;
+use crate::prefer::{prefers_chunks, rebuild_time_max};
+use crate::realm::remote::Remote;
 
 /// What a bundle may have beyond what its contents and its head could have at the most.
 const OVERHEAD_BYTES: u64 = 1 << 20;
@@ -76,8 +77,7 @@ impl Run<'_> {
         scan: &Scan,
     ) -> Result<Option<Brought<'s>>, Failure> {
         let base = session.known_manifest().map(|(base, _)| base);
-        // With nothing to build on, what this host has elsewhere may be most of the tree.
-        if base.is_none() && self.has_bytes_elsewhere() {
+        if base.is_none() && !self.installs_by_bundle() {
             return Ok(None);
         }
         let was_staged = session.tree().stat(STAGE)?.is_some();
@@ -104,7 +104,7 @@ impl Run<'_> {
     pub(super) fn bundle_length(&self, session: &Session<'_>) -> Result<Option<u64>, Failure> {
         let base = session.known_manifest().map(|(base, _)| base);
         let wanted = self.verified().manifest.id;
-        if base == Some(wanted) || base.is_none() && self.has_bytes_elsewhere() {
+        if base == Some(wanted) || base.is_none() && !self.installs_by_bundle() {
             return Ok(None);
         }
         let name = name_of(base, wanted);
@@ -114,6 +114,14 @@ impl Run<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a first install is to come as a bundle.
+    fn installs_by_bundle(&self) -> bool {
+        let bytes = self.verified().publication.record().content.bytes;
+        let is_near = self.remotes().iter().any(Remote::is_near);
+        // With nothing to build on, what this host has elsewhere may be most of the tree.
+        !self.has_bytes_elsewhere() && !prefers_chunks(self.prefer(), bytes, is_near)
     }
 
     /// Passes a bundle over whose archives take longer to rebuild than they are worth.

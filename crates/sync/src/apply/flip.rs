@@ -15,7 +15,7 @@ use super::backup::Backup;
 use super::error::ApplyError;
 use super::metadata::Metadata;
 use super::op::{Op, OpKind, Staged};
-use super::plan::{Action, ApplyPlan, Change};
+use super::plan::{Action, Change, Need};
 use super::stage::{MADE, Made, NEW, Stage, path_of};
 use super::stat::{FileKind, Fingerprint, Stat};
 use super::tree_dir::{Removed, TreeDir};
@@ -49,14 +49,14 @@ impl Placed {
 pub(super) fn prepare(
     tree: &TreeDir,
     stage: &Stage<'_>,
-    plan: ApplyPlan,
+    needs: Vec<Need>,
 ) -> Result<(Vec<Op>, Placed), ApplyError> {
-    let ApplyPlan { actions, needs, .. } = plan;
+    let fresh = stage.fresh();
     let mut last_use: HashMap<_, _> =
         needs.iter().filter(|need| need.uses > 1).map(|need| (need.content.id, 0)).collect();
     // The steps take as much room as the needs did.
     drop(needs);
-    for (number, action) in actions.iter().enumerate() {
+    for (number, action) in fresh.actions().iter().enumerate() {
         if let Change::Put(Node::File(content), _) = &action.change
             && let Some(last) = last_use.get_mut(&content.id)
         {
@@ -66,7 +66,6 @@ pub(super) fn prepare(
     // The file of a content that several paths have goes to the last of them, when the others have their copies.
     let is_last = |content: &ContentId, number| last_use.get(content).is_none_or(|last| *last == number);
     let waits = |action: &Action| matches!(&action.change, Change::Put(Node::File(content), _) if last_use.contains_key(&content.id));
-    let fresh = stage.fresh();
     let put = |number: usize, action: &Action| match &action.change {
         Change::Put(node, metadata) => {
             let is_new = fresh.covers(action);
@@ -75,51 +74,47 @@ pub(super) fn prepare(
         }
         _ => Ok(None),
     };
-    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    let mut placed = Placed::default();
     let mut ops = Vec::new();
-    let (mut actions, mut first) = (actions.into_iter(), 0);
-    while actions.len() > 0 {
-        let batch: Vec<Action> = actions.by_ref().take(BATCH).collect();
+    for (batch, first) in fresh.actions().chunks(BATCH).zip((0..).step_by(BATCH)) {
         let put_at_once = batch
             .par_iter()
             .enumerate()
             .map(|(index, action)| if waits(action) { Ok(None) } else { put(first + index, action) })
             .collect::<Result<Vec<_>, _>>()?;
-        for (number, (action, put_at_once)) in (first..).zip(batch.into_iter().zip(put_at_once)) {
-            let stat = if waits(&action) { put(number, &action)? } else { put_at_once };
+        for (number, (action, put_at_once)) in (first..).zip(batch.iter().zip(put_at_once)) {
+            let stat = if waits(action) { put(number, action)? } else { put_at_once };
             let fingerprint = stat.map(|stat| stat.fingerprint());
-            if fresh.covers(&action) && !fresh.is_one(&action) {
-                together.extend(fingerprint.map(|fingerprint| (action.path, fingerprint)));
+            let is_new_directory = fresh.is_one(action);
+            if fresh.covers(action) && !is_new_directory {
+                placed.together.extend(fingerprint.map(|fingerprint| (action.path.clone(), fingerprint)));
                 continue;
             }
-            let is_new_directory = fresh.is_one(&action);
-            let expected = action.displaced.expected();
-            let kind = match action.change {
+            placed.alone.extend(fingerprint.map(|fingerprint| (ops.len(), fingerprint)));
+            let kind = match &action.change {
                 Change::Put(node, _) => {
-                    alone.extend(fingerprint.map(|fingerprint| (ops.len(), fingerprint)));
                     let is_content = |content: &Content| content.size > 0 && is_last(&content.id, number);
                     let staged = match node {
-                        Node::File(content) if is_content(&content) => Staged::Content(content.id),
+                        Node::File(content) if is_content(content) => Staged::Content(content.id),
                         _ => Staged::Made(number as u64),
                     };
                     OpKind::Place { staged }
                 }
                 Change::Link(target) => OpKind::Link { target: target.as_bytes().into() },
                 Change::MakeDirectory(_) if is_new_directory => OpKind::PlaceDirectory,
-                Change::MakeDirectory(mode) => OpKind::MakeDirectory { mode },
-                Change::SetMetadata(kind, metadata) => OpKind::SetMetadata(kind, metadata),
+                Change::MakeDirectory(mode) => OpKind::MakeDirectory { mode: *mode },
+                Change::SetMetadata(kind, metadata) => OpKind::SetMetadata(*kind, metadata.clone()),
                 Change::Delete => OpKind::Delete,
                 Change::Clear => OpKind::Clear,
                 Change::MakeRoom => OpKind::MakeRoom,
                 Change::RemoveDirectory => OpKind::RemoveDirectory,
             };
-            ops.push(Op { path: action.path, expected, kind });
+            ops.push(Op { path: action.path.clone(), expected: action.displaced.expected(), kind });
         }
-        first += BATCH;
     }
-    alone.sort_unstable_by(|(a, _), (b, _)| ops[*a].path.cmp(&ops[*b].path));
-    together.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    Ok((ops, Placed { alone, together }))
+    placed.alone.sort_unstable_by(|(a, _), (b, _)| ops[*a].path.cmp(&ops[*b].path));
+    placed.together.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    Ok((ops, placed))
 }
 
 fn make(

@@ -24,29 +24,21 @@ const PATH_BYTES_MAX: usize = 4096 - 128;
 /// What an owner needs of a directory to fill it, whatever it gets in the end.
 const OWNER: u32 = 0o700;
 
-/// The new directories of a plan, and which contents are received in them.
+/// What a plan does, its new directories, and which contents are received in them.
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
-    /// Their names, in order.
+    actions: Vec<Action>,
+    /// The names of the directories.
     names: BTreeSet<Box<[u8]>>,
-    /// The file that a content becomes, in the order of the contents.
-    seats: Vec<Seat>,
-    /// The paths of these files, one after the other.
-    paths: Vec<u8>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Seat {
-    content: ContentId,
-    start: u32,
-    length: u16,
+    /// The actions for which a content is received, in the order of the contents.
+    seats: Vec<u32>,
 }
 
 impl Fresh {
     /// Finds the new directories of a plan.
-    pub(super) fn of(tree: &TreeDir, actions: &[Action]) -> Result<Self, ApplyError> {
-        let mut fresh = Self::default();
-        for action in actions {
+    pub(super) fn of(tree: &TreeDir, actions: Vec<Action>) -> Result<Self, ApplyError> {
+        let mut fresh = Self { actions, ..Self::default() };
+        for action in &fresh.actions {
             let is_in_root = !action.path.contains(&b'/');
             if is_in_root
                 && matches!(action.change, Change::MakeDirectory(_))
@@ -56,53 +48,51 @@ impl Fresh {
             }
         }
         // Something was there when the target was looked at: it may come back.
-        for action in actions {
-            let was_empty = action.displaced == Displaced::Nothing;
-            if let Some(name) = fresh.directory_of(action)
-                && (!was_empty || action.path.len() > PATH_BYTES_MAX)
-            {
-                let name = Box::from(name);
-                fresh.names.remove(&name);
-            }
-        }
-        if !fresh.names.is_empty() {
-            fresh.find_seats(actions);
-        }
+        let is_doubtful =
+            |action: &&Action| action.displaced != Displaced::Nothing || action.path.len() > PATH_BYTES_MAX;
+        let doubtful =
+            fresh.actions.iter().filter(is_doubtful).filter_map(|action| fresh.directory_of(action));
+        let doubtful: BTreeSet<Box<[u8]>> = doubtful.map(Box::from).collect();
+        fresh.names.retain(|name| !doubtful.contains(name));
+        fresh.find_seats();
         Ok(fresh)
+    }
+
+    /// What the plan does, in its order.
+    pub(super) fn actions(&self) -> &[Action] {
+        &self.actions
     }
 
     /// The file of a content that several paths have goes to the last of them; see
     /// [`prepare`](super::flip::prepare).
-    fn find_seats(&mut self, actions: &[Action]) {
-        let mut last_uses: Vec<(ContentId, usize)> = Vec::new();
-        for (number, action) in actions.iter().enumerate() {
-            if let Change::Put(Node::File(content), _) = &action.change
-                && content.size > 0
-            {
-                last_uses.push((content.id, number));
-            }
+    fn find_seats(&mut self) {
+        if self.names.is_empty() {
+            return;
         }
-        last_uses.sort_unstable();
-        let mut last_uses = last_uses.into_iter().peekable();
-        while let Some((content, number)) = last_uses.next() {
-            let is_last = last_uses.peek().is_none_or(|(next, _)| *next != content);
-            let action = &actions[number];
-            let Ok(start) = u32::try_from(self.paths.len()) else { return };
-            let Ok(length) = u16::try_from(action.path.len()) else { continue };
-            if is_last && self.directory_of(action).is_some() {
-                self.seats.push(Seat { content, start, length });
-                self.paths.extend_from_slice(&action.path);
-            }
+        let numbers = 0..u32::try_from(self.actions.len()).unwrap_or(u32::MAX);
+        let mut seats: Vec<u32> = numbers.filter(|number| self.content_of(*number).is_some()).collect();
+        // Of those of one content the last comes first, and stays.
+        seats.sort_unstable_by_key(|number| (self.content_of(*number), std::cmp::Reverse(*number)));
+        seats.dedup_by_key(|number| self.content_of(*number));
+        seats.retain(|number| self.covers(&self.actions[*number as usize]));
+        self.seats = seats;
+    }
+
+    /// The content of the file that an action makes.
+    fn content_of(&self, number: u32) -> Option<ContentId> {
+        match &self.actions[number as usize].change {
+            Change::Put(Node::File(content), _) if content.size > 0 => Some(content.id),
+            _ => None,
         }
     }
 
     /// Makes the directories, empty, in the order of the plan: from the top.
-    pub(super) fn make_directories(&self, tree: &TreeDir, actions: &[Action]) -> Result<(), ApplyError> {
+    pub(super) fn make_directories(&self, tree: &TreeDir) -> Result<(), ApplyError> {
         if self.names.is_empty() {
             return Ok(());
         }
         tree.make_directory(NEW, 0o700)?;
-        for action in actions.iter().filter(|action| self.covers(action)) {
+        for action in self.actions.iter().filter(|action| self.covers(action)) {
             if let Change::MakeDirectory(mode) = action.change {
                 tree.make_directory(&join(NEW, &action.path), mode | OWNER)?;
             }
@@ -122,9 +112,8 @@ impl Fresh {
 
     /// Where a content is received, if that is in a new directory.
     pub(super) fn seat(&self, content: ContentId) -> Option<Vec<u8>> {
-        let at = self.seats.binary_search_by(|seat| seat.content.cmp(&content)).ok()?;
-        let Seat { start, length, .. } = self.seats[at];
-        Some(join(NEW, &self.paths[start as usize..][..usize::from(length)]))
+        let at = self.seats.binary_search_by_key(&Some(content), |number| self.content_of(*number)).ok()?;
+        Some(join(NEW, &self.actions[self.seats[at] as usize].path))
     }
 
     fn directory_of<'a>(&self, action: &'a Action) -> Option<&'a [u8]> {

@@ -159,8 +159,8 @@ impl ReadyTarget {
             Some(stage) => stage,
             None => Stage::open(tree)?,
         };
-        stage.make_new_directories(&plan.actions)?;
-        Ok(Staging { target: &self.target, plan, version, stamp, journal, stage })
+        stage.begin(plan.actions)?;
+        Ok(Staging { target: &self.target, needs: plan.needs, version, stamp, journal, stage })
     }
 
     /// Notes that the target already holds a version: its plan is empty.
@@ -187,7 +187,7 @@ impl ReadyTarget {
 #[derive(Debug)]
 pub struct Staging<'a> {
     target: &'a Target,
-    plan: ApplyPlan,
+    needs: Vec<Need>,
     version: Version,
     stamp: Stamp,
     journal: Journal<'a>,
@@ -202,13 +202,13 @@ impl<'a> Staging<'a> {
 
     /// What has to be staged.
     pub fn needs(&self) -> &[Need] {
-        &self.plan.needs
+        &self.needs
     }
 
     /// Makes all files beside the tree, durably, and notes the steps that will put them in place.
     pub fn prepare(mut self) -> Result<Prepared<'a>, ApplyError> {
         let Target { tree, .. } = self.target;
-        let (ops, placed) = flip::prepare(tree, &self.stage, self.plan)?;
+        let (ops, placed) = flip::prepare(tree, &self.stage, self.needs)?;
         tree.sync_file_system()?;
         self.journal.staged(&ops)?;
         let Self { target, version, stamp, journal, .. } = self;

@@ -84,13 +84,14 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Makes the new directories of a plan. What is received from here on for one of their files is received there.
-    pub(super) fn make_new_directories(&mut self, actions: &[Action]) -> Result<(), ApplyError> {
+    /// Takes what a plan does, and makes its new directories. What is received from here on for one of their files is
+    /// received there.
+    pub(super) fn begin(&mut self, actions: Vec<Action>) -> Result<(), ApplyError> {
         self.fresh = Fresh::of(self.tree, actions)?;
-        self.fresh.make_directories(self.tree, actions)
+        self.fresh.make_directories(self.tree)
     }
 
-    /// The new directories of the plan.
+    /// What the plan does, and its new directories.
     pub(super) const fn fresh(&self) -> &Fresh {
         &self.fresh
     }

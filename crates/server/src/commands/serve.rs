@@ -29,7 +29,8 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let sockets = bind(listen).await?;
     let bundles = bundles::open(&realm).await?;
     let app = Arc::new(App::new(Arc::clone(&realm), tokens, bundles.clone()));
-    let listener = Arc::new(Listener::new(router(app), realm.config.tls.as_ref(), &realm.config.limits)?);
+    let router = router(Arc::clone(&app));
+    let listener = Arc::new(Listener::new(router, realm.config.tls.as_ref(), &realm.config.limits)?);
     // Whoever reads that it listens may ask it to stop at once.
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?;
@@ -38,6 +39,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }
     let clock = tokio::spawn(clock(Arc::clone(&realm)));
     let peers = tokio::spawn(ask_peers(Arc::clone(&realm)));
+    let announcing = tokio::spawn(Arc::clone(&app).announce());
     let _seeing_through = see_through::tend(Arc::clone(&realm))?;
     let tending = bundles.clone().map(|bundles| tokio::spawn(bundles::tend(bundles, realm)));
     notify(&[sd_notify::NotifyState::Ready]);
@@ -48,6 +50,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
                 _ = interrupt.recv() => {}
             }
             notify(&[sd_notify::NotifyState::Stopping]);
+            app.stop();
             if let Some(bundles) = &bundles {
                 bundles.close();
             }
@@ -56,7 +59,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if let Some(bundles) = &bundles {
         bundles.stop();
     }
-    for task in [Some(clock), Some(peers), tending].into_iter().flatten() {
+    for task in [Some(clock), Some(peers), Some(announcing), tending].into_iter().flatten() {
         task.abort();
     }
     Ok(())

@@ -7,6 +7,7 @@ mod bundles;
 mod caller;
 mod conditional;
 mod deltas;
+mod events;
 mod evidence;
 mod files;
 mod index;
@@ -41,6 +42,7 @@ pub(crate) use bundles::caching as bundle_caching;
 pub(crate) use caller::now;
 use caller::{RateLimit, identify, limit_rate, token_text};
 use deltas::Deltas;
+use events::Events;
 use problem::Problem;
 pub(crate) use read::DELTA_LEVEL;
 
@@ -63,12 +65,14 @@ pub(crate) struct App {
     uploads: Semaphore,
     deltas: Deltas,
     bundles: Option<Arc<Bundles>>,
+    events: Events,
 }
 
 impl App {
     /// The handlers' state for a realm.
     pub(crate) fn new(realm: Arc<Realm>, tokens: TokenStore, bundles: Option<Arc<Bundles>>) -> Self {
         Self {
+            events: Events::new(&realm.config.limits),
             realm,
             tokens: Arc::new(tokens),
             uploads: Semaphore::new(UPLOADS_MAX),
@@ -160,6 +164,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/page/{page}", get(static_files::page))
         .route("/bundle/{from}/{to}", get(bundles::bundle))
         .route("/v1/update/{channel}/{reference}", get(evidence::update))
+        .route("/v1/events/{channel}/{reference}", get(events::events))
         .route("/v1/delta/{from}/{to}", get(read::delta))
         .route("/v1/locate", post(read::locate).layer(DefaultBodyLimit::max(LOCATE_BYTES_MAX)))
         .route("/v1/content/{content}/{size}", get(read::content))

@@ -22,6 +22,7 @@ use crate::prefer::Prefer;
 use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::token::{Token, TokenError, check_private};
+use crate::watch::windows::Window;
 
 /// Where the configuration is when `--config` does not say.
 pub const DEFAULT_PATH: &str = "/etc/smart-sync/config.toml";
@@ -49,6 +50,9 @@ pub struct Config {
     /// How the network is used.
     #[serde(default)]
     pub network: NetworkConfig,
+    /// How targets are watched.
+    #[serde(default)]
+    pub watch: WatchConfig,
 }
 
 /// A realm: its servers and how fresh its word must be.
@@ -105,6 +109,19 @@ pub struct NetworkConfig {
     /// What is refused unless it stands here.
     #[serde(default)]
     pub allow: Vec<AllowedOnNetwork>,
+}
+
+/// How targets are watched.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WatchConfig {
+    /// How often servers are asked that have not told of anything.
+    pub every: Option<Span>,
+    /// The longest wait after something was published.
+    pub jitter: Option<Span>,
+    /// When targets may be changed.
+    #[serde(default)]
+    pub windows: Vec<Window>,
 }
 
 /// How much of a file's metadata a manifest keeps.
@@ -384,6 +401,11 @@ connections = 4
 stall = "30s"
 rate-limit-wait = "2m"
 allow = ["token-over-http"]
+
+[watch]
+every = "2h"
+jitter = "0s"
+windows = ["Sat 02:00-05:00"]
 "#;
 
     #[track_caller]
@@ -402,6 +424,9 @@ allow = ["token-over-http"]
         assert_eq!(config.targets.len(), 2);
         assert_eq!(config.network.connections, Some(Connections(4)));
         assert_eq!(config.network.allow, [AllowedOnNetwork::TokenOverHttp]);
+        let Ok(window) = "Sat 02:00-05:00".parse() else { panic!("it is a window") };
+        let (every, jitter) = (Some(Span(Duration::from_secs(7200))), Some(Span(Duration::ZERO)));
+        assert_eq!(config.watch, WatchConfig { every, jitter, windows: vec![window] });
         assert!(!format!("{config:?}").contains("sst_secret"));
     }
 
@@ -417,7 +442,7 @@ allow = ["token-over-http"]
     fn errors_name_the_file_the_line_and_the_key() {
         check(
             "target = \"/etc\"\nchanel = \"x\"\n",
-            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`",
+            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`, `watch`",
         );
         check(
             "\n[network]\nstall = \"soon\"",

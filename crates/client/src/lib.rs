@@ -19,6 +19,7 @@ pub mod signing;
 pub mod state_dir;
 pub mod sync;
 pub mod token;
+pub mod watch;
 
 /// The first argument of a process that the program starts for what must not run in its own: it is no command.
 pub const CONFINED: &str = "-confined";

@@ -62,6 +62,10 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         Some(Command::Publish(args)) => {
             with_network(arguments, output, |config, surroundings| publish::run(args, config, surroundings))
         }
+        Some(Command::Watch(args)) => with_network(arguments, output, |config, surroundings| {
+            let settings = settings::watch(args, config, &Tokens::of_servers()?)?;
+            smart_sync::watch::run(&settings, surroundings)
+        }),
         Some(Command::Log(args)) => {
             with_network(arguments, output, |config, surroundings| log::run(args, config, surroundings))
         }

@@ -6,11 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::args::sync::{ChannelArgs, SyncArgs, TreeArgs};
+use crate::args::sync::{ChannelArgs, SyncArgs, TreeArgs, WatchArgs};
 use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
 use crate::args::{Arguments, GlobalArgs};
-use crate::config::{Allowed, AllowedOnNetwork, Config, Fidelity, RealmConfig, RealmName, TargetConfig};
+use crate::config::{
+    Allowed, AllowedOnNetwork, Config, Fidelity, RealmConfig, RealmName, Span, TargetConfig, WatchConfig,
+};
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
 use crate::output::{Format, Verbosity};
@@ -19,6 +21,7 @@ use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::sync::elsewhere::Elsewhere;
 use crate::token::{Token, Tokens};
+use crate::watch::WatchSettings;
 
 /// What belongs to the host in every target that does not say otherwise.
 pub const DEFAULT_EXCLUSIONS: [&str; 6] =
@@ -215,6 +218,37 @@ pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSet
                 .collect(),
         },
         target,
+    })
+}
+
+/// Decides what is watched, and how.
+pub fn watch(args: &WatchArgs, config: &Config, tokens: &Tokens) -> Result<WatchSettings, Failure> {
+    let one = |target: Option<PathBuf>| {
+        let args = SyncArgs { tree: args.tree.clone(), target, ..SyncArgs::default() };
+        let settings = sync(&args, config, tokens)?;
+        let reference = &settings.tree.reference;
+        if reference.at.is_none() {
+            return Ok(settings);
+        }
+        let text = format!("`{reference}` does not change any more: there is nothing to watch");
+        Err(Failure::message(Exit::Arguments, text)
+            .hint("leave the date out, or sync it once without `watch`"))
+    };
+    let is_one = args.target.is_some() || args.tree != TreeArgs::default() || config.targets.is_empty();
+    let targets = if is_one {
+        vec![one(args.target.clone())?]
+    } else {
+        config.targets.keys().map(|path| one(Some(path.0.clone()))).collect::<Result<_, _>>()?
+    };
+    let WatchConfig { every, jitter, windows } = &config.watch;
+    let span = |typed: Option<Span>, configured: Option<Span>, usual| {
+        typed.or(configured).map_or(Duration::from_secs(usual), |span| span.0)
+    };
+    Ok(WatchSettings {
+        targets,
+        every: span(args.every, *every, 3600).max(Duration::from_secs(1)),
+        jitter: span(args.jitter, *jitter, 10),
+        windows: if args.windows.is_empty() { windows.clone() } else { args.windows.clone() },
     })
 }
 
@@ -450,6 +484,33 @@ exclude = ["data/"]
         assert_eq!(other.tree.reference.to_string(), "v2");
         assert_eq!(other.policy.exclusions, ["data/"]);
         assert_eq!((other.mode, other.validation), (SyncMode::DryRun, Validation::TrustStat));
+    }
+
+    #[test]
+    fn all_targets_are_watched_or_the_one_that_is_named() {
+        let watched = |config: &str, line: &str| {
+            let config = Config::parse(Path::new("config.toml"), config).unwrap();
+            let words = ["smart-sync", "watch"].into_iter().chain(line.split_whitespace());
+            let Some(crate::args::Command::Watch(args)) = Arguments::try_parse_from(words).unwrap().command
+            else {
+                panic!("{line}: another command");
+            };
+            watch(&args, &config, &Tokens::default())
+        };
+        let targets = |settings: &WatchSettings| -> Vec<_> {
+            settings.targets.iter().map(|target| target.target.display().to_string()).collect()
+        };
+        let all = watched(CONFIG, "").unwrap();
+        assert_eq!(targets(&all), ["/etc/nixos", "/srv/repo"]);
+        assert_eq!((all.every, all.jitter), (Duration::from_secs(3600), Duration::from_secs(10)));
+        let config = &format!("{CONFIG}[watch]\nevery = \"2h\"\nwindows = [\"02:00-03:00\"]");
+        let one = watched(config, "--target /srv/repo --jitter 0s --window 04:00-05:00").unwrap();
+        assert_eq!(targets(&one), ["/srv/repo"]);
+        assert_eq!((one.every, one.jitter), (Duration::from_secs(7200), Duration::ZERO));
+        assert_eq!(one.windows, ["04:00-05:00".parse().unwrap()]);
+        assert_eq!(watched(config, "").unwrap().windows, ["02:00-03:00".parse().unwrap()]);
+        let failure = watched(CONFIG, "--ref main@2026-11-01 --target /etc/nixos").unwrap_err();
+        assert_eq!(failure.exit(), Exit::Arguments);
     }
 
     #[test]

@@ -100,6 +100,10 @@ pub enum Command {
     /// What the server lacks is uploaded first; then the statement that the ref is this tree is signed and handed in.
     /// It needs a token of the server and a key that the root document lists for the channel.
     Publish(Box<publish::PublishArgs>),
+    /// Sync whenever something was published, until interrupted.
+    ///
+    /// Servers tell of it at once; those that cannot, such as exports, are asked from time to time.
+    Watch(Box<sync::WatchArgs>),
     /// Say what a target holds and whether it was changed since.
     Status(inspect::StatusArgs),
     /// List how a target differs from what was applied; exit status 11 if it does.
@@ -176,6 +180,9 @@ mod tests {
         check("publish --withdraw --ref v1 --channel repos/nixos --key k", true);
         check("publish --withdraw --channel repos/nixos --key k", false);
         check("verify --full", true);
+        check("watch --every 15m --jitter 0s --window 02:00-05:00 --window Sun", false);
+        check("watch --every 15m --jitter 0s --window 02:00-05:00", true);
+        check("watch --dry-run", false);
         check("diff main v2", true);
         check("diff main", false);
         check("cat etc/fstab --ref v2", true);

@@ -10,6 +10,7 @@ use crate::github::Address;
 use crate::prefer::Prefer;
 use crate::reference;
 use crate::server_url::ServerUrl;
+use crate::watch::windows::Window;
 
 /// Which tree of a realm: a channel, a ref of it, and who is asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -56,6 +57,30 @@ pub struct TreeArgs {
     #[expect(rustdoc::bare_urls, reason = "the text is shown on a terminal")]
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["channel", "servers"])]
     pub source: Option<Address>,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct WatchArgs {
+    /// Which tree.
+    #[command(flatten)]
+    pub tree: TreeArgs,
+
+    /// Watch this target alone [default: all targets of the configuration].
+    #[arg(long, value_name = "DIR", help_heading = "What to do")]
+    pub target: Option<PathBuf>,
+
+    /// How often to ask servers that have not told of anything, such as 15m [default: 1h].
+    #[arg(long, value_name = "TIME", help_heading = "What to do")]
+    pub every: Option<Span>,
+
+    /// The longest wait after something was published, so that not all hosts ask at once [default: 10s].
+    #[arg(long, value_name = "TIME", help_heading = "What to do")]
+    pub jitter: Option<Span>,
+
+    /// Change targets only at these times, such as `02:00-05:00` or `Mon-Fri 22:00-04:00`; repeat it to name several.
+    #[arg(long = "window", value_name = "WHEN", help_heading = "What to do")]
+    pub windows: Vec<Window>,
 }
 
 /// Arguments of the sync.

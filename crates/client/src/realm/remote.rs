@@ -5,6 +5,7 @@
 
 mod download;
 mod error;
+mod events;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 pub use self::download::Download;
 use self::download::{Source, of_file};
 pub use self::error::{OTHER_ANSWER_HINT, RemoteError};
+pub use self::events::Events;
 use super::directory::{Directory, ReadFileError};
 use crate::failure::{Exit, Failure};
 use crate::server_url::{ServerUrl, is_loopback};
@@ -74,8 +76,9 @@ pub struct Remote {
     directory: Option<Directory>,
     /// What a server without ranges sent last.
     whole: Arc<Whole>,
-    /// For uploads: the answer comes when the server has looked at everything, which no bound on silence allows for.
-    uploads: Client,
+    /// For what the usual bound on silence does not allow for: the answer to an upload comes when the server has
+    /// looked at everything, and events when there are any.
+    patient: Client,
     base: ServerUrl,
     token: Option<Token>,
     stall: Duration,
@@ -137,10 +140,10 @@ impl Remote {
         };
         let failed = |error| Failure::new(Exit::General, error).context("preparing for HTTP");
         let client = builder().read_timeout(stall).build().map_err(failed)?;
-        let uploads = builder().build().map_err(failed)?;
+        let patient = builder().build().map_err(failed)?;
         let directory = base.directory().map(Directory::new);
         let (whole, soonest) = (Arc::default(), Arc::default());
-        Ok(Self { client, directory, whole, uploads, base, token, stall, traffic, soonest })
+        Ok(Self { client, directory, whole, patient, base, token, stall, traffic, soonest })
     }
 
     /// Its address.
@@ -201,7 +204,7 @@ impl Remote {
             Ok::<_, std::io::Error>(piece)
         });
         let request = self
-            .request_by(&self.uploads, method, path)?
+            .request_by(&self.patient, method, path)?
             .header(CONTENT_LENGTH, length)
             .body(Body::wrap_stream(stream::iter(pieces)));
         let mut answer = std::pin::pin!(self.begin(request, path));
@@ -253,6 +256,14 @@ impl Remote {
         } else {
             Err(wrong(format!("{} of {} bytes came", bytes.len(), end - start)))
         }
+    }
+
+    /// Listens to the events of something.
+    pub async fn events(&self, path: &str) -> Result<Events, RemoteError> {
+        // Of a stream that is quiet for long, its own bound on silence is what counts.
+        let request = self.request_by(&self.patient, Method::GET, path)?;
+        let response = self.begin(request, path).await?;
+        Ok(Events::new(response, self.shown(path), Arc::clone(&self.traffic)))
     }
 
     /// How many bytes something has, where the server says so.

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     if words.next().is_some_and(|word| word == CONFINED) {
         return confined::serve(words);
     }
-    smart_sync_malloc::give_back_soon(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+    smart_sync_malloc::bound_heaps(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

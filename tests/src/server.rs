@@ -219,22 +219,6 @@ impl Realm {
         Self { server: Server::start(&mut command), ..self }
     }
 
-    /// Stops the server, does something meanwhile, and starts it again at its address.
-    #[must_use]
-    pub fn restart_with(
-        self,
-        environment: &TestEnvironment,
-        address: &str,
-        meanwhile: impl FnOnce(&TestEnvironment),
-    ) -> Self {
-        let Self { data, fingerprint, token, server } = self;
-        server.stop();
-        meanwhile(environment);
-        let mut command = environment.server();
-        command.arg("serve").arg("--data").arg(&data).args(["--listen", address]);
-        Self { server: Server::start(&mut command), data, fingerprint, token }
-    }
-
     /// The URL of something on the server; `path` begins without a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.server.url())

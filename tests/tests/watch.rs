@@ -7,11 +7,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use smart_sync_tests::http::get;
 use smart_sync_tests::program::Running;
 use smart_sync_tests::server::create_token;
-use smart_sync_tests::{Realm, TestEnvironment, program};
+use smart_sync_tests::{Realm, TestEnvironment};
 
 const CHANNEL: &str = "repos/tree";
 
@@ -64,14 +64,11 @@ fn what_is_published_arrives_without_being_asked_for() {
     scene.publish("second\n");
     scene.wait_for(&mut watching, "second\n");
     // What is published while nobody can listen is told of afterwards.
-    let data = scene.realm.data().to_owned();
-    let address = scene.realm.server().address().to_owned();
-    scene.realm = scene.realm.restart_with(&scene.environment, &address, |environment| {
-        let file = environment.write("tree/file", "third\n");
-        let mut command = environment.server();
-        command.args(["publish-local", "--channel", CHANNEL, "--ref", "main", "--data"]);
-        program::run(command.arg(&data).arg(file.parent().unwrap())).success();
-    });
+    let server = i32::try_from(scene.realm.server().process()).ok().and_then(Pid::from_raw);
+    kill_process(server.unwrap(), Signal::TERM).unwrap();
+    scene.realm.wait_until_dead();
+    scene.publish("third\n");
+    scene.realm = scene.realm.restart_at_its_address(&scene.environment);
     scene.wait_for(&mut watching, "third\n");
     watching.signal(Signal::TERM);
     let ended = watching.wait();

@@ -16,6 +16,8 @@ mod repository_tree;
 pub mod session;
 mod write_out;
 
+pub(crate) use self::realm_tree::realm_of;
+
 use std::path::Path;
 
 use tokio::runtime::Handle;

@@ -8,6 +8,7 @@ use smart_sync_store::manifest::{Fidelity, ManifestSummary};
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::scan::Scan;
 use smart_sync_sync::apply::stage::Stage;
+use smart_sync_sync::name::Channel;
 use smart_sync_sync::trust::Verified;
 use smart_sync_sync::wire::delta::{Delta, decoded_len_max};
 use smart_sync_sync::wire::fetch_map::FetchMap;
@@ -36,12 +37,14 @@ use tokio::runtime::Handle;
 /// What to do about a version that is not there any more.
 const COLLECTED_HINT: &str = "choose another ref with --ref, or ask whoever runs the server";
 
-/// Brings a target to a ref of a channel.
-pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+/// The realm and the channel that a target follows, if it is one of a realm.
+pub(crate) fn realm_of<'s>(
+    settings: &'s SyncSettings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Option<(Realm, &'s Channel)>, Failure> {
     let TreeSource::Channel { realm, servers, channel, token, max_age } = &settings.tree.source else {
-        return Err(Failure::message(Exit::Arguments, "no channel is named"));
+        return Ok(None);
     };
-    let store = TrustStore::new(surroundings.state_dir);
     let options = RealmOptions {
         origin: realm.clone(),
         servers: servers.clone(),
@@ -49,7 +52,14 @@ pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> R
         max_age: *max_age,
         network: surroundings.network,
     };
-    let realm = Realm::open(&store, &options)?;
+    Ok(Some((Realm::open(&TrustStore::new(surroundings.state_dir), &options)?, channel)))
+}
+
+/// Brings a target to a ref of a channel.
+pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    let Some((realm, channel)) = realm_of(settings, surroundings)? else {
+        return Err(Failure::message(Exit::Arguments, "no channel is named"));
+    };
     let place = match settings.mode {
         SyncMode::Apply => Place::make(&settings.target, surroundings.state_dir)?,
         SyncMode::DryRun | SyncMode::CheckOnly => Place::look(&settings.target, surroundings.state_dir)?,

@@ -19,9 +19,7 @@ use self::windows::{Window, next_open};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::realm::remote::Remote;
-use crate::realm::resolve::{Realm, RealmOptions};
-use crate::realm::trust_store::TrustStore;
-use crate::settings::{SyncSettings, TreeSource};
+use crate::settings::SyncSettings;
 use crate::sync::{self, Surroundings};
 
 /// A clock may be set, and a laptop sleeps: the time of day is looked at again at least so often.
@@ -72,8 +70,12 @@ pub fn run(settings: &WatchSettings, surroundings: &Surroundings<'_>) -> Result<
             Woken::Due => {}
         }
         for (target, agenda) in settings.targets.iter().zip(&mut agendas) {
-            if agenda.due <= Instant::now() && !waits_for_window(settings, target, agenda, surroundings) {
-                attempt(settings, target, agenda, surroundings)?;
+            if agenda.due > Instant::now() {
+                continue;
+            }
+            match wait_for_window(settings, target, agenda, surroundings) {
+                Some(wait) => agenda.due = Instant::now() + wait.min(LOOK_EVERY),
+                None => attempt(settings, target, agenda, surroundings)?,
             }
         }
     }
@@ -81,17 +83,7 @@ pub fn run(settings: &WatchSettings, surroundings: &Surroundings<'_>) -> Result<
 
 /// The streams that tell of a target's ref: one of each server.
 fn streams(target: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Vec<(Remote, String)>, Failure> {
-    let TreeSource::Channel { realm, servers, channel, token, max_age } = &target.tree.source else {
-        return Ok(Vec::new());
-    };
-    let options = RealmOptions {
-        origin: realm.clone(),
-        servers: servers.clone(),
-        token: token.clone(),
-        max_age: *max_age,
-        network: surroundings.network,
-    };
-    let realm = Realm::open(&TrustStore::new(surroundings.state_dir), &options)?;
+    let Some((realm, channel)) = sync::realm_of(target, surroundings)? else { return Ok(Vec::new()) };
     let (channel, reference) = (channel.to_url_segment(), target.tree.reference.to_url_segment());
     let path = format!("v1/events/{channel}/{reference}");
     Ok(realm.remotes().iter().map(|remote| (remote.clone(), path.clone())).collect())
@@ -113,18 +105,19 @@ async fn wait(interrupt: &Interrupt, news: &mut mpsc::Receiver<usize>, due: Inst
     }
 }
 
-/// Whether no window is open; says once how long that is so.
-fn waits_for_window(
+/// How long it is until a window opens, if none is open; says so once.
+fn wait_for_window(
     settings: &WatchSettings,
     target: &SyncSettings,
     agenda: &mut Agenda,
     surroundings: &Surroundings<'_>,
-) -> bool {
+) -> Option<Duration> {
     let now = Zoned::now();
     let opens = next_open(&settings.windows, &now);
-    if opens.as_ref() == Some(&now) {
+    let wait = windows::wait(&now, opens.as_ref());
+    if wait.is_none() {
         agenda.waits_for = None;
-        return false;
+        return None;
     }
     if agenda.waits_for != opens {
         let at =
@@ -132,7 +125,7 @@ fn waits_for_window(
         surroundings.output.info(&format!("{} is not changed before {at}", target.target.display()));
         agenda.waits_for = opens;
     }
-    true
+    wait
 }
 
 fn attempt(

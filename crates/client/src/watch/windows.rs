@@ -4,6 +4,7 @@
 //! `Mon-Fri 22:00-04:00`; one that ends before it begins goes on into the next day. Without any, every time is right.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::civil::{Date, Time, Weekday};
 use jiff::{ToSpan as _, Zoned};
@@ -108,6 +109,13 @@ pub fn next_open(windows: &[Window], now: &Zoned) -> Option<Zoned> {
     soonest
 }
 
+/// How long it is until then, where that is not now.
+pub fn wait(now: &Zoned, then: Option<&Zoned>) -> Option<Duration> {
+    let Some(then) = then else { return Some(Duration::MAX) };
+    let wait = Duration::try_from(then.duration_since(now)).unwrap_or_default();
+    (!wait.is_zero()).then_some(wait)
+}
+
 impl Window {
     fn is_on(&self, date: Date) -> bool {
         DAYS.iter().zip(self.days).any(|((_, day), is_on)| is_on && *day == date.weekday())
@@ -163,6 +171,16 @@ mod tests {
         check(&["02:30-05:00"], "2026-03-29T01:00", "2026-03-29T03:30");
         check(&["22:00-04:00"], "2026-10-24T23:00", "2026-10-24T23:00");
         check(&["22:00-04:00"], "2026-10-25T04:00", "2026-10-25T22:00");
+    }
+
+    #[test]
+    fn a_window_that_is_not_open_is_waited_for() {
+        let zoned = |text: &str| format!("{text}[Europe/Vienna]").parse::<Zoned>().unwrap();
+        let now = zoned("2026-11-28T01:59:30");
+        let opens = next_open(&["02:00-05:00".parse().unwrap()], &now);
+        assert_eq!(wait(&now, opens.as_ref()), Some(Duration::from_secs(30)));
+        assert_eq!(wait(&now, next_open(&[], &now).as_ref()), None);
+        assert!(wait(&now, None) > Some(Duration::from_secs(1 << 40)));
     }
 
     #[test]

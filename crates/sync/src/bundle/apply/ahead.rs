@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::panic::resume_unwind;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use super::read_batch;
@@ -26,7 +26,7 @@ pub(super) enum Came {
 /// it has.
 pub(super) struct Ahead<'scope> {
     came: Receiver<io::Result<Came>>,
-    used: Sender<Vec<u8>>,
+    used: SyncSender<Vec<u8>>,
     decoding: ScopedJoinHandle<'scope, ()>,
     reading: ScopedJoinHandle<'scope, io::Result<bool>>,
 }
@@ -41,7 +41,7 @@ impl<'scope> Ahead<'scope> {
     ) -> io::Result<Self> {
         let (to_decode, stored) = sync_channel(0);
         let (to_take, came) = sync_channel(0);
-        let (used, spare) = channel();
+        let (used, spare) = sync_channel(1);
         let lengths = batches.iter().map(|batch| batch_lengths(batch, slots));
         let decoded = lengths.clone();
         let thread = |name: &str| Builder::new().name(format!("bundle-{name}"));
@@ -59,8 +59,8 @@ impl<'scope> Ahead<'scope> {
 
     /// Gives back the bytes of a batch, whose place a later one takes: memory that is new is slow.
     pub(super) fn give_back(&self, bytes: Vec<u8>) {
-        // Who has decoded everything wants nothing any more.
-        let _ = self.used.send(bytes);
+        // Whoever decodes takes one at a time, and none for what is compared against a former content.
+        let _ = self.used.try_send(bytes);
     }
 
     /// Waits for the end; whether nothing follows the last batch.

@@ -23,6 +23,7 @@ use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::stat_cache::StatCache;
 use smart_sync_sync::apply::step::Steps;
 use smart_sync_sync::apply::tree_dir::{RootLink, TreeDir};
+use smart_sync_sync::apply::versions::{Kept, VersionName};
 use smart_sync_sync::bundle::frames::FrameWriter;
 use smart_sync_sync::bundle::head::{Head, HeadChange, HeadEdit};
 use smart_sync_sync::evidence::Evidence;
@@ -319,8 +320,17 @@ fn wire(seeds: &mut Seeds) {
 }
 
 fn host(seeds: &mut Seeds) {
-    let version = Version::new(host::MANIFEST, b"main").expect("the label is short").encode();
-    seeds.put("applied_version", "main", &version[..version.len() - 32]);
+    let version = Version::new(host::MANIFEST, b"main").expect("the label is short");
+    let bytes = version.encode();
+    seeds.put("applied_version", "main", &bytes[..bytes.len() - 32]);
+    let former = [&b"ssap\0\0\0\x01"[..], host::MANIFEST.as_bytes(), b"\x04main"].concat();
+    seeds.put("applied_version", "former", &former);
+    let name = VersionName::parse(b"smart-sync-20260101T120000Z-07070707").expect("it is a name");
+    let version = version.named(name);
+    let bytes = version.encode();
+    seeds.put("applied_version", "named", &bytes[..bytes.len() - 32]);
+    let kept = Kept { number: 300, is_pinned: true, version }.encode();
+    seeds.put("kept_version", "pinned", &kept[..kept.len() - 32]);
     seeds.put(
         "exclusions",
         "usual",
@@ -418,6 +428,7 @@ fn journal() -> Vec<u8> {
     let mut begun = vec![0];
     begun.extend_from_slice(host::MANIFEST.as_bytes());
     put_prefixed(&mut begun, b"main");
+    put_prefixed(&mut begun, b"smart-sync-20260101T000000Z-07070707");
     put_prefixed(&mut begun, b"20260101T000000Z");
     let mut staged = vec![1];
     put_number(&mut staged, 3);
@@ -430,7 +441,9 @@ fn journal() -> Vec<u8> {
     staged.extend_from_slice(&[0, 5, 0, 0x80, 0x02, 1, 1, 1, 1, 2, 3, 1, 1]);
     put_prefixed(&mut staged, b"user.comment");
     put_prefixed(&mut staged, b"value");
-    let records = [begun, staged, vec![2], vec![3]];
+    let mut flipped = vec![3];
+    put_prefixed(&mut flipped, b"261 17");
+    let records = [begun, staged, vec![2], flipped];
     records
         .iter()
         .flat_map(|body| [&u16::try_from(body.len()).expect("it is short").to_le_bytes(), &body[..]].concat())

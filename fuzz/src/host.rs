@@ -9,6 +9,7 @@ use smart_sync::server_url::ServerUrl;
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::Fidelity;
 use smart_sync_sync::apply::stat_cache::StatCache;
+use smart_sync_sync::apply::versions::Kept;
 use smart_sync_sync::apply::{Version, journal};
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::source::cache::ContentCache;
@@ -30,12 +31,24 @@ fn with_checksum(bytes: &[u8]) -> Vec<u8> {
 
 /// The record of what is applied, without its checksum.
 pub fn applied_version(bytes: &[u8]) -> Verdict {
-    check_bytes(&with_checksum(bytes), Version::decode, Version::encode)
+    let whole = with_checksum(bytes);
+    if !bytes.starts_with(b"ssap\0\0\0\x01") {
+        return check_bytes(&whole, Version::decode, Version::encode);
+    }
+    // The former format is read, and written as the present one.
+    let Ok(version) = Version::decode(&whole) else { return Verdict::Refused };
+    assert_eq!(Version::decode(&version.encode()), Ok(version));
+    Verdict::Accepted
+}
+
+/// The record of a version that is kept, without its checksum.
+pub fn kept_version(bytes: &[u8]) -> Verdict {
+    check_bytes(&with_checksum(bytes), Kept::decode, Kept::encode)
 }
 
 /// A journal. The input is its records, each a length of two bytes and the body; a last one may be torn.
 pub fn journal(bytes: &[u8]) -> Verdict {
-    let mut whole = b"ssjl\0\0\0\x01".to_vec();
+    let mut whole = b"ssjl\0\0\0\x02".to_vec();
     let mut rest = bytes;
     while let Some((len, after)) = rest.split_first_chunk::<2>() {
         let len = usize::from(u16::from_le_bytes(*len));

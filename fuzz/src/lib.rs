@@ -31,6 +31,7 @@ pub type Target = fn(&[u8]) -> Verdict;
 /// All targets by name.
 pub const TARGETS: [(&str, Target); 43] = [
     ("applied_version", host::applied_version),
+    ("kept_version", host::kept_version),
     ("bundle", bundle::bundle),
     ("bundle_frames", bundle::bundle_frames),
     ("bundle_head", bundle::bundle_head),

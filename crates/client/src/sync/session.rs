@@ -200,7 +200,13 @@ impl<'a> Session<'a> {
             }
             Validation::Full => Rehash::Everything,
         };
-        work(&ScanOptions { excluded: &excluded, fidelity, rehash, started: time_now() })
+        work(&ScanOptions {
+            excluded: &excluded,
+            fidelity,
+            rehash,
+            started: time_now(),
+            have_many_names: false,
+        })
     }
 
     /// The tree of the target.
@@ -266,11 +272,11 @@ impl<'a> Session<'a> {
         stage_needs(&needs, run.stage())?;
         drop(needs);
         let flipped = run.prepare()?.flip()?;
-        let backed_up = self.with_options(wanted.fidelity, |options| {
+        let saved = self.with_options(wanted.fidelity, |options| {
             wanted.with_entries(|entries| Ok(flipped.commit(entries, &scan, options)?))
         })?;
         Pages::discard_others(&self.place.state, wanted.manifest)?;
-        self.tell_backups(&backed_up);
+        self.tell_backups(&saved.backed_up);
         Ok(Outcome::Applied { changes })
     }
 
@@ -382,6 +388,7 @@ fn allowed(policy: &TargetPolicy) -> Result<Policy, Failure> {
         allows_devices: allows(Allowed::Devices),
         allows_pipes_and_sockets: allows(Allowed::Sockets),
         allows_system_xattrs: false,
+        makes_read_only: false,
         // Only root can give files away.
         owners: if rustix::process::geteuid().is_root() { Some(owners()?) } else { None },
     })

@@ -4,7 +4,6 @@
 //! system a file is moved there; on another it is copied, the copy made durable, and only then removed.
 
 use super::error::ApplyError;
-use super::stat::FileKind;
 use super::tree_dir::{Moved, TreeDir};
 use super::tree_walk::join;
 
@@ -30,6 +29,13 @@ impl Stamp {
     }
 }
 
+/// What becomes of what is backed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Original {
+    Goes,
+    Stays,
+}
+
 /// The backup of one run.
 #[derive(Debug)]
 pub(super) struct Backup<'a> {
@@ -50,6 +56,18 @@ impl<'a> Backup<'a> {
 
     /// Takes what stands at a path of the tree, which is free afterwards.
     pub(super) fn take(&mut self, tree: &TreeDir, path: &[u8]) -> Result<(), ApplyError> {
+        self.save(tree, path, Original::Goes)
+    }
+
+    /// Keeps a copy of what stands at a path of the tree.
+    pub(super) fn copy_aside(&mut self, tree: &TreeDir, path: &[u8]) -> Result<(), ApplyError> {
+        if tree.stat(path)?.is_none() {
+            return Ok(());
+        }
+        self.save(tree, path, Original::Stays)
+    }
+
+    fn save(&mut self, tree: &TreeDir, path: &[u8], original: Original) -> Result<(), ApplyError> {
         let wanted = join(&self.directory, path);
         self.state.make_parents(&wanted, 0o700)?;
         for number in 0..SAME_PATH_MAX {
@@ -61,10 +79,16 @@ impl<'a> Backup<'a> {
             if self.state.stat(&to)?.is_some() {
                 continue;
             }
-            match tree.move_to(path, self.state, &to)? {
-                Moved::Yes => {}
-                Moved::Taken => continue,
-                Moved::OtherFileSystem => self.copy(tree, path, &to)?,
+            match original {
+                Original::Stays => self.copy(tree, path, &to)?,
+                Original::Goes => match tree.move_to(path, self.state, &to)? {
+                    Moved::Yes => {}
+                    Moved::Taken => continue,
+                    Moved::OtherFileSystem => {
+                        self.copy(tree, path, &to)?;
+                        tree.remove_all(path)?;
+                    }
+                },
             }
             self.saved.push(path.into());
             return Ok(());
@@ -82,11 +106,7 @@ impl<'a> Backup<'a> {
         for (at, _) in to.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             self.state.sync_directory(&to[..at])?;
         }
-        self.state.sync_directory(b"")?;
-        match tree.stat(path)? {
-            Some(stat) if stat.kind == FileKind::Directory => tree.remove_all(path),
-            _ => tree.remove_file(path).map(|_| ()),
-        }
+        self.state.sync_directory(b"")
     }
 }
 
@@ -100,7 +120,7 @@ mod tests {
     use crate::apply::tree_dir::RootLink;
 
     #[test]
-    fn a_copy_to_another_file_system_is_whole_before_the_original_goes() {
+    fn a_copy_to_another_file_system_is_whole() {
         let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let open = |path| TreeDir::open(path, RootLink::Refuse, Steps::default()).unwrap();
         let (tree, kept) = (open(root.path()), open(state.path()));
@@ -111,7 +131,7 @@ mod tests {
         let backup = Backup::new(&kept, &Stamp::new(b"1").unwrap());
         kept.make_parents(b"backups/1/dir", 0o700).unwrap();
         backup.copy(&tree, b"dir", b"backups/1/dir").unwrap();
-        assert!(!root.path().join("dir").exists());
+        assert!(root.path().join("dir/below/file").exists());
         let copy = state.path().join("backups/1/dir");
         assert_eq!(fs::read_to_string(copy.join("below/file")).unwrap(), "mine");
         assert_eq!(fs::read_link(copy.join("link")).unwrap(), std::path::Path::new("/etc"));

@@ -43,6 +43,23 @@ pub enum ApplyError {
     /// A content has to be staged before the tree can be flipped.
     #[error("content {0} has not been staged")]
     MissingContent(ContentId),
+    /// A file changed between the look at the target and the making of its next version.
+    #[error("{0} was changed while the next version was made")]
+    ChangedMeanwhile(String),
+    /// A directory that shall hold versions holds something else.
+    #[error("{path} cannot keep versions: {reason}")]
+    NotForVersions {
+        /// The directory.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A program that this target needs is not installed.
+    #[error("the program `{0}` is not installed, or not in PATH")]
+    MissingProgram(&'static str),
+    /// A version that is not kept.
+    #[error("{0} is not kept here")]
+    NoVersion(String),
     /// The journal of an earlier run cannot be read. It is kept: only it knows what was under way.
     #[error("the journal {path} is damaged: {reason}")]
     DamagedJournal {

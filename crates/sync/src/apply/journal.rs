@@ -16,15 +16,21 @@
 //! file that is gone has been moved to its place and a file that may be lost is known by its state. So a kill at
 //! any moment leaves the old tree, the new one, or one that the next run completes.
 //!
+//! A target that keeps its [versions](super::versions) goes through the same states, and its steps are done in the
+//! next version, where nobody looks. It is whole and durable at *flipped*, and what follows is the switch, which is
+//! recognised when it was done. So readers see the old tree or the new one at any moment, and a run that is found
+//! before *flipping* has left nothing that a reader can see.
+//!
 //! Files are not made durable one by one. `syncfs` once before *flipping* makes all staged contents durable, and
 //! once after it all renames: two waits for the disk instead of two for each file, and the order that matters,
 //! content before name, holds for all of them. The journal itself is a file of its own, often on another file
 //! system, and each record is made durable with `fsync`.
 //!
 //! ```text
-//! "ssjl" 0 0 0 1  ( length u32 little-endian  BLAKE3 of the body: the first 16 bytes  body )…
+//! "ssjl" 0 0 0 2  ( length u32 little-endian  BLAKE3 of the body: the first 16 bytes  body )…
 //! ```
 //!
+//! A journal of format 1 is read as well; there versions have no names.
 //! The last record may be torn: then what it would have allowed has not begun. A damaged record with others
 //! behind it is an error, and the journal is kept for a person to look at.
 
@@ -36,11 +42,13 @@ use smart_sync_store::codec::{DecodeError, Reader, put_prefixed};
 use super::backup::Stamp;
 use super::error::ApplyError;
 use super::op::{self, Op};
-use super::record::{self, Version};
+use super::record::{self, Format, Version};
 use super::tree_dir::TreeDir;
 use super::tree_walk::sync_file;
 
-const MAGIC: &[u8; 8] = b"ssjl\0\0\0\x01";
+const MAGIC: &[u8; 8] = b"ssjl\0\0\0\x02";
+const MAGIC_1: &[u8; 8] = b"ssjl\0\0\0\x01";
+const TOKEN_BYTES_MAX: usize = 64;
 const JOURNAL: &[u8] = b"journal";
 const JOURNAL_NEW: &[u8] = b"journal.new";
 const CHECK_BYTES: usize = 16;
@@ -64,6 +72,8 @@ pub struct Unfinished {
     pub(super) stamp: Stamp,
     pub(super) ops: Vec<Op>,
     pub(super) state: State,
+    /// By what a target that keeps versions tells whether it was switched.
+    pub(super) token: Box<[u8]>,
 }
 
 /// The journal of the current run.
@@ -119,6 +129,15 @@ impl<'a> Journal<'a> {
         self.append(&body)
     }
 
+    /// Notes that all steps are done, and by what it is known whether the target was switched to what came of them.
+    pub(super) fn flipped(&mut self, token: &[u8]) -> Result<(), ApplyError> {
+        let mut body = vec![State::Flipped as u8];
+        if !token.is_empty() {
+            put_prefixed(&mut body, token);
+        }
+        self.append(&body)
+    }
+
     /// Notes a state that has nothing to say beside itself.
     pub(super) fn reached(&mut self, state: State) -> Result<(), ApplyError> {
         self.append(&[state as u8])
@@ -149,10 +168,15 @@ fn head(body: &[u8]) -> Vec<u8> {
 
 /// Reads all whole records of a journal; returns with them where the last one ends.
 pub fn decode(bytes: &[u8]) -> Result<(Unfinished, usize), DecodeError> {
-    let mut rest = bytes.strip_prefix(MAGIC).ok_or(DecodeError::BadMagic("a journal"))?;
+    let (format, rest) = match (bytes.strip_prefix(MAGIC), bytes.strip_prefix(MAGIC_1)) {
+        (Some(rest), _) => (Format::Two, rest),
+        (None, Some(rest)) => (Format::One, rest),
+        (None, None) => return Err(DecodeError::BadMagic("a journal")),
+    };
+    let mut rest = rest;
     let mut unfinished: Option<Unfinished> = None;
     while let Some((body, after)) = next_record(rest)? {
-        unfinished = Some(apply(unfinished, body)?);
+        unfinished = Some(apply(unfinished, body, format)?);
         rest = after;
     }
     let unfinished = unfinished.ok_or(DecodeError::Truncated("the first record"))?;
@@ -175,22 +199,25 @@ fn next_record(bytes: &[u8]) -> Result<Option<Split<'_>>, DecodeError> {
     if after.is_empty() { Ok(None) } else { Err(DecodeError::invalid("a record is damaged")) }
 }
 
-fn apply(unfinished: Option<Unfinished>, body: &[u8]) -> Result<Unfinished, DecodeError> {
+fn apply(unfinished: Option<Unfinished>, body: &[u8], format: Format) -> Result<Unfinished, DecodeError> {
     let mut reader = Reader::new(body);
     let state = reader.byte("record")?;
     let next = match (unfinished, state) {
         (None, 0) => {
-            let version = record::decode_version(&mut reader)?;
+            let version = record::decode_version(&mut reader, format)?;
             let stamp = Stamp::new(reader.prefixed("stamp", STAMP_BYTES_MAX)?)
                 .ok_or_else(|| DecodeError::invalid("the stamp is not one"))?;
-            Unfinished { version, stamp, ops: Vec::new(), state: State::Begun }
+            Unfinished { version, stamp, ops: Vec::new(), state: State::Begun, token: Box::default() }
         }
         (Some(run), 1) if run.state == State::Begun => {
             Unfinished { ops: op::decode(&mut reader)?, state: State::Staged, ..run }
         }
         (Some(run), 2) if run.state == State::Staged => Unfinished { state: State::Flipping, ..run },
         // A run that was completed after a crash notes again what it had noted.
-        (Some(run), 3) if run.state >= State::Flipping => Unfinished { state: State::Flipped, ..run },
+        (Some(run), 3) if run.state >= State::Flipping => {
+            let token = if reader.is_empty() { &[] } else { reader.prefixed("token", TOKEN_BYTES_MAX)? };
+            Unfinished { state: State::Flipped, token: token.into(), ..run }
+        }
         (Some(run), 4) if run.state == State::Flipped => Unfinished { state: State::Committed, ..run },
         (_, other) => return Err(DecodeError::invalid(format!("record {other} is out of order"))),
     };
@@ -224,7 +251,7 @@ mod tests {
         let path = directory.path().join("journal");
         let whole = std::fs::read(&path).unwrap();
         let begun =
-            MAGIC.len() + HEAD_BYTES + [&[0][..], &[7; 32], b"\x04main\x1020260101T000000Z"].concat().len();
+            MAGIC.len() + HEAD_BYTES + [&[0][..], &[7; 32], b"\x04main\0\x1020260101T000000Z"].concat().len();
         let flipping = whole.len() - HEAD_BYTES - 1;
         for len in 0..=whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();

@@ -138,43 +138,47 @@ impl Metadata {
     /// Gives it to a file that was made here, as far as the file does not have it, and says what the file is then. One
     /// handle serves for all of it, which counts where there are very many.
     pub(super) fn give_made(&self, tree: &TreeDir, path: &[u8]) -> Result<Stat, ApplyError> {
-        let look = |file: &File| {
+        match tree.open_file(path) {
+            // An owner may give what may not be read, even by the owner.
+            Err(error) if error.io_kind() == Some(io::ErrorKind::PermissionDenied) => {
+                self.give_unread(tree, path)
+            }
+            file => self.give_made_to(tree, path, &file?),
+        }
+    }
+
+    /// The same to an open file.
+    pub(super) fn give_made_to(&self, tree: &TreeDir, path: &[u8], file: &File) -> Result<Stat, ApplyError> {
+        let look = || {
             stat_at(file.as_fd(), c"", AtFlags::EMPTY_PATH)
                 .map_err(|errno| tree.error("looking at", path, errno))
         };
-        let file = match tree.open_file(path) {
-            // An owner may give what may not be read, even by the owner.
-            Err(error) if error.io_kind() == Some(io::ErrorKind::PermissionDenied) => {
-                return self.give_unread(tree, path);
-            }
-            file => file?,
-        };
-        let stat = look(&file)?;
+        let stat = look()?;
         if self.is_met_by(&stat, &[]) {
             return Ok(stat);
         }
         let is_given_away = self.owner.is_some_and(|owner| owner != (stat.uid, stat.gid));
         if let Some((uid, gid)) = self.owner.filter(|_| is_given_away) {
             tree.announce("chown", path)?;
-            rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
                 .map_err(|errno| tree.error("setting the owner of", path, errno))?;
         }
         if let Some(wanted) = &self.xattrs {
             tree.announce("set xattrs", path)?;
-            set_xattrs(&file, wanted)
+            set_xattrs(file, wanted)
                 .map_err(|source| tree.failed("setting extended attributes of", path, source))?;
         }
         if is_given_away || stat.mode != self.mode {
             tree.announce("chmod", path)?;
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(self.mode))
+            rustix::fs::fchmod(file, Mode::from_raw_mode(self.mode))
                 .map_err(|errno| tree.error("setting the mode of", path, errno))?;
         }
         if let Some(times) = self.modified.map(times) {
             tree.announce("utimens", path)?;
-            rustix::fs::futimens(&file, &times)
+            rustix::fs::futimens(file, &times)
                 .map_err(|errno| tree.error("setting the time of", path, errno))?;
         }
-        look(&file)
+        look()
     }
 
     fn give_unread(&self, tree: &TreeDir, path: &[u8]) -> Result<Stat, ApplyError> {

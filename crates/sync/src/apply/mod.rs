@@ -35,6 +35,7 @@ pub mod stat_cache;
 pub mod step;
 pub mod tree_dir;
 mod tree_walk;
+pub mod versions;
 
 pub use backup::Stamp;
 pub use record::Version;

@@ -40,6 +40,8 @@ pub struct Policy {
     pub allows_pipes_and_sockets: bool,
     /// Extended attributes outside of `user.`: capabilities, access control lists, labels.
     pub allows_system_xattrs: bool,
+    /// Files whose mode the manifest leaves open cannot be written to by anybody: they are those of other versions too.
+    pub makes_read_only: bool,
     /// The owners of this host, if owners are to be restored; files belong to who applies them otherwise.
     pub owners: Option<Owners>,
 }

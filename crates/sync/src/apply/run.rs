@@ -4,10 +4,10 @@
 //! before everything is staged, no record of the new version before the flip.
 
 use std::borrow::Borrow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use smart_sync_store::manifest::entry::{Attributes, Entry, Node};
+use smart_sync_store::manifest::entry::{Attributes, Entry, Fidelity, FileTime, Node};
 
 use super::backup::{Backup, Stamp};
 use super::error::ApplyError;
@@ -23,6 +23,7 @@ use super::stat::FileKind;
 use super::stat_cache::{Builder, Expected, Record, Seen, StatCache};
 use super::step::Steps;
 use super::tree_dir::{RootLink, TreeDir};
+use super::versions::{Kept, Kind, Sharing, VersionName, Versions, catalogue};
 
 /// Files that are looked at by all processors before what is known of them is noted.
 const BATCH: usize = 4096;
@@ -30,8 +31,10 @@ const BATCH: usize = 4096;
 /// A directory that follows a channel, and the directory that holds what is known of it.
 #[derive(Debug)]
 pub struct Target {
+    /// What readers see.
     tree: TreeDir,
     state: TreeDir,
+    versions: Option<Versions>,
 }
 
 impl Target {
@@ -40,10 +43,62 @@ impl Target {
         Ok(Self {
             tree: TreeDir::open(tree, link, steps.clone())?,
             state: TreeDir::open(state, RootLink::Follow, steps.clone())?,
+            versions: None,
         })
     }
 
-    /// The tree.
+    /// Opens a target of any kind. The path leads to it without a link.
+    pub fn open_as(kind: Kind, root: &Path, state: &Path, steps: &Steps) -> Result<Self, ApplyError> {
+        match Versions::open(kind, root, steps)? {
+            None => Self::open(root, RootLink::Refuse, state, steps),
+            Some((versions, tree)) => Ok(Self {
+                tree,
+                state: TreeDir::open(state, RootLink::Follow, steps.clone())?,
+                versions: Some(versions),
+            }),
+        }
+    }
+
+    /// Where changes are made: the next version, or the tree itself.
+    fn work(&self) -> Result<&TreeDir, ApplyError> {
+        self.versions.as_ref().map_or(Ok(&self.tree), Versions::next)
+    }
+
+    /// Whether something is staged already.
+    pub fn has_stage(&self) -> Result<bool, ApplyError> {
+        let next = self.versions.as_ref().map(Versions::reopen_next).transpose()?;
+        match next {
+            None => Ok(self.tree.stat(stage::STAGE)?.is_some()),
+            Some(next) => next.map_or(Ok(false), |next| Ok(next.stat(stage::STAGE)?.is_some())),
+        }
+    }
+
+    /// Whether versions are kept.
+    pub const fn keeps_versions(&self) -> bool {
+        self.versions.is_some()
+    }
+
+    /// Whether files of this target are those of other versions too.
+    pub fn have_many_names(&self) -> bool {
+        self.versions.as_ref().is_some_and(|versions| versions.sharing() == Sharing::Names)
+    }
+
+    /// The versions that are kept, by their numbers.
+    pub fn kept(&self) -> Result<Vec<Kept>, ApplyError> {
+        catalogue::list(&self.state)
+    }
+
+    /// What is known of the files of a version that is kept, if that is kept too.
+    pub fn cache_of(&self, kept: &Kept) -> Option<StatCache> {
+        catalogue::cache(&self.state, kept)
+    }
+
+    /// The tree of a version that is kept, if it is still there.
+    pub fn version_tree(&self, name: &VersionName) -> Result<Option<TreeDir>, ApplyError> {
+        self.versions.as_ref().map_or(Ok(None), |versions| versions.open_version(name))
+    }
+
+    /// What readers see.
     pub const fn tree(&self) -> &TreeDir {
         &self.tree
     }
@@ -56,6 +111,15 @@ impl Target {
     /// What the target holds, if anything was applied.
     pub fn applied(&self) -> Result<Option<Version>, ApplyError> {
         record::read(&self.state)
+    }
+
+    /// Opens again what readers see, after they were switched.
+    fn reopen(&mut self) -> Result<(), ApplyError> {
+        if let Some(versions) = self.versions.take() {
+            let (versions, tree) = versions.reopen()?;
+            (self.versions, self.tree) = (Some(versions), tree);
+        }
+        Ok(())
     }
 
     /// Takes the target for this run, or says who has it.
@@ -88,10 +152,20 @@ pub enum Recovery {
     },
 }
 
+/// What became of what the host had changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Saved {
+    /// Paths that are in the backup now.
+    pub backed_up: Vec<Box<[u8]>>,
+    /// Where what readers saw until now is kept, if it was written to while the next version was made.
+    pub left: Option<PathBuf>,
+}
+
 impl LockedTarget {
     /// Settles a run that did not end.
     pub fn recover(self) -> Result<(ReadyTarget, Recovery), ApplyError> {
-        let Target { tree, state } = &self.target;
+        let Target { tree, state, versions } = &self.target;
+        let mut is_switched = false;
         let recovery = match Journal::reopen(state)? {
             None => Recovery::Nothing,
             Some((journal, run)) if run.state < State::Flipping => {
@@ -100,23 +174,56 @@ impl LockedTarget {
             }
             Some((mut journal, run)) => {
                 let mut backup = Backup::new(state, &run.stamp);
+                let mut token = run.token;
                 if run.state == State::Flipping {
-                    flip::flip(tree, &mut backup, &run.ops)?;
-                    tree.sync_file_system()?;
-                    journal.reached(State::Flipped)?;
+                    let reopened = versions.as_ref().map(Versions::reopen_next).transpose()?.flatten();
+                    let work = reopened.as_ref().unwrap_or(tree);
+                    flip::flip(work, &mut backup, &run.ops)?;
+                    token = settle(work, versions.as_ref(), &run.ops)?.into();
+                    journal.flipped(&token)?;
                 }
                 if run.state < State::Committed {
+                    if let (Some(versions), Some(name)) = (versions, run.version.name()) {
+                        versions.switch(name, &token, &run.stamp)?;
+                        is_switched = true;
+                        note_version(state, &run.version, name)?;
+                    }
                     record::write(state, &run.version)?;
                     journal.reached(State::Committed)?;
                 }
-                stage::discard(tree)?;
-                settle_root(tree, &run.ops)?;
+                if versions.is_none() {
+                    stage::discard(tree)?;
+                    settle_root(tree, &run.ops)?;
+                }
                 journal.end()?;
                 Recovery::Completed { version: run.version, backed_up: backup.into_saved() }
             }
         };
-        Ok((ReadyTarget { target: self.target, _lock: self.lock }, recovery))
+        let mut target = self.target;
+        if is_switched {
+            target.reopen()?;
+        }
+        Ok((ReadyTarget { target, _lock: self.lock }, recovery))
     }
+}
+
+/// Ends the work on a tree that is not seen yet, and makes it durable. Returns by what it is known whether it is seen.
+fn settle(work: &TreeDir, versions: Option<&Versions>, ops: &[Op]) -> Result<Vec<u8>, ApplyError> {
+    let Some(versions) = versions else {
+        work.sync_file_system()?;
+        return Ok(Vec::new());
+    };
+    stage::discard(work)?;
+    settle_root(work, ops)?;
+    work.sync_file_system()?;
+    versions.token()
+}
+
+/// Notes that readers were switched to a version.
+fn note_version(state: &TreeDir, version: &Version, name: &VersionName) -> Result<(), ApplyError> {
+    let left = record::read(state)?;
+    catalogue::note(state, version)?;
+    catalogue::exchange_caches(state, left.as_ref().and_then(Version::name), name)
 }
 
 /// A target that belongs to this run, with no other run unfinished.
@@ -132,9 +239,20 @@ impl ReadyTarget {
         &self.target
     }
 
+    /// The same after readers were switched.
+    pub fn reopened(mut self) -> Result<Self, ApplyError> {
+        self.target.reopen()?;
+        Ok(self)
+    }
+
+    /// Where changes are made: the next version, which is begun when this is first called, or the tree itself.
+    pub fn work(&self) -> Result<&TreeDir, ApplyError> {
+        self.target.work()
+    }
+
     /// Opens the stage before it is known what is wanted, for contents that tell it.
     pub fn stage(&self) -> Result<Stage<'_>, ApplyError> {
-        Stage::open(&self.target.tree)
+        Stage::open(self.work()?, &self.target.tree)
     }
 
     /// Begins to carry out a plan. One with problems is refused.
@@ -153,14 +271,87 @@ impl ReadyTarget {
         if !plan.problems.is_empty() {
             return Err(ApplyError::Refused(plan.problems));
         }
-        let Target { tree, state } = &self.target;
-        let journal = Journal::begin(state, &version, &stamp)?;
+        let version = self.named(version, &stamp)?;
+        let journal = Journal::begin(&self.target.state, &version, &stamp)?;
         let mut stage = match staged {
             Some(stage) => stage,
-            None => Stage::open(tree)?,
+            None => self.stage()?,
         };
         stage.begin(plan.actions)?;
-        Ok(Staging { target: &self.target, needs: plan.needs, version, stamp, journal, stage })
+        Ok(Staging {
+            target: &self.target,
+            needs: plan.needs,
+            version,
+            stamp,
+            journal,
+            stage,
+            backed_up: Vec::new(),
+        })
+    }
+
+    /// Gives a version the name that it will be kept under, where versions are kept.
+    fn named(&self, version: Version, stamp: &Stamp) -> Result<Version, ApplyError> {
+        let Some(versions) = &self.target.versions else { return Ok(version) };
+        let is_taken = |name: &VersionName| versions.open_version(name).is_ok_and(|found| found.is_some());
+        let name = VersionName::free(stamp, version.manifest(), is_taken)
+            .ok_or_else(|| ApplyError::NoVersion("another version of this second".to_owned()))?;
+        Ok(version.named(name))
+    }
+
+    /// Whether what readers see may have been changed since they were switched to it.
+    pub fn may_have_changed(&self) -> Result<bool, ApplyError> {
+        self.target.versions.as_ref().map_or(Ok(true), Versions::may_have_changed)
+    }
+
+    /// Switches readers back, or on again, to a version that is kept. `own` are paths at which they have something of
+    /// the host's, which stays, and `changed` those at which the host changed what is ours, which is backed up.
+    pub fn switch_to(
+        &self,
+        kept: &Kept,
+        own: &[Box<[u8]>],
+        changed: &[Box<[u8]>],
+        stamp: &Stamp,
+    ) -> Result<Saved, ApplyError> {
+        let Target { tree, state, versions } = &self.target;
+        let name = kept.name();
+        let versions = versions.as_ref().ok_or_else(|| ApplyError::NoVersion(name.to_string()))?;
+        if versions.open_version(name)?.is_none() {
+            return Err(ApplyError::NoVersion(name.to_string()));
+        }
+        let mut journal = Journal::begin(state, &kept.version, stamp)?;
+        versions.begin_next_from(name)?;
+        let mut backup = Backup::new(state, stamp);
+        changed.iter().try_for_each(|path| backup.copy_aside(tree, path))?;
+        versions.link_into(name, tree, own, &mut backup)?;
+        journal.staged(&[])?;
+        journal.reached(State::Flipping)?;
+        let token = versions.token()?;
+        journal.flipped(&token)?;
+        let left = versions.switch(name, &token, stamp)?;
+        note_version(state, &kept.version, name)?;
+        record::write(state, &kept.version)?;
+        journal.reached(State::Committed)?;
+        journal.end()?;
+        Ok(Saved { backed_up: backup.into_saved(), left })
+    }
+
+    /// Pins a version, so that it is kept until this is taken back.
+    pub fn pin(&self, kept: &Kept, is_pinned: bool) -> Result<(), ApplyError> {
+        catalogue::write(&self.target.state, &Kept { is_pinned, ..kept.clone() })
+    }
+
+    /// Removes a version that readers are not at.
+    pub fn remove_version(&self, kept: &Kept) -> Result<(), ApplyError> {
+        let Target { state, versions, .. } = &self.target;
+        if let Some(versions) = versions {
+            versions.remove(kept.name())?;
+        }
+        catalogue::forget(state, kept.name())
+    }
+
+    /// Removes all but the newest of what readers saw and wrote to until they were switched away from it.
+    pub fn prune_left(&self, newest: usize) -> Result<(), ApplyError> {
+        self.target.versions.as_ref().map_or(Ok(()), |versions| versions.prune_left(newest))
     }
 
     /// Notes that the target already holds a version: its plan is empty.
@@ -171,15 +362,36 @@ impl ReadyTarget {
         scan: &Scan,
         options: &ScanOptions<'_>,
     ) -> Result<(), ApplyError> {
-        let Target { tree, state } = &self.target;
+        let Target { tree, state, versions } = &self.target;
         let known = Known { tree, scan, placed: &Placed::default(), ops: &[] };
         known.cache(version, wanted, options)?.save(state)?;
-        record::write(state, version)
+        let applied = record::read(state)?;
+        let name = applied.as_ref().and_then(Version::name).filter(|_| versions.is_some());
+        match name {
+            // It is the tree of that version, and now goes by another label.
+            Some(name) => {
+                let version = version.clone().named(name.clone());
+                let mut kept = catalogue::list(state)?.into_iter();
+                if let Some(kept) = kept.find(|kept| kept.name() == name) {
+                    catalogue::write(state, &Kept { version: version.clone(), ..kept })?;
+                }
+                record::write(state, &version)
+            }
+            None => record::write(state, version),
+        }
     }
 
     /// Removes what earlier runs received and did not use.
     pub fn discard_staged(&self) -> Result<(), ApplyError> {
-        stage::discard(&self.target.tree)
+        match &self.target.versions {
+            Some(versions) => versions.discard_staged(),
+            None => stage::discard(&self.target.tree),
+        }
+    }
+
+    /// Removes a next version that was begun and is not needed. Nothing can be staged any more after that.
+    pub fn discard_next(&self) -> Result<(), ApplyError> {
+        self.target.versions.as_ref().map_or(Ok(()), Versions::clean)
     }
 }
 
@@ -192,6 +404,7 @@ pub struct Staging<'a> {
     stamp: Stamp,
     journal: Journal<'a>,
     stage: Stage<'a>,
+    backed_up: Vec<Box<[u8]>>,
 }
 
 impl<'a> Staging<'a> {
@@ -205,14 +418,32 @@ impl<'a> Staging<'a> {
         &self.needs
     }
 
+    /// Puts what stays as it is into the next version, where that does not begin with it. What is known of the files
+    /// there is noted in the scan, as of the time when that is done, which `clock` says.
+    pub fn fill(
+        &mut self,
+        scan: &mut Scan,
+        fidelity: Fidelity,
+        clock: impl FnOnce() -> FileTime,
+    ) -> Result<(), ApplyError> {
+        let Some(versions) = &self.target.versions else { return Ok(()) };
+        let mut backup = Backup::new(&self.target.state, &self.stamp);
+        let actions = self.stage.fresh().actions();
+        if versions.fill(&self.target.tree, fidelity, actions, scan, &mut backup)? {
+            scan.taken = clock();
+        }
+        self.backed_up = backup.into_saved();
+        Ok(())
+    }
+
     /// Makes all files beside the tree, durably, and notes the steps that will put them in place.
     pub fn prepare(mut self) -> Result<Prepared<'a>, ApplyError> {
-        let Target { tree, .. } = self.target;
-        let (ops, placed) = flip::prepare(tree, &self.stage, self.needs)?;
-        tree.sync_file_system()?;
+        let work = self.target.work()?;
+        let (ops, placed) = flip::prepare(work, &self.stage, self.needs)?;
+        work.sync_file_system()?;
         self.journal.staged(&ops)?;
-        let Self { target, version, stamp, journal, .. } = self;
-        Ok(Prepared { target, version, stamp, journal, ops, placed })
+        let Self { target, version, stamp, journal, backed_up, .. } = self;
+        Ok(Prepared { target, version, stamp, journal, ops, placed, backed_up })
     }
 }
 
@@ -225,19 +456,26 @@ pub struct Prepared<'a> {
     journal: Journal<'a>,
     ops: Vec<Op>,
     placed: Placed,
+    backed_up: Vec<Box<[u8]>>,
 }
 
 impl<'a> Prepared<'a> {
     /// Changes the tree. From here on an error leaves a run that the next one completes.
     pub fn flip(mut self) -> Result<Flipped<'a>, ApplyError> {
-        let Target { tree, state } = self.target;
+        let (work, versions) = (self.target.work()?, self.target.versions.as_ref());
         self.journal.reached(State::Flipping)?;
-        let mut backup = Backup::new(state, &self.stamp);
-        flip::flip(tree, &mut backup, &self.ops)?;
-        tree.sync_file_system()?;
-        self.journal.reached(State::Flipped)?;
+        let mut backup = Backup::new(&self.target.state, &self.stamp);
+        flip::flip(work, &mut backup, &self.ops)?;
+        let token = settle(work, versions, &self.ops)?;
+        self.journal.flipped(&token)?;
+        let left = match (versions, self.version.name()) {
+            (Some(versions), Some(name)) => versions.switch(name, &token, &self.stamp)?,
+            _ => None,
+        };
+        let backed_up = [self.backed_up, backup.into_saved()].concat();
+        let saved = Saved { backed_up, left };
         let Self { target, version, journal, ops, placed, .. } = self;
-        Ok(Flipped { target, version, journal, ops, placed, backed_up: backup.into_saved() })
+        Ok(Flipped { target, version, journal, ops, placed, saved })
     }
 
     /// Leaves the tree as it is; what was received stays staged.
@@ -254,11 +492,11 @@ pub struct Flipped<'a> {
     journal: Journal<'a>,
     ops: Vec<Op>,
     placed: Placed,
-    backed_up: Vec<Box<[u8]>>,
+    saved: Saved,
 }
 
 impl Flipped<'_> {
-    /// Records the new version; returns the paths of the host's own changes that are in the backup now.
+    /// Records the new version; returns what became of the host's own changes.
     ///
     /// `options.started` is a time after the flip.
     pub fn commit<E: Borrow<Entry> + Sync>(
@@ -266,16 +504,22 @@ impl Flipped<'_> {
         wanted: impl IntoIterator<Item = E>,
         scan: &Scan,
         options: &ScanOptions<'_>,
-    ) -> Result<Vec<Box<[u8]>>, ApplyError> {
-        let Target { tree, state } = self.target;
-        let known = Known { tree, scan, placed: &self.placed, ops: &self.ops };
+    ) -> Result<Saved, ApplyError> {
+        let Target { state, versions, .. } = self.target;
+        let work = self.target.work()?;
+        let known = Known { tree: work, scan, placed: &self.placed, ops: &self.ops };
+        if let Some(name) = self.version.name() {
+            note_version(state, &self.version, name)?;
+        }
         record::write(state, &self.version)?;
         self.journal.reached(State::Committed)?;
-        stage::discard(tree)?;
-        settle_root(tree, &self.ops)?;
+        if versions.is_none() {
+            stage::discard(work)?;
+            settle_root(work, &self.ops)?;
+        }
         known.cache(&self.version, wanted, options)?.save(state)?;
         self.journal.end()?;
-        Ok(self.backed_up)
+        Ok(self.saved)
     }
 }
 

@@ -48,6 +48,8 @@ pub struct ScanOptions<'a> {
     pub rehash: Rehash,
     /// The time now. Files that changed since are hashed again next time.
     pub started: FileTime,
+    /// Whether the files are those of other versions too.
+    pub have_many_names: bool,
 }
 
 /// How a tracked path differs from what was applied there.

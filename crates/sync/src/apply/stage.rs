@@ -26,7 +26,8 @@ use super::tree_walk::join;
 
 /// The staging directory in a target.
 pub const STAGE: &[u8] = b".smart-sync-stage";
-const CONTENTS: &[u8] = b".smart-sync-stage/contents";
+/// Contents that were received, and those that are being received.
+pub(super) const STAGE_CONTENTS: &[u8] = b".smart-sync-stage/contents";
 /// Files made of contents: copies, links, special files. They are made anew by each run.
 pub(super) const MADE: &[u8] = b".smart-sync-stage/made";
 /// New directories, as they will stand in the root.
@@ -35,7 +36,10 @@ pub(super) const NEW: &[u8] = b".smart-sync-stage/new";
 /// The staging directory of a run.
 #[derive(Debug)]
 pub struct Stage<'a> {
+    /// Where it lies.
     tree: &'a TreeDir,
+    /// Where files of the target are copied from.
+    sources: &'a TreeDir,
     /// Whether an earlier run may have left contents here.
     is_used: bool,
     fresh: Fresh,
@@ -51,13 +55,13 @@ enum Lies {
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn open(tree: &'a TreeDir) -> Result<Self, ApplyError> {
+    pub(super) fn open(tree: &'a TreeDir, sources: &'a TreeDir) -> Result<Self, ApplyError> {
         tree.make_directory(STAGE, 0o700)?;
-        let is_used = tree.stat(CONTENTS)?.is_some();
-        tree.make_directory(CONTENTS, 0o700)?;
+        let is_used = tree.stat(STAGE_CONTENTS)?.is_some();
+        tree.make_directory(STAGE_CONTENTS, 0o700)?;
         tree.remove_all(MADE)?;
         tree.make_directory(MADE, 0o700)?;
-        let stage = Self { tree, is_used, fresh: Fresh::default(), verified: Mutex::default() };
+        let stage = Self { tree, sources, is_used, fresh: Fresh::default(), verified: Mutex::default() };
         if tree.stat(NEW)?.is_some() {
             stage.take_back(NEW)?;
             tree.remove_all(NEW)?;
@@ -258,7 +262,7 @@ impl<'a> Stage<'a> {
         if self.has(&need.content)? {
             return Ok(true);
         }
-        let source = match self.tree.open_file(local) {
+        let source = match self.sources.open_file(local) {
             Ok(source) => source,
             Err(ApplyError::Io { .. }) => return Ok(false),
             Err(error) => return Err(error),
@@ -279,7 +283,7 @@ impl<'a> Stage<'a> {
 
     /// Opens the file that a content replaces, if it is still there.
     pub fn former(&self, need: &Need) -> Option<File> {
-        need.former.as_ref().and_then(|path| self.tree.open_file(path).ok())
+        need.former.as_ref().and_then(|path| self.sources.open_file(path).ok())
     }
 
     /// Shares the blocks of a file, where the file system can, and hashes what it got.
@@ -430,7 +434,7 @@ pub(super) fn discard(tree: &TreeDir) -> Result<(), ApplyError> {
 /// The directory of a content. There are several, so that processors which make files at the same time seldom wait
 /// for each other.
 fn shard_path(id: ContentId) -> Vec<u8> {
-    join(CONTENTS, format!("{:x}", id.as_bytes()[0] >> 4).as_bytes())
+    join(STAGE_CONTENTS, format!("{:x}", id.as_bytes()[0] >> 4).as_bytes())
 }
 
 fn content_path(id: ContentId) -> Vec<u8> {

@@ -148,7 +148,12 @@ impl StatCache {
 
     /// Reads the cache of a state directory, if there is one that is whole and of this manifest.
     pub fn load(state: &TreeDir, manifest: ManifestId) -> Option<Self> {
-        let found = Self::read(state).and_then(|bytes| Self::decode(bytes, manifest));
+        Self::load_from(state, FILE, manifest)
+    }
+
+    /// The same from another file.
+    pub(super) fn load_from(state: &TreeDir, file: &[u8], manifest: ManifestId) -> Option<Self> {
+        let found = Self::read(state, file).and_then(|bytes| Self::decode(bytes, manifest));
         if found.is_none() {
             tracing::debug!(state = %state.path().display(), "no stat cache for the applied manifest");
         }
@@ -185,6 +190,16 @@ impl StatCache {
             .and_then(|()| file.write_all(checksum.as_bytes()))
             .map_err(|source| state.failed("writing", FILE_NEW, source))?;
         state.rename(FILE_NEW, FILE).map(|_| ())
+    }
+
+    /// Moves the file of a state directory out of the way, if there is one.
+    pub(super) fn set_aside(state: &TreeDir, to: &[u8]) -> Result<(), ApplyError> {
+        state.rename(FILE, to).map(|_| ())
+    }
+
+    /// Moves back what was set aside.
+    pub(super) fn take_back(state: &TreeDir, from: &[u8]) -> Result<(), ApplyError> {
+        state.rename(from, FILE).map(|_| ())
     }
 
     /// Forgets what is known of the files on disk.
@@ -266,9 +281,23 @@ impl StatCache {
     }
 
     /// Whether the content at a position is certainly still what it was verified to be.
-    pub(super) fn is_certain(&self, record: &Record<'_>, now: &Stat, root_device: (u32, u32)) -> bool {
+    ///
+    /// Where files `have_many_names`, the time of the last change of status says nothing: it is that of the last name
+    /// that came or went. Their mode is compared instead.
+    pub(super) fn is_certain(
+        &self,
+        record: &Record<'_>,
+        now: &Stat,
+        root_device: (u32, u32),
+        have_many_names: bool,
+    ) -> bool {
         record.verified.is_some_and(|verified| {
-            verified == now.fingerprint()
+            let is_same = if have_many_names {
+                verified.has_content_of(&now.fingerprint()) && record.mode == now.mode
+            } else {
+                verified == now.fingerprint()
+            };
+            is_same
                 && verified.is_settled_before(self.taken())
                 && record.is_on_root_device == (now.device == root_device)
         })
@@ -293,8 +322,8 @@ impl StatCache {
         }
     }
 
-    fn read(state: &TreeDir) -> Option<Vec<u8>> {
-        let file = state.open_file(FILE).ok()?;
+    fn read(state: &TreeDir, file: &[u8]) -> Option<Vec<u8>> {
+        let file = state.open_file(file).ok()?;
         let len = file.metadata().ok().map(|metadata| metadata.len()).filter(|len| *len <= BYTES_MAX)?;
         let mut bytes = Vec::with_capacity(usize::try_from(len).ok()?);
         file.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;

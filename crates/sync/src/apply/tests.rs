@@ -9,3 +9,4 @@ mod refusals;
 mod scanning;
 mod staging;
 mod system;
+mod versions;

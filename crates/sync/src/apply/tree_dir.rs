@@ -7,7 +7,7 @@
 
 mod handles;
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -159,6 +159,43 @@ impl TreeDir {
             Err(Errno::EXIST) => Ok(false),
             Err(errno) => Err(self.error("linking", to, errno)),
         }
+    }
+
+    /// Gives a file below another directory a name here; false if it cannot have another name.
+    pub(super) fn link_from(&self, other: &Self, from: &[u8], to: &[u8]) -> Result<bool, ApplyError> {
+        self.announce("link", to)?;
+        let linked = other.handles.parent(from).and_then(|(from_directory, from_name)| {
+            self.at(to, |directory, name| {
+                rustix::fs::linkat(from_directory.as_fd(), &*from_name, directory, name, AtFlags::empty())
+            })
+        });
+        match linked {
+            Ok(()) => Ok(true),
+            // It has as many as the file system allows, or is protected against having another.
+            Err(Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => Ok(false),
+            Err(errno) => Err(self.error("linking", to, errno)),
+        }
+    }
+
+    /// Exchanges what stands at two paths, in one step.
+    pub(super) fn exchange(&self, path: &[u8], other: &Self, other_path: &[u8]) -> Result<(), ApplyError> {
+        self.announce("exchange", path)?;
+        let exchanged = other.handles.parent(other_path).and_then(|(other_directory, other_name)| {
+            self.at(path, |directory, name| {
+                let flags = RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(directory, name, other_directory.as_fd(), &*other_name, flags)
+            })
+        });
+        self.handles.forget();
+        other.handles.forget();
+        exchanged.map_err(|errno| self.error("exchanging", path, errno))
+    }
+
+    /// A directory below, as one that nothing leads out of.
+    pub(super) fn below(&self, path: &[u8]) -> Result<Self, ApplyError> {
+        let root = self.open_directory(path)?;
+        let shown = self.path.join(OsStr::from_bytes(path));
+        Ok(Self { handles: Handles::new(root), path: shown, steps: self.steps.clone() })
     }
 
     /// Moves a file over whatever is not a directory at the other path; false if there is nothing to move.

@@ -33,23 +33,39 @@ impl TreeDir {
 
     /// Copies whatever stands at a path to a free path of another directory, durably.
     pub(super) fn copy_all(&self, path: &[u8], other: &Self, to: &[u8]) -> Result<(), ApplyError> {
+        self.copy_below(path, other, to, true)
+    }
+
+    /// The same for what need not be durable.
+    pub(super) fn share_all(&self, path: &[u8], other: &Self, to: &[u8]) -> Result<(), ApplyError> {
+        self.copy_below(path, other, to, false)
+    }
+
+    fn copy_below(&self, path: &[u8], other: &Self, to: &[u8], is_durable: bool) -> Result<(), ApplyError> {
         let Some(stat) = self.stat(path)? else { return Ok(()) };
         match stat.kind {
             FileKind::Directory => {
                 other.make_directory(to, 0o700)?;
                 for (name, _) in self.list(path)?.names() {
                     let name = name.to_bytes();
-                    self.copy_all(&join(path, name), other, &join(to, name))?;
+                    self.copy_below(&join(path, name), other, &join(to, name), is_durable)?;
                 }
-                other.sync_directory(to)?;
+                if is_durable {
+                    other.sync_directory(to)?;
+                }
             }
             FileKind::File => {
                 let mut from = self.open_file(path)?;
                 let mut copy = other.create_file(to)?;
                 other.announce("copy", to)?;
-                io::copy(&mut from, &mut copy)
-                    .and_then(|_| copy.sync_all())
-                    .map_err(|source| other.failed("copying to", to, source))?;
+                // Blocks are shared where the file system can do that.
+                if rustix::fs::ioctl_ficlone(&copy, &from).is_err() {
+                    io::copy(&mut from, &mut copy)
+                        .map_err(|source| other.failed("copying to", to, source))?;
+                }
+                if is_durable {
+                    copy.sync_all().map_err(|source| other.failed("copying to", to, source))?;
+                }
             }
             FileKind::Symlink => other.make_symlink(&self.read_link(path)?, to)?,
             kind => other.make_node(to, kind, stat.device_file)?,
@@ -69,6 +85,8 @@ pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() { name.to_vec() } else { [directory, name].join(&b'/') }
 }
 
+/// The metadata of a copy. Only root can give files away.
 fn as_it_was(stat: &Stat) -> Metadata {
-    Metadata { mode: stat.mode, owner: None, modified: Some(stat.modified), xattrs: None }
+    let owner = rustix::process::geteuid().is_root().then_some((stat.uid, stat.gid));
+    Metadata { mode: stat.mode, owner, modified: Some(stat.modified), xattrs: None }
 }

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 
 use smart_sync_store::id::ContentId;
-use smart_sync_store::manifest::entry::{Entry, Node};
+use smart_sync_store::manifest::entry::{Attributes, Entry, Node};
 use smart_sync_store::manifest::path::TreePath;
 
 use super::{Action, ApplyPlan, BLOCK_BYTES, Change, Displaced, Need, PlanInput, Problem, check};
@@ -13,6 +13,7 @@ use crate::apply::metadata::{Metadata, is_executable, metadata_of};
 use crate::apply::scan::{Drift, Found, is_excluded};
 use crate::apply::stat::{FileKind, Fingerprint};
 use crate::apply::stat_cache::Expected;
+use crate::apply::versions::WRITABLE;
 
 type Paths = HashSet<Box<[u8]>>;
 
@@ -450,7 +451,10 @@ impl<'a> Planner<'a> {
     }
 
     fn metadata(&self, entry: &Entry) -> Metadata {
-        metadata_of(entry, self.input.policy.owners.as_ref(), self.input.now)
+        let metadata = metadata_of(entry, self.input.policy.owners.as_ref(), self.input.now);
+        let is_open = matches!(entry.attributes, Attributes::Git(_)) && matches!(entry.node, Node::File(_));
+        let takes = if is_open && self.input.policy.makes_read_only { WRITABLE } else { 0 };
+        Metadata { mode: metadata.mode & !takes, ..metadata }
     }
 
     /// How a tracked path differs from what was applied, if it does.
@@ -511,7 +515,7 @@ fn digest(path: &TreePath) -> PathDigest {
 }
 
 fn metadata_is_system(entry: &Entry) -> bool {
-    matches!(entry.attributes, smart_sync_store::manifest::entry::Attributes::System(_))
+    matches!(entry.attributes, Attributes::System(_))
 }
 
 fn add_directories(directories: &mut Paths, entry: &Entry) {

@@ -313,7 +313,8 @@ impl Task<'_, '_> {
             stat => stat.map_err(|errno| self.error(errno))?,
         };
         let is_sampled = self.walk.sample.is_some_and(|sample| position % sample.stride == sample.offset);
-        if self.walk.cache.is_certain(&record, &stat, self.walk.root_device)
+        let have_many_names = self.walk.options.have_many_names;
+        if self.walk.cache.is_certain(&record, &stat, self.walk.root_device, have_many_names)
             && !(is_sampled && record.expected.has_content())
         {
             return Ok(());
@@ -367,7 +368,13 @@ impl Task<'_, '_> {
             Some(Drift::Content)
         } else if is_system {
             // The walk does not know the manifest's metadata; planning does, and compares.
-            (record.verified != Some(stat.fingerprint())).then_some(Drift::Metadata)
+            let is_as_recorded = record.verified.is_some_and(|verified| {
+                verified == stat.fingerprint()
+                    || self.walk.options.have_many_names
+                        && verified.has_content_of(&stat.fingerprint())
+                        && record.mode == stat.mode
+            });
+            (!is_as_recorded).then_some(Drift::Metadata)
         } else {
             bit_differs.then_some(Drift::ExecutableBit)
         };
@@ -438,7 +445,7 @@ fn compare_directories(
             None => Drift::Missing,
             Some(stat) if stat.kind != FileKind::Directory => Drift::Type,
             Some(stat) if options.fidelity == Fidelity::System => {
-                if cache.is_certain(&record, &stat, root_device) {
+                if cache.is_certain(&record, &stat, root_device, false) {
                     continue;
                 }
                 Drift::Metadata

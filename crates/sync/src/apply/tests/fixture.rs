@@ -18,7 +18,7 @@ use crate::apply::run::{ReadyTarget, Recovery, Target};
 use crate::apply::scan::{Rehash, Scan, ScanOptions, scan};
 use crate::apply::stat_cache::StatCache;
 use crate::apply::step::Steps;
-use crate::apply::tree_dir::RootLink;
+use crate::apply::versions::{CURRENT, Kind};
 use crate::apply::{Stamp, Version};
 
 /// Later than any time that a file gets in a test, so that no file is taken for just changed.
@@ -131,6 +131,7 @@ pub(super) struct Host {
     pub(super) excluded: fn(&[u8], bool) -> bool,
     pub(super) policy: Policy,
     pub(super) fidelity: Fidelity,
+    pub(super) kind: Kind,
 }
 
 impl Host {
@@ -149,12 +150,26 @@ impl Host {
             excluded: |_, _| false,
             policy: Policy::default(),
             fidelity: Fidelity::Git,
+            kind: Kind::Directory,
             _directory: directory,
         }
     }
 
+    /// One that keeps its versions as directories.
+    pub(super) fn with_generations() -> Self {
+        Self { kind: Kind::Generations, ..Self::new() }
+    }
+
+    /// What readers see.
+    pub(super) fn seen(&self) -> PathBuf {
+        match self.kind {
+            Kind::Generations => self.root.join(CURRENT),
+            _ => self.root.clone(),
+        }
+    }
+
     pub(super) fn write(&self, path: &str, text: &str) {
-        let path = self.root.join(path);
+        let path = self.seen().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
@@ -168,7 +183,7 @@ impl Host {
     }
 
     pub(super) fn disk(&self) -> Disk {
-        disk(&self.root)
+        disk(&self.seen().canonicalize().unwrap())
     }
 
     /// Nothing but the precious file may be outside, whatever happened.
@@ -189,11 +204,12 @@ impl Host {
             fidelity: self.fidelity,
             rehash: Rehash::Sample { files: 0, seed: 0 },
             started: LATER,
+            have_many_names: self.kind == Kind::Generations,
         }
     }
 
     pub(super) fn open(&self, steps: &Steps) -> Result<(ReadyTarget, Recovery), ApplyError> {
-        let target = Target::open(&self.root, RootLink::Refuse, &self.state, steps)?;
+        let target = Target::open_as(self.kind, &self.root, &self.state, steps)?;
         target.lock(&Holder::this_process("test", 0))?.recover()
     }
 
@@ -206,6 +222,10 @@ impl Host {
         scan(ready.target().tree(), cache, &self.options())
     }
 
+    fn policy(&self, ready: &ReadyTarget) -> Policy {
+        Policy { makes_read_only: ready.target().have_many_names(), ..self.policy.clone() }
+    }
+
     pub(super) fn plan(
         &self,
         ready: &ReadyTarget,
@@ -214,10 +234,10 @@ impl Host {
     ) -> Result<(Scan, ApplyPlan), ApplyError> {
         let mut scan = self.scan(ready, applied)?;
         scan.examine(ready.target().tree(), &wanted.entries, &self.options())?;
-        let input =
-            PlanInput { scan: &scan, excluded: &self.excluded, policy: &self.policy, now: APPLY_TIME };
+        let policy = self.policy(ready);
+        let input = PlanInput { scan: &scan, excluded: &self.excluded, policy: &policy, now: APPLY_TIME };
         let mut made = plan(&applied.entries, &wanted.entries, &input)?;
-        preflight(ready.target().tree(), &mut made, &wanted.entries)?;
+        preflight(ready.work()?, &mut made, &wanted.entries)?;
         Ok((scan, made))
     }
 
@@ -229,8 +249,8 @@ impl Host {
         steps: &Steps,
     ) -> Result<Vec<Box<[u8]>>, ApplyError> {
         let (ready, _) = self.open(steps)?;
-        let (scan, plan) = self.plan(&ready, applied, wanted)?;
-        let run = ready.begin(plan.clone(), wanted.version(), Stamp::new(b"stamp").unwrap())?;
+        let (mut scan, plan) = self.plan(&ready, applied, wanted)?;
+        let mut run = ready.begin(plan.clone(), wanted.version(), Stamp::new(b"stamp").unwrap())?;
         for need in &plan.needs {
             if run.stage().has(&need.content)? || run.stage().copy_local(need)? {
                 continue;
@@ -239,7 +259,9 @@ impl Host {
             writer.write(&wanted.contents[&need.content.id])?;
             writer.finish()?;
         }
-        run.prepare()?.flip()?.commit(&wanted.entries, &scan, &self.options())
+        run.fill(&mut scan, self.fidelity, || LATER)?;
+        let saved = run.prepare()?.flip()?.commit(&wanted.entries, &scan, &self.options())?;
+        Ok(saved.backed_up)
     }
 
     /// One whole run that has to succeed.

@@ -88,7 +88,7 @@ fn what_appears_in_its_place_stays_or_goes_to_the_backup() {
         ("share/doc/deep".into(), file("in the way")),
     ]);
     assert_eq!(host.backups(), backups);
-    assert_eq!(backed_up.len(), 3);
+    assert_eq!(backed_up.backed_up.len(), 3);
 }
 
 #[test]

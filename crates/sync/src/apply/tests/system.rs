@@ -87,6 +87,49 @@ fn modes_times_links_and_holes_come_back() {
 }
 
 #[test]
+fn versions_keep_modes_times_links_and_holes() {
+    let mut host = Host::with_generations();
+    host.fidelity = Fidelity::System;
+    let with = |text: &[u8], mode: u32| {
+        let mut tree = sample(text);
+        let shared = tree.content(b"in all versions");
+        add(&mut tree, "shared", Node::File(shared), Some(metadata(0o444)));
+        let changed = tree.content(b"another mode");
+        add(&mut tree, "z-mode", Node::File(changed), Some(metadata(mode)));
+        tree.entries.sort_by(|a, b| a.path.cmp(&b.path));
+        tree
+    };
+    let versions = [with(b"old", 0o444), with(b"old", 0o400), with(b"newer", 0o400)];
+    let mut before = &Tree::default();
+    let mut seen = Vec::new();
+    for after in &versions {
+        host.apply(before, after);
+        let root = host.seen().canonicalize().unwrap();
+        let stat = |path: &str| fs::symlink_metadata(root.join(path)).unwrap();
+        for (path, mode) in [("dir", 0o750), ("dir/file", 0o640), ("sparse", 0o600), ("", 0o755)] {
+            assert_eq!(stat(path).mode() & 0o7777, mode, "{path}");
+        }
+        for path in ["", "dir", "dir/file", "link", "sparse", "shared"] {
+            assert_eq!((stat(path).mtime(), stat(path).mtime_nsec()), (TIME.seconds, 123_456_000), "{path}");
+        }
+        assert_eq!((stat("hard").ino(), stat("hard").nlink()), (stat("dir/file").ino(), 2));
+        assert!(stat("sparse").len() == 1 << 20 && stat("sparse").blocks() < 64);
+        let (ready, _) = host.open(&Steps::default()).unwrap();
+        let scan = host.scan(&ready, after).unwrap();
+        assert!(scan.is_clean() && scan.files_hashed == 0, "{:?}", scan.findings);
+        let (_, plan) = host.plan(&ready, after, after).unwrap();
+        assert!(plan.is_empty(), "{plan}\n{:?}", plan.actions);
+        seen.push(root);
+        before = after;
+    }
+    // What is writable is nobody else's, and a mode that changes does not change in the version before.
+    let inode = |version: usize, path: &str| fs::metadata(seen[version].join(path)).unwrap().ino();
+    assert_ne!(inode(0, "dir/file"), inode(1, "dir/file"));
+    assert_eq!(fs::metadata(seen[0].join("z-mode")).unwrap().mode() & 0o777, 0o444);
+    assert!(host.backups().is_empty(), "{:?}", host.backups());
+}
+
+#[test]
 fn changed_metadata_are_found_and_restored() {
     let (host, tree) = (host(), sample(b"text"));
     host.apply(&Tree::default(), &tree);

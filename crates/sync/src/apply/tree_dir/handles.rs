@@ -5,10 +5,14 @@
 //! which is as safe and slower. Handles of the directories that were used last are kept, because most files have
 //! neighbours: a kept handle leads to the very directory that was found below the root, wherever somebody moves it
 //! meanwhile, and never to what a link points to.
+//!
+//! Who looks at a tree should not change it: directories are opened so that reading them leaves no time behind, where
+//! that is allowed.
 
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -33,6 +37,8 @@ enum Lookup {
 pub(super) struct Handles {
     root: Arc<OwnedFd>,
     lookup: Lookup,
+    /// Whether it was refused to leave the times of directories alone.
+    changes_times: AtomicBool,
     kept: Mutex<HashMap<Box<[u8]>, Arc<OwnedFd>>>,
 }
 
@@ -42,7 +48,7 @@ impl Handles {
             Err(Errno::NOSYS | Errno::PERM) => Lookup::OneByOne,
             _ => Lookup::Openat2,
         };
-        Self { root: Arc::new(root), lookup, kept: Mutex::default() }
+        Self { root: Arc::new(root), lookup, changes_times: AtomicBool::new(false), kept: Mutex::default() }
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
@@ -76,14 +82,28 @@ impl Handles {
 
     /// Opens a directory anew.
     pub(super) fn open(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        if self.changes_times.load(Ordering::Relaxed) {
+            return self.open_with(path, DIRECTORY);
+        }
+        match self.open_with(path, DIRECTORY.union(OFlags::NOATIME)) {
+            // Only the owner of a directory and root may ask for that.
+            Err(Errno::PERM) => {
+                self.changes_times.store(true, Ordering::Relaxed);
+                self.open_with(path, DIRECTORY)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_with(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         if path.is_empty() {
-            return rustix::fs::openat(&*self.root, c".", DIRECTORY, Mode::empty());
+            return rustix::fs::openat(&*self.root, c".", flags, Mode::empty());
         }
         path.split(|byte| *byte == b'/').try_for_each(check_name)?;
         let mut names = path.split(|byte| *byte == b'/');
         match self.lookup {
             Lookup::Openat2 => loop {
-                match rustix::fs::openat2(&*self.root, path, DIRECTORY, Mode::empty(), BENEATH) {
+                match rustix::fs::openat2(&*self.root, path, flags, Mode::empty(), BENEATH) {
                     // The kernel could not rule out that a rename elsewhere moved the path meanwhile.
                     Err(Errno::AGAIN | Errno::INTR) => {}
                     opened => return opened,
@@ -91,7 +111,7 @@ impl Handles {
             },
             Lookup::OneByOne => {
                 let open = |directory: BorrowedFd<'_>, name: &[u8]| {
-                    rustix::fs::openat(directory, checked_name(name)?, DIRECTORY, Mode::empty())
+                    rustix::fs::openat(directory, checked_name(name)?, flags, Mode::empty())
                 };
                 let first = open(self.root.as_fd(), names.next().unwrap_or_default())?;
                 names.try_fold(first, |directory, name| open(directory.as_fd(), name))

@@ -1,0 +1,6 @@
+//! The record of a version that is kept, without its checksum.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    smart_sync_fuzz::host::kept_version(bytes);
+});

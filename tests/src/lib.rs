@@ -8,6 +8,7 @@
 //! smart-sync-tests` alone does not build them: run `cargo build --bins` first, or `make test`, which does. A program
 //! that is absent, or older than its sources, fails the test with that advice.
 
+pub mod btrfs_disk;
 pub mod durability;
 pub mod environment;
 pub mod folding_disk;
@@ -28,7 +29,9 @@ pub mod snapshot;
 pub mod static_files;
 pub mod strace;
 pub mod update;
+pub mod versioned;
 
+pub use btrfs_disk::BtrfsDisk;
 pub use environment::TestEnvironment;
 pub use git::Repository;
 pub use github::GithubServer;
@@ -42,3 +45,4 @@ pub use small_disk::SmallDisk;
 pub use snapshot::Snapshot;
 pub use strace::Strace;
 pub use update::Update;
+pub use versioned::Versioned;

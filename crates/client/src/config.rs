@@ -14,8 +14,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use smart_sync_sync::apply::versions::Kind;
 use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
+use crate::after::Trigger;
+use crate::after::check::Check;
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
 use crate::prefer::Prefer;
@@ -94,7 +97,43 @@ pub struct TargetConfig {
     /// What is refused unless it stands here.
     #[serde(default)]
     pub allow: Vec<Allowed>,
+    /// How it is kept; decided by the file system when left out.
+    pub kind: Option<TargetKind>,
+    /// How many versions are kept.
+    pub keep: Option<Keep>,
+    /// Commands that run after an update.
+    #[serde(default)]
+    pub run: Vec<Trigger>,
+    /// What has to be well after an update.
+    #[serde(default)]
+    pub check: Vec<Check>,
 }
+
+/// How a target is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetKind {
+    /// A directory that is changed in place; earlier versions are not kept.
+    Directory,
+    /// A directory for each version, and the link `current` to one of them.
+    Generations,
+    /// A subvolume of btrfs, and a snapshot for each version.
+    Btrfs,
+}
+
+impl From<TargetKind> for Kind {
+    fn from(kind: TargetKind) -> Self {
+        match kind {
+            TargetKind::Directory => Self::Directory,
+            TargetKind::Generations => Self::Generations,
+            TargetKind::Btrfs => Self::Btrfs,
+        }
+    }
+}
+
+/// From 1 to 1000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep(pub usize);
 
 /// How the network is used.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -327,6 +366,21 @@ impl<'de> Deserialize<'de> for Connections {
     }
 }
 
+impl FromStr for Keep {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.parse().ok().filter(|number| (1..=1000).contains(number));
+        number.map(Self).ok_or("between 1 and 1000 versions are kept")
+    }
+}
+
+impl<'de> Deserialize<'de> for Keep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        usize::deserialize(deserializer)?.to_string().parse().map_err(D::Error::custom)
+    }
+}
+
 fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ServerUrl>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     if texts.is_empty() {
@@ -391,6 +445,19 @@ ref = "branch:main"
 exclude-also = ["hardware-configuration.nix"]
 fidelity = "git"
 allow = ["set-id"]
+kind = "btrfs"
+keep = 5
+[[targets."/etc/nixos".run]]
+name = "rebuild"
+command = ["nixos-rebuild", "switch"]
+paths = ["*.nix"]
+timeout = "1h"
+[[targets."/etc/nixos".check]]
+http = "http://localhost/healthz"
+grace = "5s"
+retries = 10
+[[targets."/etc/nixos".check]]
+unit = "sshd.service"
 
 [targets."/srv/repo"]
 source = "github:owner/repo"
@@ -422,6 +489,10 @@ windows = ["Sat 02:00-05:00"]
         assert_eq!(realm.servers[1].to_string(), "https://mirror.lab.example.org/sync");
         assert_eq!(realm.max_age, Some(Span(Duration::from_secs(14 * 86_400))));
         assert_eq!(config.targets.len(), 2);
+        let nixos = &config.targets[&AbsolutePath("/etc/nixos".into())];
+        assert_eq!(nixos.run[0].title(), "rebuild");
+        assert_eq!(nixos.check.iter().map(Check::mistake).collect::<Vec<_>>(), [None, None]);
+        assert_eq!((nixos.kind, nixos.keep), (Some(TargetKind::Btrfs), Some(Keep(5))));
         assert_eq!(config.network.connections, Some(Connections(4)));
         assert_eq!(config.network.allow, [AllowedOnNetwork::TokenOverHttp]);
         let Ok(window) = "Sat 02:00-05:00".parse() else { panic!("it is a window") };

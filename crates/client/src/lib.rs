@@ -2,6 +2,7 @@
 //!
 //! `main` parses, runs and exits; everything it is made of is here, so that it can be tested without a process.
 
+pub mod after;
 pub mod args;
 pub mod commands;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod signing;
 pub mod state_dir;
 pub mod sync;
 pub mod token;
+pub mod versions;
 pub mod watch;
 
 /// The first argument of a process that the program starts for what must not run in its own: it is no command.

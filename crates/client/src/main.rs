@@ -1,7 +1,7 @@
 //! The command `smart-sync`: parse, run, exit.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -13,9 +13,10 @@ use smart_sync::config::Config;
 use smart_sync::failure::{Exit, Failure};
 use smart_sync::interrupt::Interrupt;
 use smart_sync::output::{Format, Output, Verbosity};
+use smart_sync::settings::TargetPolicy;
 use smart_sync::sync::Surroundings;
 use smart_sync::token::Tokens;
-use smart_sync::{CONFINED, settings, state_dir};
+use smart_sync::{CONFINED, settings, state_dir, versions};
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::confined;
 
@@ -51,6 +52,42 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
             let (target, policy) = settings::target(args.target.as_deref(), &run.config)?;
             smart_sync::sync::look::verify(&target, &policy, args.full, &run.state_dir, output)
         }
+        Some(Command::Generations(args)) => {
+            on_target(arguments, args.target.as_deref(), |target, _, state_dir| {
+                versions::list(target, state_dir, output)
+            })
+        }
+        Some(Command::Rollback(args)) => with_network(arguments, output, |config, surroundings| {
+            let (target, policy) = settings::target(args.target.as_deref(), config)?;
+            versions::rollback(&target, args.generation, &policy, surroundings)
+        }),
+        Some(Command::Resume(args)) => {
+            on_target(arguments, args.target.as_deref(), |target, _, state_dir| {
+                versions::resume(target, state_dir, output)
+            })
+        }
+        Some(Command::Pin(args)) => on_target(arguments, args.target.as_deref(), |target, _, state_dir| {
+            versions::pin(target, args.generation, true, state_dir, output)
+        }),
+        Some(Command::Unpin(args)) => on_target(arguments, args.target.as_deref(), |target, _, state_dir| {
+            versions::pin(target, args.generation, false, state_dir, output)
+        }),
+        Some(Command::Prune(args)) => {
+            on_target(arguments, args.target.as_deref(), |target, policy, state_dir| {
+                let keep = args.keep.map(|keep| keep.0);
+                versions::prune(target, policy, keep, args.yes, state_dir, output)
+            })
+        }
+        Some(Command::Recover(args)) => with_network(arguments, output, |config, surroundings| {
+            let targets = match &args.target {
+                None if !config.targets.is_empty() => {
+                    config.targets.keys().map(|path| path.0.clone()).collect()
+                }
+                target => vec![settings::target(target.as_deref(), config)?.0],
+            };
+            let targets = targets.iter().map(|target| settings::target(Some(target), config));
+            versions::recover(&targets.collect::<Result<Vec<_>, _>>()?, surroundings)
+        }),
         Some(Command::Trust(command)) => {
             with_network(arguments, output, |_, surroundings| trust::run(command, surroundings))
         }
@@ -75,6 +112,11 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         Some(Command::Cat(args)) => {
             with_network(arguments, output, |config, surroundings| tree::cat(args, config, surroundings))
         }
+        Some(Command::Diff(args)) if args.generations => {
+            on_target(arguments, args.target.as_deref(), |target, _, state_dir| {
+                diff::of_generations(args, target, state_dir, output)
+            })
+        }
         Some(Command::Diff(args)) => {
             with_network(arguments, output, |config, surroundings| diff::run(args, config, surroundings))
         }
@@ -94,11 +136,23 @@ struct Run {
 impl Run {
     fn prepare(arguments: &Arguments) -> Result<Self, Failure> {
         let config = Config::load(arguments.global.config.as_deref())?;
+        settings::check_targets(&config)?;
         let surroundings = state_dir::Surroundings::of_process(arguments.global.state_dir.clone());
         let state_dir = state_dir::locate(&surroundings)?;
         state_dir::prepare(&state_dir)?;
         Ok(Self { config, state_dir })
     }
+}
+
+/// Runs a command that is about one target and asks nobody.
+fn on_target(
+    arguments: &Arguments,
+    target: Option<&Path>,
+    act: impl FnOnce(&Path, &TargetPolicy, &Path) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let Run { config, state_dir } = Run::prepare(arguments)?;
+    let (target, policy) = settings::target(target, &config)?;
+    act(&target, &policy, &state_dir)
 }
 
 /// Runs a command that may ask servers and be interrupted.
@@ -117,6 +171,7 @@ fn with_network(
         output,
         state_dir: &state_dir,
         network: settings::network(&config),
+        config: &config,
     };
     act(&config, &surroundings)
 }

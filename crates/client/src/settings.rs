@@ -6,17 +6,22 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::after::check::Check;
+use crate::after::{After, Trigger};
 use crate::args::sync::{ChannelArgs, SyncArgs, TreeArgs, WatchArgs};
+use smart_sync_sync::apply::versions::{Kind, prune};
 use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
 use crate::args::{Arguments, GlobalArgs};
 use crate::config::{
-    Allowed, AllowedOnNetwork, Config, Fidelity, RealmConfig, RealmName, Span, TargetConfig, WatchConfig,
+    AbsolutePath, Allowed, AllowedOnNetwork, Config, Fidelity, RealmConfig, RealmName, Span, TargetConfig,
+    WatchConfig,
 };
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
 use crate::output::{Format, Verbosity};
 use crate::prefer::Prefer;
+use crate::realm::resolve::RealmOptions;
 use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::sync::elsewhere::Elsewhere;
@@ -40,6 +45,8 @@ pub struct SyncSettings {
     pub validation: Validation,
     /// What protects the target.
     pub policy: TargetPolicy,
+    /// Whether a version is tried again that was not healthy.
+    pub retries_failed: bool,
     /// What it should take as little of as possible.
     pub prefer: Option<Prefer>,
     /// Where contents are looked for before they are fetched.
@@ -123,6 +130,12 @@ pub struct TargetPolicy {
     pub fidelity: Option<Fidelity>,
     /// What is taken although it is refused as a rule.
     pub allow: Vec<Allowed>,
+    /// How it is kept, where that is said.
+    pub kind: Option<Kind>,
+    /// How many versions are kept, where they are.
+    pub keep: usize,
+    /// What happens after an update.
+    pub after: After,
 }
 
 /// How the network is used.
@@ -188,6 +201,11 @@ pub fn check_placement(arguments: &Arguments) -> Result<(), Failure> {
 pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSettings, Failure> {
     let target = target_directory(args.target.as_deref(), config)?;
     let section = target_section(&target, config);
+    let mut policy = policy(section);
+    policy.kind = args.kind.map(Into::into).or(policy.kind);
+    if args.skip_rebuild {
+        policy.after = After::default();
+    }
     Ok(SyncSettings {
         tree: tree(&args.tree, section, config, tokens)?,
         mode: match (args.dry_run, args.check_only) {
@@ -206,7 +224,8 @@ pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSet
             (false, true) => Validation::Full,
             (false, false) => Validation::Sample,
         },
-        policy: policy(section),
+        policy,
+        retries_failed: args.retry_failed,
         prefer: args.prefer.or(config.prefer),
         elsewhere: Elsewhere {
             targets: (config.targets.keys())
@@ -303,6 +322,23 @@ pub fn channel_of(args: &ChannelArgs, config: &Config, tokens: &Tokens) -> Resul
             format!("{address} is a repository, and this command looks at channels of a realm"),
         )
         .hint("name a channel with --channel; git shows repositories")),
+    }
+}
+
+/// Decides how a realm that a target followed is asked: as configured, else as trust knows it.
+pub fn realm_options(
+    origin: &Origin,
+    config: &Config,
+    tokens: &Tokens,
+    network: NetworkSettings,
+) -> RealmOptions {
+    let configured = config.realms.get(&RealmName(origin.clone()));
+    RealmOptions {
+        origin: Some(origin.clone()),
+        servers: configured.map_or_else(Vec::new, |realm| realm.servers.clone()),
+        token: tokens.choose(configured.and_then(|realm| realm.token.as_ref())).cloned(),
+        max_age: configured.and_then(|realm| realm.max_age).map(|span| span.0),
+        network,
     }
 }
 
@@ -424,11 +460,48 @@ fn realm<'a>(
 fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
     let usual = || DEFAULT_EXCLUSIONS.map(ToOwned::to_owned).to_vec();
     let Some(section) = section else {
-        return TargetPolicy { exclusions: usual(), fidelity: None, allow: Vec::new() };
+        let (kind, keep, after) = (None, prune::KEPT, After::default());
+        return TargetPolicy { exclusions: usual(), fidelity: None, allow: Vec::new(), kind, keep, after };
     };
     let mut exclusions = section.exclude.clone().unwrap_or_else(usual);
     exclusions.extend_from_slice(&section.exclude_also);
-    TargetPolicy { exclusions, fidelity: section.fidelity, allow: section.allow.clone() }
+    TargetPolicy {
+        exclusions,
+        fidelity: section.fidelity,
+        allow: section.allow.clone(),
+        kind: section.kind.map(Into::into),
+        keep: section.keep.map_or(prune::KEPT, |keep| keep.0),
+        after: After { run: section.run.clone(), check: section.check.clone() },
+    }
+}
+
+/// Refuses targets of which one lies in another, because what one of them applies, the other would take for its own;
+/// and commands and checks that say too little or too much.
+pub fn check_targets(config: &Config) -> Result<(), Failure> {
+    for (target, section) in &config.targets {
+        let mut mistakes = section
+            .run
+            .iter()
+            .filter_map(Trigger::mistake)
+            .chain(section.check.iter().filter_map(Check::mistake));
+        if let Some(mistake) = mistakes.next() {
+            return Err(Failure::message(
+                Exit::Configuration,
+                format!("the target {}: {mistake}", target.0.display()),
+            ));
+        }
+    }
+    for outer in config.targets.keys() {
+        let lies_in = |inner: &&AbsolutePath| inner.0 != outer.0 && inner.0.starts_with(&outer.0);
+        if let Some(inner) = config.targets.keys().find(lies_in) {
+            return Err(Failure::message(
+                Exit::Configuration,
+                format!("the target {} lies in the target {}", inner.0.display(), outer.0.display()),
+            )
+            .hint("give each target a directory that no other one has to do with"));
+        }
+    }
+    Ok(())
 }
 
 fn contradiction(message: &str) -> Failure {
@@ -542,6 +615,33 @@ exclude = ["data/"]
         let way = |text: &str| network(&Config::parse(Path::new("config.toml"), text).unwrap()).token_way;
         assert_eq!(way(CONFIG), TokenWay::Confidential);
         assert_eq!(way("[network]\nallow = [\"token-over-http\"]"), TokenWay::Any);
+    }
+
+    #[test]
+    fn targets_do_not_lie_in_each_other() {
+        let checked = |text: &str| check_targets(&Config::parse(Path::new("config.toml"), text).unwrap());
+        checked("[targets.\"/srv/a\"]\n[targets.\"/srv/ab\"]").unwrap();
+        let failure =
+            checked("[[targets.\"/srv/a\".check]]\nhttp = \"http://localhost/\"\ntcp = \"a:1\"").unwrap_err();
+        let message = "the target /srv/a: a check is one of `command`, `http`, `tcp` and `unit`";
+        assert_eq!(
+            (failure.exit(), failure.messages().next().unwrap().as_str()),
+            (Exit::Configuration, message)
+        );
+        let failure = checked("[targets.\"/srv/a\"]\n[targets.\"/srv/a/b\"]").unwrap_err();
+        assert_eq!(failure.exit(), Exit::Configuration);
+        assert_eq!(failure.messages().next().unwrap(), "the target /srv/a/b lies in the target /srv/a");
+    }
+
+    #[test]
+    fn the_kind_is_what_is_typed_else_what_is_configured() {
+        let config = "[targets.\"/t\"]\nchannel = \"a/b\"\nkind = \"generations\"\nkeep = 3";
+        let config = &format!("{config}\n[realms.\"r.example.org\"]\nservers = [\"https://r.example.org\"]");
+        let configured = settings(config, "").unwrap().policy;
+        assert_eq!((configured.kind, configured.keep), (Some(Kind::Generations), 3));
+        let typed = settings(config, "--kind directory").unwrap().policy;
+        assert_eq!(typed.kind, Some(Kind::Directory));
+        assert_eq!(settings(CONFIG, "").unwrap().policy.kind, None);
     }
 
     #[test]

@@ -45,6 +45,14 @@ pub struct DiffArgs {
     /// List the paths that differ, not how their contents do.
     #[arg(long)]
     pub names_only: bool,
+
+    /// FROM and TO are numbers of versions of a target that are kept on this host.
+    #[arg(long, conflicts_with_all = ["channel", "servers", "max_age"])]
+    pub generations: bool,
+
+    /// The target whose versions they are [default: that of the configuration].
+    #[arg(long, value_name = "DIR", requires = "generations")]
+    pub target: Option<PathBuf>,
 }
 
 /// Arguments of `log`: the publications of a ref, newest first.

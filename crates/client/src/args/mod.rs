@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod publish;
 pub mod sync;
 pub mod trust;
+pub mod versions;
 
 use std::path::PathBuf;
 
@@ -108,6 +109,25 @@ pub enum Command {
     Status(inspect::StatusArgs),
     /// List how a target differs from what was applied; exit status 11 if it does.
     Verify(inspect::VerifyArgs),
+    /// List the versions of a target that are kept on this host.
+    Generations(versions::TargetArgs),
+    /// Switch a target to a version that is kept: the one before, or the one of a number.
+    ///
+    /// It stays there until `smart-sync resume`, whatever is published meanwhile. What belongs to the host stays as it
+    /// is; what it changed in files of the version that is left is kept in the backup.
+    Rollback(versions::RollbackArgs),
+    /// Let a target that was taken back follow its ref again.
+    Resume(versions::TargetArgs),
+    /// Keep a version until it is unpinned.
+    Pin(versions::NumberArgs),
+    /// Keep a version only as long as any other.
+    Unpin(versions::NumberArgs),
+    /// Remove older versions of a target; shows which, and removes them with --yes.
+    Prune(versions::PruneArgs),
+    /// Complete or forget what interrupted runs left, and do nothing else.
+    ///
+    /// For instance when the machine starts. Every other command does it as well before it looks at a target.
+    Recover(versions::TargetArgs),
     /// List the versions of a ref, newest first.
     Log(inspect::LogArgs),
     /// List a directory of a published tree.
@@ -185,6 +205,16 @@ mod tests {
         check("watch --dry-run", false);
         check("diff main v2", true);
         check("diff main", false);
+        check("diff --generations 3 4 --target /t", true);
+        check("diff 3 4 --target /t", false);
+        check("diff --generations 3 4 --channel a/b", false);
+        check("rollback", true);
+        check("rollback 3 --target /t", true);
+        check("rollback three", false);
+        check("pin 3", true);
+        check("unpin", false);
+        check("prune --keep 3 --yes", true);
+        check("prune --keep 0", false);
         check("cat etc/fstab --ref v2", true);
         check("cat", false);
         check("--source github:o/r --target /t", true);

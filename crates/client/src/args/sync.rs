@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use smart_sync_sync::name::{Channel, RefQuery};
 
-use crate::config::Span;
+use crate::config::{Span, TargetKind};
 use crate::github::Address;
 use crate::prefer::Prefer;
 use crate::reference;
@@ -109,6 +109,18 @@ pub struct SyncArgs {
     /// Without it, an archive is rebuilt unless that takes much longer than a slow link would.
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "What to do")]
     pub prefer: Option<Prefer>,
+
+    /// Neither run the commands that the configuration has for after an update, nor its checks.
+    #[arg(long, help_heading = "What to do")]
+    pub skip_rebuild: bool,
+
+    /// Try a version again that was found not to be healthy here.
+    #[arg(long, help_heading = "What to do")]
+    pub retry_failed: bool,
+
+    /// How the target is kept, the first time it is synced; decided by its file system otherwise.
+    #[arg(long, value_enum, value_name = "KIND", help_heading = "What to do")]
+    pub kind: Option<TargetKind>,
 
     /// Compare and, where needed, fetch every file again, as if nothing was known about the target.
     ///

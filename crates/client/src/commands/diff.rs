@@ -4,12 +4,14 @@
 //! fetched for the files that changed, some at a time, and compared here.
 
 use std::collections::HashMap;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
 
 use similar::TextDiff;
-use smart_sync_store::id::ContentId;
+use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_store::manifest::{Attributes, Change, Content, Entry, Manifest, Node, diff};
+use smart_sync_sync::apply::tree_dir::TreeDir;
 use smart_sync_sync::name::RefQuery;
 
 use super::contents::Contents;
@@ -22,6 +24,8 @@ use crate::output::{Format, Output};
 use crate::realm::locate::Tree;
 use crate::realm::pages::RemotePages;
 use crate::sync::Surroundings;
+use crate::sync::pages::Pages;
+use crate::versions;
 
 /// Larger files are said to differ, and not compared.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -60,19 +64,109 @@ pub fn run(args: &DiffArgs, config: &Config, surroundings: &Surroundings<'_>) ->
             ),
         ));
     }
-    let is_names = args.names_only || surroundings.output.format() == Format::Json;
-    let shower = Shower {
-        contents: Contents::new(
-            &to.remotes,
-            vec![Tree::of(&to.verified), Tree::of(&from.verified)],
-            surroundings,
-        ),
-        output: surroundings.output,
-        is_raw: !std::io::stdout().is_terminal(),
+    let trees = vec![Tree::of(&to.verified), Tree::of(&from.verified)];
+    let contents = Contents::new(&to.remotes, trees, surroundings);
+    let fetch = |changes: &[Change]| {
+        let mut wanted: Vec<Content> = changes.iter().flat_map(texts).copied().collect();
+        wanted.sort_by_key(|content| content.id);
+        wanted.dedup_by_key(|content| content.id);
+        contents.small(&wanted)
     };
+    let changes = diff(&old, &new).map(|change| change.map_err(|error| pages.failure(error)));
+    show(changes, args, &fetch, surroundings.output)
+}
+
+/// Shows how two versions of a target differ that are kept on this host.
+pub fn of_generations(
+    args: &DiffArgs,
+    target: &Path,
+    state_dir: &Path,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let number = |query: &RefQuery| {
+        query.to_string().parse::<u64>().map_err(|_| {
+            Failure::message(Exit::Arguments, format!("`{query}` is not the number of a generation"))
+                .hint("`smart-sync generations` lists those that are kept")
+        })
+    };
+    let numbers = (number(&args.from)?, number(&args.to)?);
+    let versions = Pair::open(target, numbers, state_dir)?;
+    let (old, new) = (versions.from.manifest()?, versions.to.manifest()?);
+    let read = |changes: &[Change]| Ok(changes.iter().flat_map(|change| versions.texts(change)).collect());
+    let changes = diff(&old, &new).map(|change| change.map_err(Failure::from));
+    show(changes, args, &read, output)
+}
+
+/// Two versions of a target.
+struct Pair {
+    from: Side,
+    to: Side,
+}
+
+struct Side {
+    manifest: ManifestId,
+    pages: Pages,
+    tree: TreeDir,
+}
+
+impl Side {
+    fn manifest(&self) -> Result<Manifest<&Pages>, Failure> {
+        Ok(Manifest::open(&self.pages, self.manifest, None)?)
+    }
+}
+
+impl Pair {
+    fn open(target: &Path, numbers: (u64, u64), state_dir: &Path) -> Result<Self, Failure> {
+        let (place, opened) = versions::open(target, state_dir)?;
+        let kept = opened.kept()?;
+        let side = |number: u64| {
+            let kept = kept.iter().find(|kept| kept.number == number);
+            let kept = kept.ok_or_else(|| versions::not_kept(number, &place.target))?;
+            let tree = opened.version_tree(kept.name())?;
+            let tree = tree.ok_or_else(|| versions::not_kept(number, &place.target))?;
+            let manifest = kept.version.manifest();
+            Ok::<_, Failure>(Side { manifest, pages: Pages::load(&place.state, manifest)?, tree })
+        };
+        Ok(Self { from: side(numbers.0)?, to: side(numbers.1)? })
+    }
+
+    /// The contents of a change, read where they are.
+    fn texts(&self, change: &Change) -> Vec<(ContentId, Vec<u8>)> {
+        let wanted: Vec<ContentId> = texts(change).map(|content| content.id).collect();
+        let (old, new) = sides(change);
+        let sides = [(old, &self.from), (new, &self.to)];
+        let entries = sides.into_iter().filter_map(|(entry, side)| Some((entry?, side)));
+        let read = entries.filter_map(|(entry, side)| {
+            let content = entry.content().filter(|content| wanted.contains(&content.id))?;
+            let path = entry.path.as_bytes();
+            let bytes = if matches!(entry.node, Node::Symlink(_)) {
+                side.tree.read_link(path).ok()?
+            } else {
+                let mut bytes = Vec::new();
+                side.tree.open_file(path).ok()?.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
+                bytes
+            };
+            // What was changed in a version is not shown as if it had been published.
+            (ContentId::of(&bytes) == content.id).then_some((content.id, bytes))
+        });
+        read.collect()
+    }
+}
+
+/// The bytes of the texts of some changes, by their ids.
+type Texts<'a> = &'a dyn Fn(&[Change]) -> Result<HashMap<ContentId, Vec<u8>>, Failure>;
+
+fn show(
+    changes: impl Iterator<Item = Result<Change, Failure>>,
+    args: &DiffArgs,
+    texts_of: Texts<'_>,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let is_names = args.names_only || output.format() == Format::Json;
+    let shower = Shower { texts_of, output, is_raw: !std::io::stdout().is_terminal() };
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    for change in diff(&old, &new) {
-        let change = change.map_err(|error| pages.failure(error))?;
+    for change in changes {
+        let change = change?;
         bytes += texts(&change).map(|content| content.size).sum::<u64>();
         batch.push(change);
         if batch.len() >= BATCH_CHANGES || bytes >= BATCH_BYTES {
@@ -85,7 +179,7 @@ pub fn run(args: &DiffArgs, config: &Config, surroundings: &Surroundings<'_>) ->
 }
 
 struct Shower<'a> {
-    contents: Contents<'a>,
+    texts_of: Texts<'a>,
     output: &'a Output,
     /// Whether lines of files are written as they are: a program reads them, and no terminal acts on them.
     is_raw: bool,
@@ -96,10 +190,7 @@ impl Shower<'_> {
         if is_names {
             return self.show_names(changes);
         }
-        let mut wanted: Vec<Content> = changes.iter().flat_map(texts).copied().collect();
-        wanted.sort_by_key(|content| content.id);
-        wanted.dedup_by_key(|content| content.id);
-        let found = self.contents.small(&wanted)?;
+        let found = (self.texts_of)(changes)?;
         for change in changes {
             print(self.output, &self.describe(change, &found))?;
         }

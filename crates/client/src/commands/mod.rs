@@ -27,15 +27,15 @@ use crate::token::Tokens;
 
 /// Lines that were asked for, each made safe to be shown on a terminal.
 #[derive(Debug, Default)]
-struct Listing(String);
+pub(crate) struct Listing(String);
 
 impl Listing {
-    fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         // Writing to a string does not fail.
         let _ = writeln!(self.0, "{}", Shown(line.as_bytes()));
     }
 
-    fn print(self, output: &Output) -> Result<(), Failure> {
+    pub(crate) fn print(self, output: &Output) -> Result<(), Failure> {
         print(output, self.0.as_bytes())
     }
 }

@@ -19,7 +19,7 @@ use smart_sync_sync::apply::error::ApplyError;
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::receive::Receiver;
 use smart_sync_sync::apply::scan::{Drift, Scan};
-use smart_sync_sync::apply::stage::{STAGE, Stage};
+use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::apply::tree_dir::TreeDir;
 use smart_sync_sync::bundle::apply::{Bundle, BundleError, Limits, OldFiles};
 use smart_sync_sync::bundle::resolve::{Delivery, OldFile};
@@ -80,7 +80,7 @@ impl Run<'_> {
         if base.is_none() && !self.installs_by_bundle() {
             return Ok(None);
         }
-        let was_staged = session.tree().stat(STAGE)?.is_some();
+        let was_staged = session.has_stage()?;
         let failed = match self.try_bundle(base, session, scan) {
             Ok(brought @ Some(_)) => return Ok(brought),
             Ok(None) => return Ok(None),

@@ -1,4 +1,5 @@
-//! Contents that are on this host already, outside of the target: in its other targets, and in git repositories.
+//! Contents that are on this host already: in earlier versions of the target, in other targets, and in git
+//! repositories.
 //!
 //! What is found is believed as little as what a server sends: every content is compared with its id before it gets a
 //! name. So nothing here has to be right or even whole, and whatever cannot be read is passed over and fetched.
@@ -8,12 +9,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
-use smart_sync_store::id::ContentId;
+use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_store::manifest::{Content, Node, ReadError};
+use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::error::ApplyError;
 use smart_sync_sync::apply::plan::Need;
 use smart_sync_sync::apply::stage::Stage;
+use smart_sync_sync::apply::tree_dir::TreeDir;
 use smart_sync_sync::source::git::GitRepository;
 
 use super::pages::Pages;
@@ -34,6 +36,14 @@ pub struct Elsewhere {
     pub targets: Vec<PathBuf>,
     /// Git repositories, bare or with a worktree.
     pub repositories: Vec<PathBuf>,
+}
+
+/// Which versions of a target are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Those that it does not hold now.
+    Earlier,
 }
 
 /// What is looked for, and where it goes.
@@ -58,18 +68,20 @@ impl Elsewhere {
     }
 
     /// Stages what is found, and returns what is still needed.
-    pub(super) fn bring<'n>(
+    pub(crate) fn bring<'n>(
         &self,
         needs: &[&'n Need],
         stage: &'n Stage<'n>,
+        place: &Place,
         state_dir: &Path,
         interrupt: &'n Interrupt,
         output: &Output,
     ) -> Result<Vec<&'n Need>, Failure> {
         let missing = needs.iter().map(|need| (need.content.id, *need)).collect();
         let mut search = Search { missing, stage, interrupt, found: 0, bytes: 0 };
-        for target in &self.targets {
-            search.look_in_target(target, state_dir)?;
+        search.look_in_versions(place, Which::Earlier)?;
+        for place in self.targets.iter().filter_map(|target| Place::known(target, state_dir)) {
+            search.look_in_versions(&place, Which::All)?;
         }
         for repository in self.repositories.iter().filter(|_| !needs.is_empty()) {
             match GitRepository::open(repository) {
@@ -91,34 +103,59 @@ impl Elsewhere {
 }
 
 impl Search<'_> {
-    /// Looks at the manifest of another target for contents, and at its files for their bytes.
-    fn look_in_target(&mut self, target: &Path, state_dir: &Path) -> Result<(), Failure> {
+    /// Looks at the manifests of what a target holds, and of what it held before, for contents, and at the files for
+    /// their bytes.
+    fn look_in_versions(&mut self, place: &Place, which: Which) -> Result<(), Failure> {
         if self.missing.is_empty() {
             return Ok(());
         }
-        let Some(place) = Place::known(target, state_dir) else { return Ok(()) };
-        let Ok(Some(applied)) = place.open().and_then(|opened| Ok(opened.applied()?)) else { return Ok(()) };
-        let Ok(pages) = Pages::load(&place.state, applied.manifest()) else { return Ok(()) };
-        let looked: Result<Result<(), Failure>, ReadError> =
-            pages.with_entries(applied.manifest(), |entries| {
-                for entry in entries {
-                    if let Node::File(content) = &entry.node
-                        && let Err(failure) = self.take_file(&place.target, entry.path.as_bytes(), content)
-                    {
-                        return Ok(Err(failure));
-                    }
+        let Ok(target) = place.open() else { return Ok(()) };
+        let applied = target.applied().ok().flatten();
+        if which == Which::All
+            && let Some(applied) = &applied
+        {
+            self.look_in_version(place, applied.manifest(), target.tree())?;
+        }
+        for kept in target.kept().unwrap_or_default().iter().rev() {
+            if applied.as_ref().and_then(Version::name) == Some(kept.name()) {
+                continue;
+            }
+            if let Ok(Some(tree)) = target.version_tree(kept.name()) {
+                self.look_in_version(place, kept.version.manifest(), &tree)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn look_in_version(
+        &mut self,
+        place: &Place,
+        manifest: ManifestId,
+        tree: &TreeDir,
+    ) -> Result<(), Failure> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        let Ok(pages) = Pages::load(&place.state, manifest) else { return Ok(()) };
+        let looked: Result<Result<(), Failure>, ReadError> = pages.with_entries(manifest, |entries| {
+            for entry in entries {
+                if let Node::File(content) = &entry.node
+                    && let Err(failure) = self.take_file(tree, entry.path.as_bytes(), content)
+                {
+                    return Ok(Err(failure));
                 }
-                Ok(Ok(()))
-            });
+            }
+            Ok(Ok(()))
+        });
         // Pages that are not there are those of a target that was never brought up to date by this version.
         looked.unwrap_or(Ok(()))
     }
 
-    fn take_file(&mut self, target: &Path, path: &[u8], content: &Content) -> Result<(), Failure> {
+    fn take_file(&mut self, tree: &TreeDir, path: &[u8], content: &Content) -> Result<(), Failure> {
         let Some(need) = self.missing.get(&content.id).copied() else { return Ok(()) };
         self.go_on()?;
-        let Some(file) = open_below(target, path, content.size) else { return Ok(()) };
-        if copy(file, need, self.stage)? {
+        let Ok(file) = tree.open_file(path) else { return Ok(()) };
+        if file.metadata().is_ok_and(|found| found.len() == content.size) && copy(file, need, self.stage)? {
             self.has_found(need);
         }
         Ok(())
@@ -146,17 +183,6 @@ impl Search<'_> {
     fn go_on(&self) -> Result<(), Failure> {
         if self.interrupt.is_requested() { Err(interrupted()) } else { Ok(()) }
     }
-}
-
-/// Opens a file of another target, if it has the size that the content has. Nothing leads out of the target.
-fn open_below(target: &Path, path: &[u8], size: u64) -> Option<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let directory = open(target, flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let file = openat2(directory, path, flags | OFlags::NONBLOCK, Mode::empty(), resolve).ok()?;
-    let file = File::from(file);
-    let metadata = file.metadata().ok()?;
-    (metadata.is_file() && metadata.len() == size).then_some(file)
 }
 
 fn copy(mut file: File, need: &Need, stage: &Stage<'_>) -> Result<bool, Failure> {

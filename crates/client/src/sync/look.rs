@@ -10,6 +10,7 @@ use super::session::Session;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, count};
 use crate::settings::{TargetPolicy, Validation};
+use crate::versions::hold::Hold;
 use serde::Serialize;
 
 /// What a target holds, for programs.
@@ -25,6 +26,8 @@ struct Status<'a> {
     manifest: String,
     applied: u64,
     drift: usize,
+    generation: Option<u64>,
+    held: bool,
 }
 
 /// A path that differs from what was applied, for programs.
@@ -61,6 +64,14 @@ pub fn status(
             output.info(&format!("commit {commit}"));
         }
         output.info(&format!("manifest {manifest}"));
+        let kept = session.ready().target().kept()?;
+        let generation = kept.iter().find(|kept| Some(kept.name()) == version.name()).map(|kept| kept.number);
+        let held = Hold::read(&place.state)?;
+        if let Some(generation) = generation {
+            let kept = count(kept.len() as u64, "is kept", "are kept");
+            let held = if held.is_some() { "; it is held there until `smart-sync resume`" } else { "" };
+            output.info(&format!("generation {generation}; {kept}{held}"));
+        }
         output.event(&Status {
             target: &place.target.to_string_lossy(),
             origin: &label.origin,
@@ -71,6 +82,8 @@ pub fn status(
             manifest,
             applied: label.applied,
             drift: scan.findings.len(),
+            generation,
+            held: held.is_some(),
         });
     }
     if scan.is_clean() {

@@ -6,8 +6,10 @@ pub mod elsewhere;
 pub mod fetch;
 mod foresee;
 mod former;
+mod kind;
 pub mod landing;
 pub mod look;
+pub(crate) mod original;
 pub mod pages;
 pub mod place;
 mod realm_tree;
@@ -22,10 +24,14 @@ use std::path::Path;
 
 use tokio::runtime::Handle;
 
+use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::settings::{NetworkSettings, SyncSettings, TreeSource};
+use crate::settings::{NetworkSettings, SyncMode, SyncSettings, TreeSource};
+use crate::versions::hold::Hold;
+
+use self::place::Place;
 
 /// What a run has at hand.
 pub struct Surroundings<'a> {
@@ -39,10 +45,23 @@ pub struct Surroundings<'a> {
     pub state_dir: &'a Path,
     /// How the network is used.
     pub network: NetworkSettings,
+    /// The configuration of this host.
+    pub config: &'a Config,
 }
 
 /// Brings a target to a ref, or says what that would change.
 pub fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    if settings.mode == SyncMode::Apply
+        && let Some(place) = Place::known(&settings.target, surroundings.state_dir)
+        && let Some(held) = Hold::read(&place.state)?
+    {
+        let target = place.target.display();
+        let number = held.generation;
+        surroundings.output.warning(&format!(
+            "{target} was taken back to generation {number} and stays there; `smart-sync resume` lets it follow its ref again"
+        ));
+        return Ok(Exit::Success);
+    }
     let was_there = settings.target.symlink_metadata().is_ok();
     let ended = match &settings.tree.source {
         TreeSource::Channel { .. } => realm_tree::run(settings, surroundings),

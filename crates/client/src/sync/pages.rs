@@ -3,7 +3,7 @@
 //! One file: every page, each with its length in front. It is read as a whole, and a page is found by the hash of its
 //! bytes, so a file that was damaged is one that lacks pages, and nothing false is ever read from it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -128,12 +128,12 @@ impl Pages {
         write(&path_of(state, manifest), &bytes)
     }
 
-    /// Removes the pages of every manifest but one.
-    pub fn discard_others(state: &Path, kept: ManifestId) -> Result<(), Failure> {
-        let kept = path_of(state, kept);
+    /// Removes the pages of every manifest but these.
+    pub fn discard_others(state: &Path, kept: impl IntoIterator<Item = ManifestId>) -> Result<(), Failure> {
+        let kept: HashSet<PathBuf> = kept.into_iter().map(|manifest| path_of(state, manifest)).collect();
         for entry in fs::read_dir(state)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "pages") && path != kept {
+            if path.extension().is_some_and(|extension| extension == "pages") && !kept.contains(&path) {
                 fs::remove_file(&path)?;
             }
         }

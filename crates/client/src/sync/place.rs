@@ -12,9 +12,10 @@ use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::error::ApplyError;
 use smart_sync_sync::apply::run::Target;
 use smart_sync_sync::apply::step::Steps;
-use smart_sync_sync::apply::tree_dir::RootLink;
+use smart_sync_sync::apply::versions::{Kind, make_subvolume};
 use tempfile::TempDir;
 
+use super::kind;
 use crate::failure::{DAMAGED_HINT, Exit, Failure};
 use crate::state_dir::make_private;
 
@@ -34,6 +35,9 @@ pub struct Label {
     pub commit: Option<String>,
     /// When it was applied, in seconds since 1970.
     pub applied: u64,
+    /// Who had it applied.
+    #[serde(default)]
+    pub by: String,
 }
 
 impl Label {
@@ -45,6 +49,24 @@ impl Label {
     /// The bytes that are noted.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a label is texts and numbers")
+    }
+}
+
+/// Who runs this program, and how, as far as the system says so.
+pub(super) fn triggered_by() -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let uid = rustix::process::getuid().as_raw();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid.to_string()).then(|| name.to_owned())
+    });
+    let name = name.unwrap_or_else(|| format!("user {uid}"));
+    match (variable("SUDO_USER"), variable("INVOCATION_ID")) {
+        (Some(user), _) => format!("{user}, as {name}"),
+        (None, Some(_)) => format!("a service, as {name}"),
+        (None, None) => name,
     }
 }
 
@@ -74,19 +96,26 @@ pub struct Place {
     pub target: PathBuf,
     /// What is known of it.
     pub state: PathBuf,
+    /// How it is kept.
+    pub kind: Kind,
     /// What stands in for both until it is dropped.
     _stand_in: Option<Arc<TempDir>>,
 }
 
 impl Place {
-    /// The place of a target, which is made if its parent is there.
-    pub fn make(target: &Path, state_dir: &Path) -> Result<Self, Failure> {
-        match fs::create_dir(target) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(not_made(target, error)),
+    /// The place of a target, which is made if its parent is there. What kind it is of is decided once.
+    pub fn make(target: &Path, chosen: Option<Kind>, state_dir: &Path) -> Result<Self, Failure> {
+        let is_new =
+            matches!(target.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let kind = chosen.unwrap_or_else(|| kind::suited(target));
+        if is_new && kind == Kind::Btrfs {
+            make_subvolume(target)?;
+        } else if is_new {
+            fs::create_dir(target).map_err(|error| not_made(target, error))?;
         }
-        Self::find(target, state_dir)
+        let mut place = Self::find(target, state_dir)?;
+        place.kind = kind::decide(&place, chosen, kind)?;
+        Ok(place)
     }
 
     /// The place of a target to look at. Nothing is made: an empty directory stands in for one that is not there.
@@ -105,7 +134,7 @@ impl Place {
             let (target, state) = (directory.path().join("target"), directory.path().join("state"));
             fs::create_dir(&target)?;
             make_private(&state)?;
-            Ok(Self { target, state, _stand_in: Some(Arc::new(directory)) })
+            Ok(Self { target, state, kind: Kind::Directory, _stand_in: Some(Arc::new(directory)) })
         });
         directory.map_err(|error| Failure::from(error).context("making an empty directory to compare with"))
     }
@@ -113,7 +142,8 @@ impl Place {
     /// The place of a target that was followed before, if it is still there. Nothing is made.
     pub fn known(target: &Path, state_dir: &Path) -> Option<Self> {
         let target = target.canonicalize().ok().filter(|target| target.is_dir())?;
-        let place = Self::of(target, state_dir);
+        let mut place = Self::of(target, state_dir);
+        place.kind = kind::noted(&place.state).ok()?.unwrap_or(Kind::Directory);
         place.state.is_dir().then_some(place)
     }
 
@@ -128,7 +158,8 @@ impl Place {
             let message = format!("the target {} is not a directory", target.display());
             return Err(Failure::message(Exit::Arguments, message).hint("name a directory with --target DIR"));
         }
-        let place = Self::of(target, state_dir);
+        let mut place = Self::of(target, state_dir);
+        place.kind = kind::noted(&place.state)?.unwrap_or(Kind::Directory);
         if place.target.starts_with(&place.state) || place.state == place.target {
             return Err(Failure::message(Exit::Arguments, "the state directory cannot be a target"));
         }
@@ -141,13 +172,13 @@ impl Place {
         let id = ObjectId::of(target.as_os_str().as_bytes());
         let name = target.file_name().map_or_else(String::new, |name| plain(name.as_bytes()));
         let state = state_dir.join("targets").join(format!("{name}-{}", to_hex(&id.as_bytes()[..8])));
-        Self { target, state, _stand_in: None }
+        Self { target, state, kind: Kind::Directory, _stand_in: None }
     }
 
     /// Opens the target.
     pub fn open(&self) -> Result<Target, Failure> {
         // The path was resolved: what it leads to is a directory, or was exchanged for a link just now.
-        Target::open(&self.target, RootLink::Refuse, &self.state, &Steps::default()).map_err(Failure::from)
+        Target::open_as(self.kind, &self.target, &self.state, &Steps::default()).map_err(Failure::from)
     }
 }
 
@@ -178,11 +209,20 @@ impl From<ApplyError> for Failure {
                 Exit::Permission
             }
             (ApplyError::WrongContent { .. }, _) => Exit::Refused,
+            (ApplyError::MissingProgram(_), _) => Exit::MissingDependency,
+            (ApplyError::NotForVersions { .. } | ApplyError::NoVersion(_), _) => Exit::Arguments,
             _ => Exit::General,
         };
         let hint = match error {
             ApplyError::WrongContent { .. } => Some(DAMAGED_HINT),
-            ApplyError::Locked(_) => Some("wait for it to end, and run this again"),
+            ApplyError::Locked(_) | ApplyError::ChangedMeanwhile(_) => {
+                Some("wait for it to end, and run this again")
+            }
+            ApplyError::MissingProgram(_) => Some("install it; that of btrfs is in the package btrfs-progs"),
+            ApplyError::NotForVersions { .. } => {
+                Some("name another directory with --target, or keep this one in place with --kind directory")
+            }
+            ApplyError::NoVersion(_) => Some("`smart-sync generations` lists those that are kept"),
             _ => None,
         };
         let failure = Self::new(exit, error);

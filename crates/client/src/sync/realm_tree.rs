@@ -18,10 +18,12 @@ use super::Surroundings;
 use super::bundle::{self, Brought};
 use super::fetch::{Fetch, Fetcher};
 use super::foresee::{Foreseen, foresee};
+use super::original::bring_original;
 use super::pages::Pages;
-use super::place::{AppliedEvent, Label, Place};
+use super::place::{AppliedEvent, Label, Place, triggered_by};
 use super::rebuild::Rebuilding;
 use super::session::{Outcome, Session, Wanted};
+use crate::after::{self, Changed, Settled};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, count};
@@ -61,7 +63,7 @@ pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> R
         return Err(Failure::message(Exit::Arguments, "no channel is named"));
     };
     let place = match settings.mode {
-        SyncMode::Apply => Place::make(&settings.target, surroundings.state_dir)?,
+        SyncMode::Apply => Place::make(&settings.target, settings.policy.kind, surroundings.state_dir)?,
         SyncMode::DryRun | SyncMode::CheckOnly => Place::look(&settings.target, surroundings.state_dir)?,
     };
     let resolving = realm.resolve(channel, &settings.tree.reference, None, surroundings.output);
@@ -148,8 +150,15 @@ impl Run<'_> {
 
     fn apply(&self) -> Result<Exit, Failure> {
         let (settings, output) = (self.settings, self.surroundings.output);
-        let session = Session::begin(self.place, &settings.policy, settings.validation, output)?;
+        let begun = Session::begin(self.place, &settings.policy, settings.validation, output)?;
+        let session = match after::settled(begun, settings, self.surroundings)? {
+            Settled::Nothing(session) => *session,
+            Settled::Undone(exit) => return Ok(exit),
+        };
         let wanted_id = self.verified().manifest.id;
+        if after::refuses(self.place, wanted_id, settings, self.surroundings)? {
+            return Ok(Exit::RolledBack);
+        }
         let is_current = session.manifest() == Some(wanted_id);
         let fidelity = session.fidelity();
         let scan = session.scan(fidelity)?;
@@ -159,7 +168,7 @@ impl Run<'_> {
             let applied = session.applied.as_ref().and_then(Label::of).map(|label| label.applied);
             let label = self.label();
             self.tell_applied(&Label { applied: applied.unwrap_or(label.applied), ..label }, 0);
-            return Ok(Exit::Success);
+            return after::retry(session, settings, self.surroundings);
         }
         let (wanted, map, staged) = self.wanted(&session, &scan)?;
         // Who only looks is told where contents lie, and does not go there.
@@ -177,7 +186,7 @@ impl Run<'_> {
                 self.tell_cost(&session, shown.unwrap_or_default(), fetches)?;
                 output.info("nothing was changed");
             }
-            Outcome::Applied { changes } => output.info(&format!(
+            Outcome::Applied { changes, .. } => output.info(&format!(
                 "{} number {} is applied: {}{}; the whole tree is {}",
                 self.name(),
                 self.verified().publication.record().seq,
@@ -188,7 +197,11 @@ impl Run<'_> {
         }
         match outcome {
             Outcome::Nothing => self.tell_applied(&wanted.label, 0),
-            Outcome::Applied { changes } => self.tell_applied(&wanted.label, changes),
+            Outcome::Applied { changes, changed } => {
+                self.tell_applied(&wanted.label, changes);
+                let changed = Changed::Paths(&changed);
+                return after::complete(session, &settings.policy.after, changed, self.surroundings);
+            }
             Outcome::Shown { .. } => {}
         }
         Ok(Exit::Success)
@@ -234,6 +247,7 @@ impl Run<'_> {
             seq: publication.seq,
             commit: publication.git.map(|git| git.commit.to_string()),
             applied: now().seconds(),
+            by: triggered_by(),
         }
     }
 
@@ -265,6 +279,10 @@ impl Run<'_> {
                 label,
             };
             return Ok((wanted, FetchMap::default(), None));
+        }
+        // The target may have been there before: then most of it is still on this host.
+        if let Some((pages, fidelity)) = session.pages_of_kept(signed.id)? {
+            return Ok((Wanted { pages, manifest: signed.id, fidelity, label }, FetchMap::default(), None));
         }
         // Who only wants to see what would happen does not pay for contents.
         let brought = match self.settings.mode {
@@ -375,7 +393,7 @@ impl Run<'_> {
             return Ok(());
         }
         let Surroundings { state_dir, interrupt, output, .. } = *self.surroundings;
-        let needs = self.settings.elsewhere.bring(needs, stage, state_dir, interrupt, output)?;
+        let needs = self.settings.elsewhere.bring(needs, stage, self.place, state_dir, interrupt, output)?;
         if needs.is_empty() {
             return Ok(());
         }
@@ -400,7 +418,9 @@ impl Run<'_> {
         for plan in plans {
             fetcher.fetch(plan, &mut progress)?;
         }
-        rebuilding.finish(stage, self.surroundings.interrupt, |need| self.original(need, stage))?;
+        rebuilding.finish(stage, self.surroundings.interrupt, |need| {
+            bring_original(&self.resolved.remotes, need, stage, self.surroundings)
+        })?;
         for need in needs {
             if !stage.has(&need.content)? {
                 let text =
@@ -422,28 +442,6 @@ impl Run<'_> {
             maps.extend(self.locate(batch)?);
         }
         Ok(maps)
-    }
-
-    /// Asks for a content as it is, which servers can do and files cannot.
-    fn original(&self, need: &Need, stage: &Stage<'_>) -> Result<(), Failure> {
-        let (id, size) = (need.content.id, need.content.size);
-        let mut last = Failure::message(Exit::Network, format!("no server could be asked for content {id}"));
-        for remote in &self.resolved.remotes {
-            let received = (|| {
-                let path = format!("v1/content/{id}/{size}");
-                let mut download = self.block_on(remote.download(&path, None, size))??;
-                let mut writer = stage.writer(need)?;
-                while let Some(bytes) = self.block_on(download.next())?? {
-                    writer.write(&bytes)?;
-                }
-                Ok(writer.finish()?)
-            })();
-            match received {
-                Ok(()) => return Ok(()),
-                Err(failure) => last = failure,
-            }
-        }
-        Err(last)
     }
 
     fn locate(&self, needs: &[&Need]) -> Result<Vec<FetchMap>, Failure> {

@@ -18,8 +18,9 @@ use smart_sync_sync::apply::stage::Stage;
 
 use super::Surroundings;
 use super::pages::Pages;
-use super::place::{AppliedEvent, Label, Place};
+use super::place::{AppliedEvent, Label, Place, triggered_by};
 use super::session::{Outcome, Session, Wanted};
+use crate::after::{self, Changed, Settled};
 use crate::failure::{Exit, Failure};
 use crate::github::{
     Address, Head, Options, RemoteEntry, RemoteNode, RemoteTree, Repository, SystemClock, folder, tell_to,
@@ -49,7 +50,7 @@ pub(super) fn run(
     };
     let repository = Repository::new(address.clone(), &options, tell_to(surroundings.output))?;
     let place = match settings.mode {
-        SyncMode::Apply => Place::make(&settings.target, surroundings.state_dir)?,
+        SyncMode::Apply => Place::make(&settings.target, settings.policy.kind, surroundings.state_dir)?,
         SyncMode::DryRun | SyncMode::CheckOnly => Place::look(&settings.target, surroundings.state_dir)?,
     };
     let run = Run { address, settings, surroundings, repository, place: &place };
@@ -91,7 +92,11 @@ impl Run<'_> {
 
     fn apply(&self, head: Head) -> Result<Exit, Failure> {
         let (settings, output) = (self.settings, self.surroundings.output);
-        let session = Session::begin(self.place, &settings.policy, settings.validation, output)?;
+        let begun = Session::begin(self.place, &settings.policy, settings.validation, output)?;
+        let session = match after::settled(begun, settings, self.surroundings)? {
+            Settled::Nothing(session) => *session,
+            Settled::Undone(exit) => return Ok(exit),
+        };
         let label = session.applied.as_ref().and_then(Label::of);
         let scan = session.scan(Fidelity::Git)?;
         if let Some(label) = label.filter(|label| self.is_of(label, head))
@@ -105,7 +110,7 @@ impl Run<'_> {
             if let Some(manifest) = session.manifest() {
                 self.tell_applied(&label, manifest, 0);
             }
-            return Ok(Exit::Success);
+            return after::retry(session, settings, self.surroundings);
         }
         let tree = self.block_on(self.repository.tree(&head))?;
         let downloads = Downloads::open(&self.place.state)?;
@@ -119,14 +124,17 @@ impl Run<'_> {
         let wanted = self.wanted(&tree, head, &known)?;
         let blobs: HashMap<ContentId, BlobId> =
             known.values().map(|content| (content.id, content.blob)).collect();
+        if after::refuses(self.place, wanted.manifest, settings, self.surroundings)? {
+            return Ok(Exit::RolledBack);
+        }
         let outcome = session.apply(&wanted, scan, settings.mode, None, |needs, stage| {
             self.stage(&tree, needs, stage, &downloads, &blobs)
         })?;
         downloads.discard()?;
         let cost = self.repository.cost();
-        let changes = match outcome {
-            Outcome::Applied { changes } => changes,
-            Outcome::Nothing | Outcome::Shown { .. } => 0,
+        let (changes, paths) = match outcome {
+            Outcome::Applied { changes, changed } => (changes, changed),
+            Outcome::Nothing | Outcome::Shown { .. } => (0, Vec::new()),
         };
         output.info(&format!(
             "{} at commit {} is applied: {} ({} received, {})",
@@ -137,7 +145,7 @@ impl Run<'_> {
             count(cost.requests, "request", "requests")
         ));
         self.tell_applied(&wanted.label, wanted.manifest, changes);
-        Ok(Exit::Success)
+        after::complete(session, &settings.policy.after, Changed::Paths(&paths), self.surroundings)
     }
 
     fn tell_applied(&self, label: &Label, manifest: ManifestId, changes: usize) {
@@ -205,6 +213,7 @@ impl Run<'_> {
             seq: 0,
             commit: Some(head.commit.to_string()),
             applied: now().seconds(),
+            by: triggered_by(),
         };
         Ok(Wanted { pages, manifest: summary.id, fidelity: Fidelity::Git, label })
     }

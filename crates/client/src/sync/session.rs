@@ -3,10 +3,12 @@
 //! The order is that of the promises: nothing of the target changes before everything is here and verified, and what
 //! an earlier run left unfinished is settled before anything else.
 
+use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::HumanBytes;
+use serde::Serialize;
 use smart_sync_store::content::name_content;
 use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_store::manifest::{Content, Entry, Fidelity, FileTime, GitMode, Manifest, TreePath};
@@ -19,11 +21,13 @@ use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::apply::stat::FileKind;
 use smart_sync_sync::apply::stat_cache::StatCache;
 use smart_sync_sync::apply::tree_dir::TreeDir;
+use smart_sync_sync::apply::versions::{Kept, prune};
 use smart_sync_sync::apply::{Stamp, Version};
 use smart_sync_sync::exclude::Exclusions;
 
 use super::pages::Pages;
 use super::place::{Label, Place};
+use crate::after::{self, After, Changed};
 use crate::config::Allowed;
 use crate::failure::{Exit, Failure, MAKE_ROOM};
 use crate::output::{Output, count};
@@ -43,8 +47,13 @@ pub struct Session<'a> {
     ready: ReadyTarget,
     exclusions: Exclusions,
     allows: Policy,
+    keep: usize,
     validation: Validation,
     output: &'a Output,
+    /// What happens after an update.
+    after: After,
+    /// Whether an earlier run was found unfinished.
+    pub was_interrupted: bool,
     /// What was applied here last.
     pub applied: Option<Version>,
     /// Its manifest.
@@ -83,12 +92,55 @@ pub enum Outcome {
     Applied {
         /// Paths that were made, replaced, changed or deleted.
         changes: usize,
+        /// These, where something depends on them.
+        changed: Vec<Box<[u8]>>,
     },
     /// It was only asked what would be done.
     Shown {
         /// What would have to come from elsewhere.
         fetches: Vec<Need>,
     },
+}
+
+/// How long the parts of a run took.
+struct Timing {
+    since: Instant,
+    staged: Duration,
+    switched: Duration,
+}
+
+/// The same for programs, in seconds.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename = "timing")]
+struct TimingEvent {
+    /// Fetching what is needed.
+    staged: f64,
+    /// From there until readers see the new tree.
+    switched: f64,
+    /// Noting what the target holds.
+    noted: f64,
+}
+
+impl Timing {
+    fn start() -> Self {
+        Self { since: Instant::now(), staged: Duration::ZERO, switched: Duration::ZERO }
+    }
+
+    fn staged(&mut self) {
+        self.staged = self.since.elapsed();
+    }
+
+    fn switched(&mut self) {
+        self.switched = self.since.elapsed().saturating_sub(self.staged);
+    }
+
+    fn tell(&self, output: &Output) {
+        let noted = self.since.elapsed().saturating_sub(self.staged + self.switched);
+        let [staged, switched, noted] = [self.staged, self.switched, noted].map(|span| span.as_secs_f64());
+        output
+            .detail(&format!("fetched in {staged:.2} s, switched in {switched:.2} s, noted in {noted:.2} s"));
+        output.event(&TimingEvent { staged, switched, noted });
+    }
 }
 
 impl<'a> Session<'a> {
@@ -108,16 +160,21 @@ impl<'a> Session<'a> {
         let pages = match &applied {
             Some(version) => {
                 // A run that was killed or completed later has left those of the version before.
-                Pages::discard_others(&place.state, version.manifest())?;
+                Pages::discard_others(&place.state, needed_pages(&ready, version.manifest())?)?;
                 Pages::load(&place.state, version.manifest())?
             }
             None => Pages::default(),
         };
+        let mut allows = allowed(policy)?;
+        allows.makes_read_only = ready.target().have_many_names();
         Ok(Self {
             place,
             ready,
             exclusions,
-            allows: allowed(policy)?,
+            allows,
+            keep: policy.keep,
+            after: policy.after.clone(),
+            was_interrupted: recovery != Recovery::Nothing,
             validation,
             output,
             applied,
@@ -200,18 +257,66 @@ impl<'a> Session<'a> {
             }
             Validation::Full => Rehash::Everything,
         };
-        work(&ScanOptions {
-            excluded: &excluded,
-            fidelity,
-            rehash,
-            started: time_now(),
-            have_many_names: false,
-        })
+        let have_many_names = self.ready.target().have_many_names();
+        work(&ScanOptions { excluded: &excluded, fidelity, rehash, started: time_now(), have_many_names })
     }
 
     /// The tree of the target.
     pub const fn tree(&self) -> &TreeDir {
         self.ready.target().tree()
+    }
+
+    /// The same after readers were switched by this run.
+    pub fn reopened(self) -> Result<Self, Failure> {
+        let ready = self.ready.reopened()?;
+        let applied = ready.target().applied()?;
+        let pages = match &applied {
+            Some(version) => Pages::load(&self.place.state, version.manifest())?,
+            None => Pages::default(),
+        };
+        Ok(Self { ready, applied, pages, known: OnceLock::new(), ..self })
+    }
+
+    /// Where the target is, and what is known of it.
+    pub const fn place(&self) -> &'a Place {
+        self.place
+    }
+
+    /// The pages of a manifest that an earlier version of the target has, if they are all here, and its fidelity.
+    pub fn pages_of_kept(&self, manifest: ManifestId) -> Result<Option<(Pages, Fidelity)>, Failure> {
+        if !self.ready.target().kept()?.iter().any(|kept| kept.version.manifest() == manifest) {
+            return Ok(None);
+        }
+        let pages = Pages::load(&self.place.state, manifest)?;
+        if pages.count(manifest).is_err() {
+            return Ok(None);
+        }
+        let fidelity = Manifest::open(&pages, manifest, None)?.fidelity();
+        Ok(Some((pages, fidelity)))
+    }
+
+    /// How a version that is kept differs from what it was, as far as that is known without reading all of it.
+    pub fn scan_version(&self, kept: &Kept, tree: &TreeDir) -> Result<Scan, Failure> {
+        let manifest = kept.version.manifest();
+        let pages = Pages::load(&self.place.state, manifest)?;
+        let fidelity = Manifest::open(&pages, manifest, None)?.fidelity();
+        let cache = match self.ready.target().cache_of(kept) {
+            Some(cache) => cache,
+            None => pages.with_entries(manifest, |entries| {
+                StatCache::from_entries(manifest, entries).map_err(Failure::from)
+            })?,
+        };
+        self.with_options(fidelity, |options| Ok(scan(tree, cache, options)?))
+    }
+
+    /// The target, which belongs to this run.
+    pub const fn ready(&self) -> &ReadyTarget {
+        &self.ready
+    }
+
+    /// Whether an earlier run left contents in the stage.
+    pub fn has_stage(&self) -> Result<bool, Failure> {
+        Ok(self.ready.target().has_stage()?)
     }
 
     /// Opens the stage for contents that come before it is known what is wanted.
@@ -233,10 +338,16 @@ impl<'a> Session<'a> {
         staged: Option<Stage<'s>>,
         stage_needs: impl FnOnce(&[&Need], &Stage<'_>) -> Result<(), Failure>,
     ) -> Result<Outcome, Failure> {
-        let plan = self.plan(wanted, &mut scan, staged.as_ref())?;
+        let plan = self.plan(wanted, &mut scan, mode, staged.as_ref())?;
         self.tell_plan(&plan);
         if mode != SyncMode::Apply {
             plan.to_string().lines().for_each(|line| self.output.info(line));
+            for trigger in self.after.chosen(Changed::Paths(&changed(&plan))) {
+                self.output.info(&format!("would run {}", Shown(trigger.title().as_bytes())));
+            }
+            for check in self.after.check.iter().filter(|_| !plan.is_empty()) {
+                self.output.info(&format!("would check {}", Shown(check.title().as_bytes())));
+            }
             return Ok(Outcome::Shown { fetches: plan.fetches().cloned().collect() });
         }
         if !plan.problems.is_empty() {
@@ -244,6 +355,7 @@ impl<'a> Session<'a> {
                 drop(staged);
                 self.ready.discard_staged()?;
             }
+            self.ready.discard_next()?;
             return Err(refused(&plan));
         }
         let label = wanted.label.to_bytes();
@@ -255,14 +367,18 @@ impl<'a> Session<'a> {
             self.with_options(wanted.fidelity, |options| {
                 wanted.with_entries(|entries| Ok(self.ready.adopt(&version, entries, &scan, options)?))
             })?;
-            Pages::discard_others(&self.place.state, wanted.manifest)?;
+            Pages::discard_others(&self.place.state, needed_pages(&self.ready, wanted.manifest)?)?;
             if staged.is_some() {
                 self.ready.discard_staged()?;
             }
+            self.ready.discard_next()?;
             return Ok(Outcome::Nothing);
         }
         let changes = plan.actions.len();
-        let run = self.ready.begin_with(plan, version, stamp(), staged)?;
+        let paths = if self.after.is_empty() { Vec::new() } else { changed(&plan) };
+        let armed = version.clone();
+        let mut timing = Timing::start();
+        let mut run = self.ready.begin_with(plan, version, stamp(), staged)?;
         let mut needs = Vec::new();
         for need in run.needs() {
             if !run.stage().has(&need.content)? && !run.stage().copy_local(need)? {
@@ -271,19 +387,52 @@ impl<'a> Session<'a> {
         }
         stage_needs(&needs, run.stage())?;
         drop(needs);
+        timing.staged();
+        if !self.after.is_empty() {
+            after::arm(self.place, &armed, self.applied.as_ref())?;
+        }
+        run.fill(&mut scan, wanted.fidelity, time_now)?;
         let flipped = run.prepare()?.flip()?;
+        timing.switched();
         let saved = self.with_options(wanted.fidelity, |options| {
             wanted.with_entries(|entries| Ok(flipped.commit(entries, &scan, options)?))
         })?;
-        Pages::discard_others(&self.place.state, wanted.manifest)?;
+        timing.tell(self.output);
         self.tell_backups(&saved.backed_up);
-        Ok(Outcome::Applied { changes })
+        self.tell_left(saved.left.as_deref());
+        self.prune()?;
+        Pages::discard_others(&self.place.state, needed_pages(&self.ready, wanted.manifest)?)?;
+        Ok(Outcome::Applied { changes, changed: paths })
+    }
+
+    /// Removes versions that are not kept any longer.
+    fn prune(&self) -> Result<(), Failure> {
+        if !self.ready.target().keeps_versions() {
+            return Ok(());
+        }
+        let kept = self.ready.target().kept()?;
+        let applied = self.ready.target().applied()?;
+        for gone in prune::plan(&kept, applied.as_ref().and_then(Version::name), self.keep, &[]) {
+            self.ready.remove_version(gone)?;
+        }
+        Ok(self.ready.prune_left(self.keep)?)
+    }
+
+    pub(crate) fn tell_left(&self, left: Option<&Path>) {
+        if let Some(left) = left {
+            self.output.warning(&format!(
+                "{} was written to while the next version was made; what it was then is kept in {}",
+                self.place.target.display(),
+                left.display()
+            ));
+        }
     }
 
     fn plan(
         &self,
         wanted: &Wanted,
         scan: &mut Scan,
+        mode: SyncMode,
         staged: Option<&Stage<'_>>,
     ) -> Result<ApplyPlan, Failure> {
         let tree = self.ready.target().tree();
@@ -297,7 +446,15 @@ impl<'a> Session<'a> {
         if let Some(stage) = staged {
             plan.count_staged(|content| stage.has(content))?;
         }
-        wanted.with_entries(|entries| Ok(preflight(tree, &mut plan, entries)?))?;
+        if self.ready.target().keeps_versions() && !plan.is_empty() {
+            // What is mounted below would be in the one version and not in the next.
+            let mounts = scan.mounts.iter().cloned().map(Problem::OtherFileSystem);
+            plan.problems
+                .extend(mounts.filter(|problem| !plan.problems.contains(problem)).collect::<Vec<_>>());
+        }
+        // Who only looks begins no version.
+        let work = if mode == SyncMode::Apply && !plan.is_empty() { self.ready.work()? } else { tree };
+        wanted.with_entries(|entries| Ok(preflight(work, &mut plan, entries)?))?;
         Ok(plan)
     }
 
@@ -322,6 +479,10 @@ impl<'a> Session<'a> {
     }
 }
 
+fn changed(plan: &ApplyPlan) -> Vec<Box<[u8]>> {
+    plan.actions.iter().map(|action| action.path.clone()).collect()
+}
+
 fn tell_recovery(recovery: &Recovery, place: &Place, output: &Output) {
     match recovery {
         Recovery::Nothing => {}
@@ -340,7 +501,13 @@ fn tell_recovery(recovery: &Recovery, place: &Place, output: &Output) {
     }
 }
 
-fn kept_in_backup(number: usize, place: &Place) -> String {
+/// The manifests whose pages are needed: those of all versions, and the current one.
+pub(crate) fn needed_pages(ready: &ReadyTarget, current: ManifestId) -> Result<Vec<ManifestId>, Failure> {
+    let kept = ready.target().kept()?;
+    Ok(kept.iter().map(|kept| kept.version.manifest()).chain([current]).collect())
+}
+
+pub(crate) fn kept_in_backup(number: usize, place: &Place) -> String {
     let changes = count(number as u64, "local change was", "local changes were");
     format!("{changes} kept in {}", place.state.join("backups").display())
 }
@@ -404,7 +571,8 @@ fn owners() -> Result<Owners, Failure> {
     Ok(Owners::parse(&read("/etc/passwd")?, &read("/etc/group")?))
 }
 
-fn seconds_now() -> i64 {
+/// This machine's time, in seconds since 1970.
+pub fn seconds_now() -> i64 {
     time_now().seconds
 }
 
@@ -417,7 +585,8 @@ pub fn time_now() -> FileTime {
     }
 }
 
-fn stamp() -> Stamp {
+/// This time, as the name of a run.
+pub fn stamp() -> Stamp {
     let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     Stamp::new(now.as_bytes()).expect("a time is digits and letters")
 }

@@ -1,0 +1,55 @@
+//! Arguments of the commands that are about the versions of a target.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::Keep;
+
+/// Arguments of commands that take a target and nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct TargetArgs {
+    /// The target [default: that of the configuration].
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+}
+
+/// Arguments of `rollback`: which version to go to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct RollbackArgs {
+    /// The number of the version, as `generations` lists it [default: the one before the current one].
+    #[arg(value_name = "GENERATION")]
+    pub generation: Option<u64>,
+
+    /// The target [default: that of the configuration].
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+}
+
+/// Arguments of `pin` and `unpin`: which version.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct NumberArgs {
+    /// The number of the version, as `generations` lists it.
+    #[arg(value_name = "GENERATION")]
+    pub generation: u64,
+
+    /// The target [default: that of the configuration].
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+}
+
+/// Arguments of `prune`: which versions go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct PruneArgs {
+    /// Keep this many of the newest [default: as configured, else 10]. The current one and pinned ones stay anyway.
+    #[arg(long, value_name = "NUMBER")]
+    pub keep: Option<Keep>,
+
+    /// Remove them.
+    #[arg(long)]
+    pub yes: bool,
+
+    /// The target [default: that of the configuration].
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+}

@@ -1,0 +1,226 @@
+//! Going back to a version, or on to one.
+
+use std::path::Path;
+
+use smart_sync_store::manifest::Manifest;
+use smart_sync_store::manifest::path::Shown;
+use smart_sync_sync::apply::scan::Scan;
+use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
+
+use super::hold::Hold;
+use super::{described, keeps_none, not_kept};
+use crate::failure::{Exit, Failure};
+use crate::interrupt::interrupted;
+use crate::output::{Output, count};
+use crate::realm::remote::Remote;
+use crate::realm::resolve::Realm;
+use crate::realm::trust_store::TrustStore;
+use crate::settings::{self, SyncMode, TargetPolicy, Validation};
+use crate::sync::Surroundings;
+use crate::sync::elsewhere::Elsewhere;
+use crate::sync::original::bring_original;
+use crate::sync::pages::Pages;
+use crate::sync::place::{Label, Place};
+use crate::sync::session::{Session, Wanted, seconds_now, stamp};
+use crate::token::Tokens;
+
+/// Damaged paths that are named.
+const SHOWN: usize = 10;
+
+/// Switches a target to a version that is kept: the one of this number, else the one before the current one. It stays
+/// there until it is told to follow its ref again.
+pub fn rollback(
+    target: &Path,
+    number: Option<u64>,
+    policy: &TargetPolicy,
+    surroundings: &Surroundings<'_>,
+) -> Result<Exit, Failure> {
+    let output = surroundings.output;
+    let place = Place::find(target, surroundings.state_dir)?;
+    if !place.kind.keeps_versions() {
+        return Err(keeps_none(&place.target));
+    }
+    let session = Session::begin(&place, policy, Validation::TrustStat, output)?;
+    let kept = session.ready().target().kept()?;
+    let current = session.applied.as_ref().and_then(|applied| applied.name());
+    let chosen = choose(&kept, current, number, &place.target)?;
+    if current == Some(chosen.name()) {
+        hold(&place, chosen.number)?;
+        output.info(&format!("{} is at generation {} already", place.target.display(), chosen.number));
+        return Ok(Exit::Success);
+    }
+    let number = go_back(&session, chosen, surroundings)?;
+    hold(&place, number)?;
+    let target = place.target.display();
+    output.info(&format!("{target} is at generation {number} now: {}", described(chosen)));
+    output.info("it stays there until `smart-sync resume`");
+    output.event(&serde_json::json!({
+        "event": "rolled-back",
+        "target": place.target.to_string_lossy(),
+        "generation": number,
+        "manifest": format!("blake3:{}", chosen.version.manifest()),
+    }));
+    Ok(Exit::Success)
+}
+
+/// Switches readers to a version, or makes it again where it was damaged. Returns the number that it has then.
+pub(crate) fn go_back(
+    session: &Session<'_>,
+    chosen: &Kept,
+    surroundings: &Surroundings<'_>,
+) -> Result<u64, Failure> {
+    // What readers see is known to be as it was where nothing changed since they were switched to it.
+    let scan =
+        if session.ready().may_have_changed()? { Some(session.scan(session.fidelity())?) } else { None };
+    match damage(session, chosen)? {
+        None => {
+            switch(session, chosen, scan.as_ref(), surroundings.output)?;
+            Ok(chosen.number)
+        }
+        Some(damaged) => {
+            tell_damage(chosen, &damaged, surroundings.output);
+            let scan = match scan {
+                Some(scan) => scan,
+                None => session.scan(session.fidelity())?,
+            };
+            repair(session, chosen, scan, surroundings)?;
+            Ok(session.ready().target().kept()?.last().map_or(chosen.number, |kept| kept.number))
+        }
+    }
+}
+
+fn hold(place: &Place, generation: u64) -> Result<(), Failure> {
+    let since = u64::try_from(seconds_now()).unwrap_or_default();
+    Hold { generation, since }.write(&place.state)
+}
+
+fn choose<'k>(
+    kept: &'k [Kept],
+    current: Option<&VersionName>,
+    number: Option<u64>,
+    target: &Path,
+) -> Result<&'k Kept, Failure> {
+    if let Some(number) = number {
+        return kept.iter().find(|kept| kept.number == number).ok_or_else(|| not_kept(number, target));
+    }
+    let at = kept.iter().position(|kept| Some(kept.name()) == current);
+    at.and_then(|at| at.checked_sub(1)).map(|at| &kept[at]).ok_or_else(|| {
+        Failure::message(
+            Exit::Arguments,
+            format!("no generation of {} before the current one is kept", target.display()),
+        )
+        .hint("`smart-sync generations` lists those that are")
+    })
+}
+
+fn switch(session: &Session<'_>, chosen: &Kept, scan: Option<&Scan>, output: &Output) -> Result<(), Failure> {
+    let (own, changed) = scan.map_or_else(Default::default, |scan| {
+        let own = scan.untracked.iter().chain(&scan.excluded).map(|found| found.path.clone()).collect();
+        let there = scan.findings.iter().filter(|finding| finding.found.is_some());
+        (own, there.map(|finding| finding.path.clone()).collect::<Vec<_>>())
+    });
+    let own: Vec<Box<[u8]>> = own;
+    let saved = session.ready().switch_to(chosen, &own, &changed, &stamp())?;
+    if !saved.backed_up.is_empty() {
+        output.info(&crate::sync::session::kept_in_backup(saved.backed_up.len(), session.place()));
+    }
+    session.tell_left(saved.left.as_deref());
+    Ok(())
+}
+
+/// How a version differs from what it was, if it does.
+fn damage(session: &Session<'_>, chosen: &Kept) -> Result<Option<Vec<Box<[u8]>>>, Failure> {
+    let Some(tree) = session.ready().target().version_tree(chosen.name())? else {
+        return Ok(Some(vec![Box::default()]));
+    };
+    // Nobody can write to a snapshot.
+    if session.place().kind == Kind::Btrfs {
+        return Ok(None);
+    }
+    let scan = session.scan_version(chosen, &tree)?;
+    let damaged: Vec<_> = scan.findings.iter().map(|finding| finding.path.clone()).collect();
+    Ok((!damaged.is_empty()).then_some(damaged))
+}
+
+fn tell_damage(chosen: &Kept, damaged: &[Box<[u8]>], output: &Output) {
+    let number = chosen.number;
+    if damaged.iter().all(|path| path.is_empty()) {
+        output.warning(&format!(
+            "the directory of generation {number} is gone; it is made again from what others have"
+        ));
+        return;
+    }
+    let paths = count(damaged.len() as u64, "path of it differs", "paths of it differ");
+    output.warning(&format!("generation {number} was changed since it was left: {paths}; it is made again"));
+    for path in damaged.iter().take(SHOWN) {
+        output.warning(&format!("changed: {}", Shown(path)));
+    }
+}
+
+/// Makes a version again as a new one, from what other versions and targets have, else from the realm that it is of.
+fn repair(
+    session: &Session<'_>,
+    chosen: &Kept,
+    scan: Scan,
+    surroundings: &Surroundings<'_>,
+) -> Result<(), Failure> {
+    let Surroundings { state_dir, interrupt, output, config, .. } = *surroundings;
+    let manifest = chosen.version.manifest();
+    let pages = Pages::load(&session.place().state, manifest)?;
+    let fidelity = Manifest::open(&pages, manifest, None)?.fidelity();
+    let label = Label::of(&chosen.version)
+        .ok_or_else(|| Failure::message(Exit::RollbackFailed, "it is not known what this generation was"))?;
+    let origin = label.origin.clone();
+    let wanted = Wanted { pages, manifest, fidelity, label };
+    let elsewhere = Elsewhere {
+        targets: config.targets.keys().map(|path| path.0.clone()).collect(),
+        repositories: config.bytes_from.iter().map(|path| path.0.clone()).collect(),
+    };
+    let made = session.apply(&wanted, scan, SyncMode::Apply, None, |needs, stage| {
+        let missing = elsewhere.bring(needs, stage, session.place(), state_dir, interrupt, output)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        output.info(&format!(
+            "{} nowhere on this host, and asked for",
+            count(missing.len() as u64, "file is", "files are")
+        ));
+        let asked = remotes(&origin, surroundings).and_then(|remotes| {
+            missing.iter().try_for_each(|need| bring_original(&remotes, need, stage, surroundings))
+        });
+        asked.map_err(|failure| cannot_repair(chosen, missing.len(), &failure))
+    });
+    made.map(|_| ())
+}
+
+fn remotes(origin: &str, surroundings: &Surroundings<'_>) -> Result<Vec<Remote>, Failure> {
+    let origin = origin.parse().map_err(|_| {
+        Failure::message(
+            Exit::General,
+            format!("{origin} is a repository, which is not asked for single files"),
+        )
+    })?;
+    let options =
+        settings::realm_options(&origin, surroundings.config, &Tokens::of_servers()?, surroundings.network);
+    Ok(Realm::open(&TrustStore::new(surroundings.state_dir), &options)?.remotes().to_vec())
+}
+
+fn cannot_repair(chosen: &Kept, missing: usize, failure: &Failure) -> Failure {
+    if failure.exit() == Exit::Interrupted {
+        return interrupted();
+    }
+    let files = count(missing as u64, "file", "files");
+    let reason = failure.messages().collect::<Vec<_>>().join(": ");
+    let text = format!(
+        "generation {} cannot be made again, and nothing was changed: {files} of it cannot be had: {reason}",
+        chosen.number
+    );
+    let failure = Failure::message(Exit::RollbackFailed, text);
+    match Label::of(&chosen.version) {
+        Some(label) => failure.hint(format!(
+            "run this again when {} can be reached, or choose another with `smart-sync generations`",
+            label.origin
+        )),
+        None => failure,
+    }
+}

@@ -47,6 +47,20 @@ pub(crate) fn measure(bench: &Bench, command: &Command) -> Result<Usage> {
     spawn(bench, command)?.finish()
 }
 
+/// The same, with what the command printed.
+pub(crate) fn measure_with_output(bench: &Bench, command: &Command) -> Result<(Usage, String)> {
+    if bench.timed {
+        use_memory();
+    }
+    let running = spawn(bench, command)?;
+    let output = running.output.clone();
+    let kept = tempfile::NamedTempFile::new_in(bench.environment.root()).context("creating a file")?;
+    // The directory of the run goes with it: the output has to be moved out before.
+    let usage = running.finish_with(|| fs::copy(&output, kept.path()).map(|_| ()))?;
+    let text = fs::read_to_string(kept.path()).context("reading what a command printed")?;
+    Ok((usage, text))
+}
+
 /// Uses memory and gives it back. The host of a virtual machine may take what is free there, and whoever is the first
 /// to use it again pays for that with several times the time: that is not to be one program of those that are
 /// compared.
@@ -62,6 +76,7 @@ pub(crate) struct Running {
     described: String,
     usage: PathBuf,
     errors: PathBuf,
+    output: PathBuf,
     // The files above lie in it.
     _directory: TempDir,
 }
@@ -69,30 +84,38 @@ pub(crate) struct Running {
 /// Starts a command that is to be measured.
 pub(crate) fn spawn(bench: &Bench, command: &Command) -> Result<Running> {
     let directory = tempfile::tempdir_in(bench.environment.root()).context("creating a directory")?;
-    let (usage, errors) = (directory.path().join("usage"), directory.path().join("stderr"));
+    let path = |name: &str| directory.path().join(name);
+    let (usage, errors, output) = (path("usage"), path("stderr"), path("stdout"));
     let described = smart_sync_tests::program::describe(command);
     let mut wrapper = Command::new(std::env::current_exe().context("finding this program")?);
     wrapper.arg("measured").arg(&usage).arg(command.get_program()).args(command.get_args());
     wrapper.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     wrapper.current_dir(command.get_current_dir().unwrap_or(bench.environment.root()));
     let stderr = File::create(&errors).with_context(|| format!("creating {}", errors.display()))?;
-    wrapper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    let stdout = File::create(&output).with_context(|| format!("creating {}", output.display()))?;
+    wrapper.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     if bench.timed {
         // What earlier steps wrote goes to the disk on their account.
         nix::unistd::sync();
     }
     let child = wrapper.spawn().with_context(|| format!("starting {described}"))?;
-    Ok(Running { child, described, usage, errors, _directory: directory })
+    Ok(Running { child, described, usage, errors, output, _directory: directory })
 }
 
 impl Running {
     /// Waits for the end.
-    pub(crate) fn finish(mut self) -> Result<Usage> {
+    pub(crate) fn finish(self) -> Result<Usage> {
+        self.finish_with(|| Ok(()))
+    }
+
+    /// Waits for the end, and looks at what was printed.
+    fn finish_with(mut self, look: impl FnOnce() -> std::io::Result<()>) -> Result<Usage> {
         let status = self.child.wait().with_context(|| format!("waiting for {}", self.described))?;
         if !status.success() {
             let errors = fs::read(&self.errors).unwrap_or_default();
             bail!("{} failed ({status}):\n{}", self.described, String::from_utf8_lossy(&errors));
         }
+        look().context("keeping what a command printed")?;
         let usage = fs::read(&self.usage).with_context(|| format!("reading {}", self.usage.display()))?;
         serde_json::from_slice(&usage).with_context(|| format!("reading what {} used", self.described))
     }

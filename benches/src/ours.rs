@@ -144,6 +144,32 @@ impl<'bench> Ours<'bench> {
         command
     }
 
+    /// The same for a target that keeps its versions; what it says is for programs.
+    pub(crate) fn sync_versions(&self, host: &str, kind: &str, target: &Path) -> Command {
+        let mut command = self.sync(host, self.url(), target);
+        let configuration = self.bench.environment.path("ours/state").join(format!("{host}.toml"));
+        let text = format!("[targets.{:?}]\nexclude = []\nkeep = 100\n", target.display().to_string());
+        fs::write(&configuration, text).expect("a configuration can be written");
+        command.args(["--json", "--kind", kind]);
+        command
+    }
+
+    /// The command that takes such a target back to a version.
+    pub(crate) fn rollback(&self, host: &str, target: &Path, generation: u64) -> Command {
+        let mut command = self.client(host);
+        let configuration = self.bench.environment.path("ours/state").join(format!("{host}.toml"));
+        command.env("SMART_SYNC_CONFIG", configuration);
+        command.args(["rollback", &generation.to_string(), "--target"]).arg(target);
+        command
+    }
+
+    /// The command that lets it follow its ref again.
+    pub(crate) fn resume(&self, host: &str, target: &Path) -> Command {
+        let mut command = self.client(host);
+        command.args(["resume", "--target"]).arg(target);
+        command
+    }
+
     /// The id of the manifest that `main` is now.
     pub(crate) fn manifest(&self) -> Result<String> {
         self.manifest_of(CHANNEL)

@@ -74,6 +74,25 @@ pub(crate) fn one_file(bench: &Bench, size: u64) -> Result<PathBuf> {
     })
 }
 
+/// A tree of small files, between the few and the many.
+pub(crate) fn small_tree(bench: &Bench) -> Result<PathBuf> {
+    small_files(bench, bench.scale.few_files * 10, Sizes::SMALL)
+}
+
+/// Brings a tree of `count` files of 64 to 320 KiB to a version: one file in a hundred differs from the version before.
+pub(crate) fn versioned_tree(tree: &Path, count: u32, version: u32) -> Result<()> {
+    fs::create_dir_all(tree).with_context(|| format!("creating {}", tree.display()))?;
+    let changes = |number: &u32| version == 0 || number % 100 == version % 100;
+    for number in (0..count).filter(changes) {
+        let mut random = Random::new(u64::from(number) << 32 | u64::from(version));
+        let mut bytes = vec![0; (64 << 10) + random.below(256 << 10)];
+        random.fill(&mut bytes);
+        let path = tree.join(format!("file-{number:05}"));
+        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
 fn small_files(bench: &Bench, count: u32, sizes: Sizes) -> Result<PathBuf> {
     kept(bench, &format!("files-{count}"), |path| small::make(path, count, sizes))
 }

@@ -75,6 +75,14 @@ pub(crate) fn checkout(bench: &Bench, repository: &Path, reference: &str, target
     command
 }
 
+/// The command that checks the branch `bench` out into a directory that is not there yet, as names of the files of the
+/// repository.
+pub(crate) fn checkout_linked(bench: &Bench, repository: &Path, target: &Path) -> Command {
+    let mut command = ostree(bench, repository, &["checkout"]);
+    command.args(["--user-mode", "--require-hardlinks", "bench"]).arg(target);
+    command
+}
+
 fn ostree(bench: &Bench, repository: &Path, verb: &[&str]) -> Command {
     let mut command = bench.environment.command("ostree");
     command.args(verb).arg("--repo").arg(repository);

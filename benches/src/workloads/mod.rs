@@ -11,6 +11,7 @@ mod plain_get;
 mod publish;
 mod storage;
 mod updates;
+mod versions;
 
 use std::path::Path;
 
@@ -57,6 +58,10 @@ pub(crate) enum Workload {
     Bundles,
     /// What many versions take on the disk.
     Storage,
+    /// Switching targets that keep their versions, and taking them back.
+    Versions,
+    /// What the versions of a target take on its disk.
+    VersionSpace,
 }
 
 impl Workload {
@@ -83,6 +88,8 @@ impl Workload {
             Self::NothingMoved => "nothing-moved",
             Self::Bundles => "bundles",
             Self::Storage => "storage",
+            Self::Versions => "versions",
+            Self::VersionSpace => "version-space",
         }
     }
 
@@ -105,6 +112,8 @@ impl Workload {
             Self::NothingMoved => nothing_moved::run(bench),
             Self::Bundles => bundles::run(bench),
             Self::Storage => storage::run(bench),
+            Self::Versions => versions::switch(bench),
+            Self::VersionSpace => versions::space(bench),
         }
     }
 }

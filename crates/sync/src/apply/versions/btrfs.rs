@@ -43,6 +43,8 @@ const WORK: &[u8] = b"work";
 const NEXT: &[u8] = b"work/next";
 const NEXT_NEW: &[u8] = b"work/next-new";
 const LEFT: &[u8] = b"work/left";
+/// What the names begin with under which subvolumes wait to be deleted.
+const GONE: &[u8] = b"gone-";
 /// Says which change of what readers see was the last one when they were switched to it.
 const SWITCHED: &[u8] = b"work/switched";
 /// When the next version was begun, by the clock of the file system.
@@ -123,13 +125,13 @@ impl Btrfs {
 
     /// Begins the next version as a snapshot of what readers see. What an interrupted run received is in it.
     pub(super) fn begin_next(&self) -> Result<TreeDir, ApplyError> {
-        self.remove_left()?;
+        self.give_up(LEFT)?;
         self.note_begin()?;
         if self.store.stat(NEXT)?.is_none() {
             self.snapshot(&self.parent, &self.name, NEXT, false)?;
             return self.store.below(NEXT);
         }
-        self.delete(NEXT_NEW)?;
+        self.give_up(NEXT_NEW)?;
         self.snapshot(&self.parent, &self.name, NEXT_NEW, false)?;
         let (before, next) = (self.store.below(NEXT)?, self.store.below(NEXT_NEW)?);
         if before.stat(STAGE_CONTENTS)?.is_some() {
@@ -138,15 +140,15 @@ impl Btrfs {
             before.share_all(STAGE_CONTENTS, &next, STAGE_CONTENTS)?;
         }
         drop((before, next));
-        self.delete(NEXT)?;
+        self.give_up(NEXT)?;
         self.store.rename_directory(NEXT_NEW, NEXT)?;
         self.store.below(NEXT)
     }
 
     /// Begins the next version as a snapshot of one that is kept, after a look at whether readers have written.
     pub(super) fn begin_next_from(&self, name: &VersionName) -> Result<TreeDir, ApplyError> {
-        self.remove_left()?;
-        self.delete(NEXT)?;
+        self.give_up(LEFT)?;
+        self.give_up(NEXT)?;
         self.snapshot(&self.store, name.as_bytes(), NEXT, false)?;
         self.store.below(NEXT)
     }
@@ -234,7 +236,7 @@ impl Btrfs {
         if self.store.stat(NEXT)?.is_none() {
             return Ok(None);
         }
-        self.remove_left()?;
+        self.give_up(LEFT)?;
         if !self.was_written_to(seen)? {
             self.store.rename_directory(NEXT, LEFT)?;
             return Ok(None);
@@ -261,12 +263,37 @@ impl Btrfs {
 
     /// Removes what interrupted runs left.
     pub(super) fn clean(&self) -> Result<(), ApplyError> {
-        self.delete(NEXT)?;
-        self.delete(NEXT_NEW)
+        self.give_up(NEXT)?;
+        self.give_up(NEXT_NEW)?;
+        self.delete_given_up()
     }
 
-    /// Removes all but the newest of what readers saw and wrote to until a switch.
+    /// Deletes what was given up. That takes its time where much of a subvolume is in memory, and nobody waits for it.
+    pub(super) fn delete_given_up(&self) -> Result<(), ApplyError> {
+        for (name, _) in self.store.list(WORK)?.names().filter(|(name, _)| name.to_bytes().starts_with(GONE))
+        {
+            self.delete(&join(WORK, name.to_bytes()))?;
+        }
+        Ok(())
+    }
+
+    /// Frees the name of a subvolume that is to be deleted.
+    fn give_up(&self, path: &[u8]) -> Result<(), ApplyError> {
+        if self.store.stat(path)?.is_none() {
+            return Ok(());
+        }
+        for number in 0u32.. {
+            let gone = join(WORK, &[GONE, number.to_string().as_bytes()].concat());
+            if self.store.stat(&gone)?.is_none() {
+                return self.store.rename_directory(path, &gone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all but the newest of what readers saw and wrote to until a switch, and what was given up.
     pub(super) fn prune_left(&self, newest: usize) -> Result<(), ApplyError> {
+        self.delete_given_up()?;
         let names = self.store.list(b"")?;
         let names = names.names().filter_map(|(name, _)| VersionName::parse(name.to_bytes()));
         let mut left: Vec<_> = names.filter(VersionName::is_left).collect();
@@ -280,10 +307,6 @@ impl Btrfs {
 
     pub(super) fn path_shown(&self) -> String {
         self.parent.show(&self.name)
-    }
-
-    fn remove_left(&self) -> Result<(), ApplyError> {
-        self.delete(LEFT)
     }
 
     fn snapshot(&self, from: &TreeDir, path: &[u8], to: &[u8], is_read_only: bool) -> Result<(), ApplyError> {

@@ -125,7 +125,8 @@ fn readers_never_see_a_mix(host: &Versioned<'_>) {
         host.host.publish().success();
         host.sync().success();
     }
-    let checks_wanted: u64 = if std::env::var_os("SMART_SYNC_LONG").is_some() { 10_000 } else { 500 };
+    let (checks_wanted, turns_wanted): (u64, u32) =
+        if std::env::var_os("SMART_SYNC_LONG").is_some() { (10_000, 200) } else { (500, 10) };
     let (checks, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     let seen = host.seen();
     std::thread::scope(|scope| {
@@ -146,7 +147,7 @@ fn readers_never_see_a_mix(host: &Versioned<'_>) {
             }
         });
         let mut turns = 0;
-        while checks.load(Ordering::Relaxed) < checks_wanted || turns < 10 {
+        while checks.load(Ordering::Relaxed) < checks_wanted || turns < turns_wanted {
             let to = if turns % 2 == 0 { "1" } else { "2" };
             let ended = host.run(&["rollback", to]);
             if ended.code != Some(0) {

@@ -132,12 +132,7 @@ impl Versions {
         let next = match &self.layout {
             Layout::Generations(generations) => Next { tree: generations.begin_next()?, seen: String::new() },
             Layout::Btrfs(btrfs) => {
-                if btrfs.is_mounted()? {
-                    return Err(ApplyError::NotForVersions {
-                        path: self.shown(),
-                        reason: "it is a mount point, which cannot be exchanged".to_owned(),
-                    });
-                }
+                self.check_exchange(btrfs)?;
                 let tree = btrfs.begin_next()?;
                 // A snapshot ends a transaction: what is written from here on belongs to another.
                 Next { tree, seen: btrfs.seen()? }
@@ -157,6 +152,7 @@ impl Versions {
     /// Begins the next version as one that is kept; nothing has to be begun where that itself is what is switched to.
     pub(super) fn begin_next_from(&self, name: &VersionName) -> Result<(), ApplyError> {
         if let Layout::Btrfs(btrfs) = &self.layout {
+            self.check_exchange(btrfs)?;
             let next = Next { tree: btrfs.begin_next_from(name)?, seen: btrfs.seen()? };
             _ = self.next.set(next);
         }
@@ -315,6 +311,14 @@ impl Versions {
             Layout::Generations(generations) => generations.clean(),
             Layout::Btrfs(btrfs) => btrfs.clean(),
         }
+    }
+
+    fn check_exchange(&self, btrfs: &Btrfs) -> Result<(), ApplyError> {
+        if !btrfs.is_mounted()? {
+            return Ok(());
+        }
+        let reason = "it is a mount point, which cannot be exchanged".to_owned();
+        Err(ApplyError::NotForVersions { path: self.shown(), reason })
     }
 
     fn shown(&self) -> String {

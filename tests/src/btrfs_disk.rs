@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use crate::folding_disk::run;
 use crate::skip::skipped;
 
 /// The size of an image: a small one is half taken by what the file system keeps for itself.
@@ -69,12 +69,4 @@ impl Drop for BtrfsDisk {
     fn drop(&mut self) {
         run("umount", &[&self.directory]);
     }
-}
-
-/// Whether a command with these paths at its end succeeds.
-fn run(command: &str, paths: &[&Path]) -> bool {
-    let mut words = command.split(' ');
-    let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words).args(paths).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }

@@ -107,7 +107,7 @@ impl Drop for FoldingDisk {
 }
 
 /// Whether a command with these paths at its end succeeds.
-fn run(command: &str, paths: &[&Path]) -> bool {
+pub(crate) fn run(command: &str, paths: &[&Path]) -> bool {
     let mut words = command.split(' ');
     let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words).args(paths).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -45,7 +45,8 @@ interval = "0s"
 fn a_version_that_is_not_healthy_is_taken_back_and_remembered() {
     let environment = TestEnvironment::new();
     let host = Versioned::new(&environment, "generations", "machine");
-    configure(&host, "generations", RECORD);
+    // The version before stays until the new one is confirmed, however few are kept.
+    configure(&host, "generations", &format!("keep = 1\n{RECORD}"));
     publish(&host, "one");
     host.sync().success();
     publish(&host, "two");

@@ -7,7 +7,7 @@ pub mod check;
 pub(crate) mod pending;
 pub mod process;
 
-use std::io::Write as _;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -297,7 +297,7 @@ struct Work<'a> {
     variables: Vec<(&'static str, String)>,
     tree: PathBuf,
     /// The paths that changed, each with a NUL behind it; none where they are not known.
-    _list: tempfile::NamedTempFile,
+    list: PathBuf,
 }
 
 impl<'a> Work<'a> {
@@ -308,14 +308,9 @@ impl<'a> Work<'a> {
         surroundings: &'a Surroundings<'a>,
     ) -> Result<Self, Failure> {
         let place = session.place();
-        let mut list = tempfile::NamedTempFile::new_in(&place.state)?;
-        if let Changed::Paths(paths) = changed {
-            for path in paths {
-                list.write_all(path)?;
-                list.write_all(b"\0")?;
-            }
-        }
-        list.flush()?;
+        let list = place.state.join("changed");
+        let paths = if let Changed::Paths(paths) = changed { paths } else { &[] };
+        fs::write(&list, paths.iter().flat_map(|path| [&**path, b"\0"]).collect::<Vec<_>>().concat())?;
         let tree = match place.kind {
             Kind::Generations => place.target.join(CURRENT),
             _ => place.target.clone(),
@@ -327,7 +322,7 @@ impl<'a> Work<'a> {
             ("SMART_SYNC_TARGET", place.target.to_string_lossy().into_owned()),
             ("SMART_SYNC_TREE", tree.to_string_lossy().into_owned()),
             ("SMART_SYNC_MANIFEST", manifest),
-            ("SMART_SYNC_CHANGED", list.path().to_string_lossy().into_owned()),
+            ("SMART_SYNC_CHANGED", list.to_string_lossy().into_owned()),
         ];
         if let Some(label) = label {
             variables.extend([
@@ -336,7 +331,7 @@ impl<'a> Work<'a> {
                 ("SMART_SYNC_COMMIT", label.commit.unwrap_or_default()),
             ]);
         }
-        Ok(Self { surroundings, changed, variables, tree, _list: list })
+        Ok(Self { surroundings, changed, variables, tree, list })
     }
 
     fn prepare(&self, command: &mut Command) {
@@ -389,5 +384,12 @@ impl<'a> Work<'a> {
                 .map_err(|reason| format!("the check {title} fails: {}", Shown(reason.as_bytes())))?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        // One that stays is overwritten by the next.
+        let _ = fs::remove_file(&self.list);
     }
 }

@@ -412,7 +412,10 @@ impl<'a> Session<'a> {
         }
         let kept = self.ready.target().kept()?;
         let applied = self.ready.target().applied()?;
-        for gone in prune::plan(&kept, applied.as_ref().and_then(Version::name), self.keep, &[]) {
+        // The new version is not confirmed yet: the one before has to be there to go back to.
+        let before = self.applied.as_ref().and_then(Version::name).filter(|_| !self.after.is_empty());
+        let before: Vec<_> = before.into_iter().collect();
+        for gone in prune::plan(&kept, applied.as_ref().and_then(Version::name), self.keep, &before) {
             self.ready.remove_version(gone)?;
         }
         Ok(self.ready.prune_left(self.keep)?)

@@ -11,7 +11,7 @@ use smart_sync_sync::apply::run::{ReadyTarget, Target};
 use smart_sync_sync::apply::versions::{Kept, VersionName, prune};
 
 use self::hold::Hold;
-use crate::after::pending::Failed;
+use crate::after::pending::{Failed, Pending};
 use crate::after::{self, Settled};
 use crate::commands::Listing;
 use crate::failure::{Exit, Failure};
@@ -171,7 +171,9 @@ pub fn prune(
     let held = Hold::read(&opened.place.state)?;
     let held =
         opened.kept.iter().find(|kept| held.as_ref().is_some_and(|held| held.generation == kept.number));
-    let named: Vec<&VersionName> = held.map(Kept::name).into_iter().collect();
+    let pending = Pending::read(&opened.place.state)?.and_then(|pending| pending.previous);
+    let before = opened.kept.iter().find(|kept| Some(kept.name().as_str()) == pending.as_deref());
+    let named: Vec<&VersionName> = [held, before].into_iter().flatten().map(Kept::name).collect();
     let newest = newest.unwrap_or(policy.keep);
     let gone = prune::plan(&opened.kept, opened.current.as_ref(), newest, &named);
     for kept in &gone {
@@ -228,7 +230,10 @@ fn recover_one(
     // It says itself what was interrupted.
     let session = Session::begin(place, policy, Validation::TrustStat, output)?;
     let was_interrupted = session.was_interrupted;
-    session.ready().discard_next()?;
+    // What was received is used by the next run.
+    if !session.has_stage()? {
+        session.ready().discard_next()?;
+    }
     if let Settled::Undone(exit) = after::settle(session, &policy.after, surroundings)? {
         return Ok(exit);
     }

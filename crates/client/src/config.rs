@@ -17,8 +17,8 @@ use serde::de::{Deserializer, Error as _};
 use smart_sync_sync::apply::versions::Kind;
 use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
-use crate::after::Trigger;
 use crate::after::check::Check;
+use crate::after::trigger::Trigger;
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
 use crate::prefer::Prefer;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::after::check::Check;
-use crate::after::{After, Trigger};
+use crate::after::trigger::{After, Trigger};
 use crate::args::sync::{ChannelArgs, SyncArgs, TreeArgs, WatchArgs};
 use smart_sync_sync::apply::versions::{Kind, prune};
 use smart_sync_sync::name::{Channel, Origin, RefQuery};

@@ -6,117 +6,22 @@
 pub mod check;
 pub(crate) mod pending;
 pub mod process;
+pub mod trigger;
+mod work;
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
-
-use serde::Deserialize;
 use smart_sync_store::id::ManifestId;
-use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::apply::Version;
-use smart_sync_sync::apply::versions::{CURRENT, Kind, VersionName};
-use smart_sync_sync::exclude::{ExclusionError, Exclusions};
+use smart_sync_sync::apply::versions::{Kind, VersionName};
 
-use self::check::Check;
 use self::pending::{Failed, Pending};
-use crate::config::Span;
+use self::trigger::{After, Changed, Stage};
+use self::work::Work;
 use crate::failure::{Exit, Failure};
 use crate::settings::{SyncMode, SyncSettings};
 use crate::sync::Surroundings;
-use crate::sync::place::{Label, Place};
+use crate::sync::place::Place;
 use crate::sync::session::{Session, seconds_now};
 use crate::versions::rollback::go_back;
-
-/// How long a command may take that does not say otherwise.
-const TIMEOUT: Duration = Duration::from_secs(30 * 60);
-/// Lines of a failed command that are shown.
-const LINES: usize = 20;
-
-/// A command that runs after an update, as it is configured.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Trigger {
-    /// What it is called in messages.
-    pub name: Option<String>,
-    /// A program and its arguments.
-    pub command: Vec<String>,
-    /// Patterns of paths one of which has to have changed; any path where none is named.
-    #[serde(default)]
-    pub paths: Vec<String>,
-    /// How long it may take.
-    pub timeout: Option<Span>,
-}
-
-impl Trigger {
-    /// Why this is not one, if it is not.
-    pub fn mistake(&self) -> Option<String> {
-        if self.command.is_empty() {
-            return Some("the command of `run` names a program".to_owned());
-        }
-        self.patterns().err().map(|error| error.to_string())
-    }
-
-    fn patterns(&self) -> Result<Exclusions, ExclusionError> {
-        Exclusions::new(self.paths.iter().map(String::as_str))
-    }
-
-    /// What it is called.
-    pub fn title(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.command.join(" "))
-    }
-
-    fn is_for(&self, changed: &[Box<[u8]>]) -> bool {
-        let Ok(patterns) = self.patterns() else { return true };
-        let is_named = |path: &[u8]| {
-            let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-            patterns.names(path, false) || ends.into_iter().any(|end| patterns.names(&path[..end], true))
-        };
-        self.paths.is_empty() || changed.iter().any(|path| is_named(path))
-    }
-}
-
-/// What happens after an update.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct After {
-    /// Commands, in their order.
-    pub run: Vec<Trigger>,
-    /// Checks, in their order.
-    pub check: Vec<Check>,
-}
-
-impl After {
-    /// Whether nothing does.
-    pub const fn is_empty(&self) -> bool {
-        self.run.is_empty() && self.check.is_empty()
-    }
-
-    /// The commands for an update that changes these paths.
-    pub fn chosen(&self, changed: Changed<'_>) -> Vec<&Trigger> {
-        match changed {
-            Changed::Unknown => self.run.iter().collect(),
-            Changed::Paths([]) => Vec::new(),
-            Changed::Paths(paths) => self.run.iter().filter(|trigger| trigger.is_for(paths)).collect(),
-        }
-    }
-}
-
-/// What an update has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Changed<'a> {
-    /// These paths.
-    Paths(&'a [Box<[u8]>]),
-    /// It is not known any more.
-    Unknown,
-}
-
-/// Why commands run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
-    Update,
-    Rollback,
-}
 
 /// Notes that readers are about to be switched to a version.
 pub(crate) fn arm(place: &Place, version: &Version, applied: Option<&Version>) -> Result<(), Failure> {
@@ -138,8 +43,7 @@ pub(crate) fn complete(
     let session = session.reopened()?;
     let place = session.place();
     let Some(pending) = Pending::read(&place.state)? else { return Ok(Exit::Success) };
-    let work = Work::new(&session, changed, Action::Update, surroundings)?;
-    match work.run(after).and_then(|()| work.check(after)) {
+    match proven(&session, after, changed, surroundings)? {
         Ok(()) => {
             Failed::forget(&place.state, &pending.manifest)?;
             Pending::remove(&place.state)?;
@@ -148,11 +52,22 @@ pub(crate) fn complete(
             }
             Ok(Exit::Success)
         }
-        Err(reason) => {
-            drop(work);
-            undo(session, after, changed, &pending, &reason, surroundings)
-        }
+        Err(reason) => undo(session, after, changed, &pending, &reason, surroundings),
     }
+}
+
+/// Runs what an update needs, looks whether all is well, and runs what waits for that. Returns why it is not.
+fn proven(
+    session: &Session<'_>,
+    after: &After,
+    changed: Changed<'_>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Result<(), String>, Failure> {
+    let work = Work::new(session, changed, Stage::Update, surroundings)?;
+    if let Err(reason) = work.run(after).and_then(|()| work.check(after)) {
+        return Ok(Err(reason));
+    }
+    Ok(Work::new(session, changed, Stage::Confirmed, surroundings)?.run(after))
 }
 
 /// Runs all commands and checks for the version that a target holds already, if that was not healthy and it is said to
@@ -240,7 +155,7 @@ fn undo(
     })?;
     Pending::remove(&place.state)?;
     let session = session.reopened()?;
-    let work = Work::new(&session, changed, Action::Rollback, surroundings)?;
+    let work = Work::new(&session, changed, Stage::Rollback, surroundings)?;
     work.run(after).map_err(|reason| {
         let text = format!("{} is back at generation {number}, but {reason}", place.target.display());
         Failure::message(Exit::RollbackFailed, text)
@@ -288,108 +203,4 @@ pub(crate) fn refuses(
         failed.reason
     ));
     Ok(true)
-}
-
-/// Commands and checks, and what they are told.
-struct Work<'a> {
-    surroundings: &'a Surroundings<'a>,
-    changed: Changed<'a>,
-    variables: Vec<(&'static str, String)>,
-    tree: PathBuf,
-    /// The paths that changed, each with a NUL behind it; none where they are not known.
-    list: PathBuf,
-}
-
-impl<'a> Work<'a> {
-    fn new(
-        session: &Session<'a>,
-        changed: Changed<'a>,
-        action: Action,
-        surroundings: &'a Surroundings<'a>,
-    ) -> Result<Self, Failure> {
-        let place = session.place();
-        let list = place.state.join("changed");
-        let paths = if let Changed::Paths(paths) = changed { paths } else { &[] };
-        fs::write(&list, paths.iter().flat_map(|path| [&**path, b"\0"]).collect::<Vec<_>>().concat())?;
-        let tree = match place.kind {
-            Kind::Generations => place.target.join(CURRENT),
-            _ => place.target.clone(),
-        };
-        let label = session.applied.as_ref().and_then(Label::of);
-        let manifest = session.manifest().map_or_else(String::new, |manifest| manifest.to_string());
-        let mut variables = vec![
-            ("SMART_SYNC_ACTION", if action == Action::Update { "update" } else { "rollback" }.to_owned()),
-            ("SMART_SYNC_TARGET", place.target.to_string_lossy().into_owned()),
-            ("SMART_SYNC_TREE", tree.to_string_lossy().into_owned()),
-            ("SMART_SYNC_MANIFEST", manifest),
-            ("SMART_SYNC_CHANGED", list.to_string_lossy().into_owned()),
-        ];
-        if let Some(label) = label {
-            variables.extend([
-                ("SMART_SYNC_CHANNEL", label.channel),
-                ("SMART_SYNC_REF", label.r#ref),
-                ("SMART_SYNC_COMMIT", label.commit.unwrap_or_default()),
-            ]);
-        }
-        Ok(Self { surroundings, changed, variables, tree, list })
-    }
-
-    fn prepare(&self, command: &mut Command) {
-        command.current_dir(&self.tree);
-        for (name, value) in &self.variables {
-            command.env(name, value);
-        }
-        // A token is for this program alone.
-        command.env_remove("SMART_SYNC_TOKEN");
-    }
-
-    /// Runs the commands for what changed; returns why one of them did not do what it was to do.
-    fn run(&self, after: &After) -> Result<(), String> {
-        let output = self.surroundings.output;
-        for trigger in after.chosen(self.changed) {
-            let title = Shown(trigger.title().as_bytes()).to_string();
-            output.info(&format!("running {title}"));
-            let mut command = Command::new(&trigger.command[0]);
-            command.args(&trigger.command[1..]);
-            self.prepare(&mut command);
-            let timeout = trigger.timeout.map_or(TIMEOUT, |span| span.0);
-            let ran = process::run(&mut command, timeout, self.surroundings.interrupt)
-                .map_err(|error| format!("{title} cannot be started: {error}"))?;
-            if ran.left > 0 {
-                output.warning(&format!(
-                    "{title} had left {} running, which were ended; start services with the service manager",
-                    crate::output::count(ran.left as u64, "process", "processes")
-                ));
-            }
-            let lines = ran.last_lines(if ran.is_success() { usize::MAX } else { LINES });
-            for line in lines {
-                let line = format!("{title}: {}", Shown(line.as_bytes()));
-                if ran.is_success() { output.detail(&line) } else { output.warning(&line) }
-            }
-            if !ran.is_success() {
-                return Err(format!("{title} {}", ran.how(timeout)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks whether all is well; returns why not.
-    fn check(&self, after: &After) -> Result<(), String> {
-        let Surroundings { runtime, interrupt, output, .. } = self.surroundings;
-        for check in &after.check {
-            let title = Shown(check.title().as_bytes()).to_string();
-            output.detail(&format!("checking {title}"));
-            check
-                .run(runtime, interrupt, |command| self.prepare(command))
-                .map_err(|reason| format!("the check {title} fails: {}", Shown(reason.as_bytes())))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Work<'_> {
-    fn drop(&mut self) {
-        // One that stays is overwritten by the next.
-        let _ = fs::remove_file(&self.list);
-    }
 }

@@ -20,7 +20,8 @@ use super::Surroundings;
 use super::pages::Pages;
 use super::place::{AppliedEvent, Label, Place, triggered_by};
 use super::session::{Outcome, Session, Wanted};
-use crate::after::{self, Changed, Settled};
+use crate::after::trigger::Changed;
+use crate::after::{self, Settled};
 use crate::failure::{Exit, Failure};
 use crate::github::{
     Address, Head, Options, RemoteEntry, RemoteNode, RemoteTree, Repository, SystemClock, folder, tell_to,

@@ -27,7 +27,8 @@ use smart_sync_sync::exclude::Exclusions;
 
 use super::pages::Pages;
 use super::place::{Label, Place};
-use crate::after::{self, After, Changed};
+use crate::after;
+use crate::after::trigger::{self, After, Changed};
 use crate::config::Allowed;
 use crate::failure::{Exit, Failure, MAKE_ROOM};
 use crate::output::{Output, count};
@@ -342,11 +343,17 @@ impl<'a> Session<'a> {
         self.tell_plan(&plan);
         if mode != SyncMode::Apply {
             plan.to_string().lines().for_each(|line| self.output.info(line));
-            for trigger in self.after.chosen(Changed::Paths(&changed(&plan))) {
+            let paths = changed(&plan);
+            let chosen = |stage| self.after.chosen(Changed::Paths(&paths), stage);
+            for trigger in chosen(trigger::Stage::Update) {
                 self.output.info(&format!("would run {}", Shown(trigger.title().as_bytes())));
             }
             for check in self.after.check.iter().filter(|_| !plan.is_empty()) {
                 self.output.info(&format!("would check {}", Shown(check.title().as_bytes())));
+            }
+            for trigger in chosen(trigger::Stage::Confirmed) {
+                self.output
+                    .info(&format!("would run {} when all is well", Shown(trigger.title().as_bytes())));
             }
             return Ok(Outcome::Shown { fetches: plan.fetches().cloned().collect() });
         }

@@ -38,8 +38,10 @@ pub(crate) enum Workload {
     PlainGet,
     /// Bytes of updates of trees of sources.
     UpdateTrees,
-    /// Bytes of the next kernel, as a tree and packed.
+    /// Bytes of the next kernel, as a tree.
     UpdateKernel,
+    /// Bytes of the next kernel, packed: its limits take hours.
+    UpdateKernelPacked,
     /// Bytes of the next versions of compressed source archives.
     UpdateArchives,
     /// Bytes of the next versions of binary packages.
@@ -79,6 +81,7 @@ impl Workload {
             Self::PlainGet => "plain-get",
             Self::UpdateTrees => "update-trees",
             Self::UpdateKernel => "update-kernel",
+            Self::UpdateKernelPacked => "update-kernel-packed",
             Self::UpdateArchives => "update-archives",
             Self::UpdateBinaries => "update-binaries",
             Self::UpdateRoot => "update-root",
@@ -103,6 +106,7 @@ impl Workload {
             Self::PlainGet => plain_get::run(bench),
             Self::UpdateTrees => updates::trees(bench),
             Self::UpdateKernel => updates::kernel(bench),
+            Self::UpdateKernelPacked => updates::packed_kernel(bench),
             Self::UpdateArchives => updates::archives(bench),
             Self::UpdateBinaries => updates::binaries(bench),
             Self::UpdateRoot => updates::root(bench),

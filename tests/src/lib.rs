@@ -28,6 +28,7 @@ pub mod small_disk;
 pub mod snapshot;
 pub mod static_files;
 pub mod strace;
+pub mod supervisors;
 pub mod update;
 pub mod versioned;
 

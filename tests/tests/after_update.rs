@@ -4,7 +4,9 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
-use smart_sync_tests::program;
+use rustix::process::Signal;
+use smart_sync_tests::program::{self, Running};
+use smart_sync_tests::supervisors::end_all;
 use smart_sync_tests::{TestEnvironment, Versioned};
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -131,7 +133,7 @@ fn toml_text(text: &str) -> String {
     format!("'{text}'")
 }
 
-/// The run dies while a command runs: killed by that command, as by a crash of the machine.
+/// The run dies while a command runs, and what stands by dies with it: as in a crash of the machine.
 #[test]
 fn an_unconfirmed_version_is_taken_back_by_the_command_of_the_boot_unit() {
     let environment = TestEnvironment::new();
@@ -139,20 +141,35 @@ fn an_unconfirmed_version_is_taken_back_by_the_command_of_the_boot_unit() {
     configure(&host, "generations", "");
     publish(&host, "one");
     host.sync().success();
-    let kill = "test $SMART_SYNC_ACTION = rollback || kill -9 $PPID";
-    let kill = format!("[[run]]\ncommand = [\"sh\", \"-c\", '{kill}']\n");
-    configure(&host, "generations", &kill);
-    publish(&host, "two");
-    assert_eq!(host.sync().code, None);
-    assert_eq!(read(host.seen().join("version")), "two");
+    let crash = |version: &str| {
+        let (begun, go_on) = (environment.path("begun"), environment.path("go-on"));
+        for fifo in [&begun, &go_on] {
+            let _ = fs::remove_file(fifo);
+            program::run(environment.command("mkfifo").arg(fifo)).success();
+        }
+        let waits = format!(
+            "test $SMART_SYNC_ACTION = rollback || {{ echo > {}; read line < {}; }}",
+            begun.display(),
+            go_on.display()
+        );
+        configure(&host, "generations", &format!("[[run]]\ncommand = [\"sh\", \"-c\", '{waits}']\n"));
+        publish(&host, version);
+        let run = Running::start(&mut host.sync_command());
+        read(&begun);
+        end_all(&host.state());
+        run.signal(Signal::KILL);
+        assert_eq!(run.wait().code, None);
+        fs::write(&go_on, "\n").unwrap();
+        assert_eq!(read(host.seen().join("version")), version);
+    };
+    crash("two");
     host.run(&["recover"]).expect_code(8).stderr_contains("ended before it was confirmed");
     assert_eq!(read(host.seen().join("version")), "one");
     host.run(&["recover"]).success();
     host.sync().expect_code(8);
     assert_eq!(read(host.seen().join("version")), "one");
     // The next sync would have done the same.
-    publish(&host, "three");
-    assert_eq!(host.sync().code, None);
+    crash("three");
     host.sync().expect_code(8).stderr_contains("ended before it was confirmed");
     assert_eq!(read(host.seen().join("version")), "one");
 }

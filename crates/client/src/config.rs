@@ -18,6 +18,7 @@ use smart_sync_sync::apply::versions::Kind;
 use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
 use crate::after::check::Check;
+use crate::after::confirmation::ConfirmedBy;
 use crate::after::trigger::Trigger;
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
@@ -107,6 +108,10 @@ pub struct TargetConfig {
     /// What has to be well after an update.
     #[serde(default)]
     pub check: Vec<Check>,
+    /// Who confirms an update.
+    pub confirm: Option<ConfirmedBy>,
+    /// How long a person has for it.
+    pub confirm_within: Option<Span>,
 }
 
 /// How a target is kept.

@@ -69,9 +69,11 @@ impl Failure {
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         let error = error.into();
         // Wherever it was noticed, there is one thing to do about a full disk.
-        let is_full = error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_full));
-        let hints = if is_full { vec![MAKE_ROOM.to_owned()] } else { Vec::new() };
-        Self { exit, error, hints }
+        let mut failure = Self { exit, error, hints: Vec::new() };
+        if failure.is_full() {
+            failure.hints.push(MAKE_ROOM.to_owned());
+        }
+        failure
     }
 
     /// A failure that no other error caused.
@@ -91,6 +93,22 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Ends the run with another status: what was being done says more than what went wrong.
+    #[must_use]
+    pub fn with_exit(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
+    /// Whether there was no room.
+    pub fn is_full(&self) -> bool {
+        self.error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_full))
+    }
+
+    /// The cause of this type, if there is one.
+    pub fn cause<T: std::error::Error + Send + Sync + 'static>(&self) -> Option<&T> {
+        self.error.chain().find_map(|cause| cause.downcast_ref())
     }
 
     /// The status that the run ends with.

@@ -25,3 +25,6 @@ pub mod watch;
 
 /// The first argument of a process that the program starts for what must not run in its own: it is no command.
 pub const CONFINED: &str = "-confined";
+
+/// The first argument of a process that stands by to take a target back.
+pub const WAY_BACK: &str = "-way-back";

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use smart_sync::after::{confirm, way_back};
 use smart_sync::args::trust::RootCommand;
 use smart_sync::args::{Arguments, Command};
 use smart_sync::commands::{diff, documents, key, log, publish, root, tree, trust};
@@ -16,14 +17,16 @@ use smart_sync::output::{Format, Output, Verbosity};
 use smart_sync::settings::TargetPolicy;
 use smart_sync::sync::Surroundings;
 use smart_sync::token::Tokens;
-use smart_sync::{CONFINED, settings, state_dir, versions};
+use smart_sync::{CONFINED, WAY_BACK, settings, state_dir, versions};
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::confined;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == CONFINED) {
-        return confined::serve(words);
+    match words.next() {
+        Some(word) if word == CONFINED => return confined::serve(words),
+        Some(word) if word == WAY_BACK => return way_back::serve(words),
+        _ => {}
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -79,14 +82,12 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
             })
         }
         Some(Command::Recover(args)) => with_network(arguments, output, |config, surroundings| {
-            let targets = match &args.target {
-                None if !config.targets.is_empty() => {
-                    config.targets.keys().map(|path| path.0.clone()).collect()
-                }
-                target => vec![settings::target(target.as_deref(), config)?.0],
-            };
-            let targets = targets.iter().map(|target| settings::target(Some(target), config));
-            versions::recover(&targets.collect::<Result<Vec<_>, _>>()?, surroundings)
+            versions::recover(&settings::targets(args.target.as_deref(), config)?, surroundings)
+        }),
+        Some(Command::Confirm(args)) => with_network(arguments, output, |config, surroundings| {
+            let targets = settings::targets(args.target.as_deref(), config)?;
+            let over = if args.same_connection { confirm::Over::Any } else { confirm::Over::NewConnections };
+            confirm::run(&targets, over, surroundings)
         }),
         Some(Command::Trust(command)) => {
             with_network(arguments, output, |_, surroundings| trust::run(command, surroundings))
@@ -170,6 +171,7 @@ fn with_network(
         interrupt: &interrupt,
         output,
         state_dir: &state_dir,
+        config_path: arguments.global.config.as_deref(),
         network: settings::network(&config),
         config: &config,
     };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::after::check::Check;
+use crate::after::confirmation::Confirmation;
 use crate::after::trigger::{After, Trigger};
 use crate::args::sync::{ChannelArgs, SyncArgs, TreeArgs, WatchArgs};
 use smart_sync_sync::apply::versions::{Kind, prune};
@@ -204,7 +205,8 @@ pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSet
     let mut policy = policy(section);
     policy.kind = args.kind.map(Into::into).or(policy.kind);
     if args.skip_rebuild {
-        policy.after = After::default();
+        // Who confirms a version is not a matter of rebuilding.
+        policy.after = After { confirm: policy.after.confirm, ..After::default() };
     }
     Ok(SyncSettings {
         tree: tree(&args.tree, section, config, tokens)?,
@@ -349,6 +351,14 @@ pub fn target(argument: Option<&Path>, config: &Config) -> Result<(PathBuf, Targ
     Ok((target, policy))
 }
 
+/// Decides which targets are meant by commands that are about all of them where none is named.
+pub fn targets(argument: Option<&Path>, config: &Config) -> Result<Vec<(PathBuf, TargetPolicy)>, Failure> {
+    if argument.is_some() || config.targets.is_empty() {
+        return Ok(vec![target(argument, config)?]);
+    }
+    config.targets.keys().map(|path| target(Some(&path.0), config)).collect()
+}
+
 /// Where the target is, and whether the command line may leave it out.
 fn target_directory(argument: Option<&Path>, config: &Config) -> Result<PathBuf, Failure> {
     let target = match (argument, &config.target, config.targets.len()) {
@@ -471,7 +481,12 @@ fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
         allow: section.allow.clone(),
         kind: section.kind.map(Into::into),
         keep: section.keep.map_or(prune::KEPT, |keep| keep.0),
-        after: After { run: section.run.clone(), check: section.check.clone() },
+        after: After {
+            run: section.run.clone(),
+            check: section.check.clone(),
+            // What is none was refused with the configuration.
+            confirm: Confirmation::of(section.confirm, section.confirm_within).unwrap_or_default(),
+        },
     }
 }
 
@@ -483,7 +498,9 @@ pub fn check_targets(config: &Config) -> Result<(), Failure> {
             .run
             .iter()
             .filter_map(Trigger::mistake)
-            .chain(section.check.iter().filter_map(Check::mistake));
+            .chain(section.check.iter().filter_map(Check::mistake))
+            .chain(Confirmation::of(section.confirm, section.confirm_within).err().map(ToOwned::to_owned))
+            .chain(server_of_none(section));
         if let Some(mistake) = mistakes.next() {
             return Err(Failure::message(
                 Exit::Configuration,
@@ -502,6 +519,13 @@ pub fn check_targets(config: &Config) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A repository has no realm whose servers could be asked.
+fn server_of_none(section: &TargetConfig) -> Option<String> {
+    let asks = section.check.iter().any(|check| check.server);
+    (asks && section.source.is_some())
+        .then(|| "the check `server` asks a realm, and the target follows a repository".to_owned())
 }
 
 fn contradiction(message: &str) -> Failure {
@@ -623,11 +647,21 @@ exclude = ["data/"]
         checked("[targets.\"/srv/a\"]\n[targets.\"/srv/ab\"]").unwrap();
         let failure =
             checked("[[targets.\"/srv/a\".check]]\nhttp = \"http://localhost/\"\ntcp = \"a:1\"").unwrap_err();
-        let message = "the target /srv/a: a check is one of `command`, `http`, `tcp` and `unit`";
+        let message = "the target /srv/a: a check is one of `command`, `http`, `tcp`, `unit` and `server`";
         assert_eq!(
             (failure.exit(), failure.messages().next().unwrap().as_str()),
             (Exit::Configuration, message)
         );
+        let mistakes = [
+            ("source = \"github:o/r\"\n[[targets.\"/srv/a\".check]]\nserver = true", "follows a repository"),
+            ("confirm-within = \"5m\"", "goes with `confirm = \"person\"`"),
+            ("[[targets.\"/srv/a\".run]]\ncommand = [\"a\"]\nreboot = true\nwhen = \"confirmed\"", "reboot"),
+        ];
+        for (text, expected) in mistakes {
+            let failure = checked(&format!("[targets.\"/srv/a\"]\n{text}")).unwrap_err();
+            assert_eq!(failure.exit(), Exit::Configuration);
+            assert!(failure.messages().next().unwrap().contains(expected), "{failure:?}");
+        }
         let failure = checked("[targets.\"/srv/a\"]\n[targets.\"/srv/a/b\"]").unwrap_err();
         assert_eq!(failure.exit(), Exit::Configuration);
         assert_eq!(failure.messages().next().unwrap(), "the target /srv/a/b lies in the target /srv/a");

@@ -32,6 +32,9 @@ pub struct Check {
     pub tcp: Option<String>,
     /// A unit of systemd that is active.
     pub unit: Option<String>,
+    /// The realm that the target follows is asked, and answers what can be believed.
+    #[serde(default)]
+    pub server: bool,
     /// How long it is waited before the first attempt.
     pub grace: Option<Span>,
     /// How long between two attempts.
@@ -48,14 +51,15 @@ enum Looks<'c> {
     Http(&'c str),
     Tcp(&'c str),
     Unit(&'c str),
+    Server,
 }
 
 impl Check {
     /// Why this is not a check, if it is not.
     pub fn mistake(&self) -> Option<String> {
         let named = [self.command.is_some(), self.http.is_some(), self.tcp.is_some(), self.unit.is_some()];
-        if named.into_iter().filter(|named| *named).count() != 1 {
-            return Some("a check is one of `command`, `http`, `tcp` and `unit`".to_owned());
+        if named.into_iter().chain([self.server]).filter(|named| *named).count() != 1 {
+            return Some("a check is one of `command`, `http`, `tcp`, `unit` and `server`".to_owned());
         }
         if self.command.as_ref().is_some_and(Vec::is_empty) {
             return Some("the command of a check names a program".to_owned());
@@ -82,7 +86,7 @@ impl Check {
         let command = self.command.as_deref().map(Looks::Command);
         let http = self.http.as_deref().map(Looks::Http);
         let (tcp, unit) = (self.tcp.as_deref().map(Looks::Tcp), self.unit.as_deref().map(Looks::Unit));
-        command.or(http).or(tcp).or(unit)
+        command.or(http).or(tcp).or(unit).or(self.server.then_some(Looks::Server))
     }
 
     /// What it is called.
@@ -91,16 +95,19 @@ impl Check {
             (Some(name), _) => name.clone(),
             (None, Some(Looks::Command(command))) => command.join(" "),
             (None, Some(Looks::Http(what) | Looks::Tcp(what) | Looks::Unit(what))) => what.to_owned(),
+            (None, Some(Looks::Server)) => "the server answers".to_owned(),
             (None, None) => String::new(),
         }
     }
 
-    /// Looks until all is well, or until it was tried often enough. Returns why it is not well.
+    /// Looks until all is well, or until it was tried often enough. Returns why it is not well. `prepare` tells commands
+    /// what they have to know, `ask_server` asks the realm of the target.
     pub fn run(
         &self,
         runtime: &Handle,
         interrupt: &Interrupt,
         prepare: impl Fn(&mut Command),
+        ask_server: impl Fn(Duration) -> Result<(), String>,
     ) -> Result<(), String> {
         let span = |span: Option<Span>, usual| span.map_or(usual, |span| span.0);
         let (interval, timeout) = (span(self.interval, INTERVAL), span(self.timeout, TIMEOUT));
@@ -111,7 +118,7 @@ impl Check {
                 return Err("it was interrupted".to_owned());
             }
             wait = interval;
-            match self.look(timeout, runtime, interrupt, &prepare) {
+            match self.look(timeout, runtime, interrupt, &prepare, &ask_server) {
                 Ok(()) => return Ok(()),
                 Err(reason) => last = reason,
             }
@@ -128,6 +135,7 @@ impl Check {
         runtime: &Handle,
         interrupt: &Interrupt,
         prepare: &impl Fn(&mut Command),
+        ask_server: &impl Fn(Duration) -> Result<(), String>,
     ) -> Result<(), String> {
         match self.looks() {
             Some(Looks::Command(words)) => {
@@ -142,6 +150,7 @@ impl Check {
             }
             Some(Looks::Http(url)) => runtime.block_on(get(url, timeout)),
             Some(Looks::Tcp(address)) => connect(address, timeout),
+            Some(Looks::Server) => ask_server(timeout),
             None => Err("it says nothing to look at".to_owned()),
         }
     }

@@ -2,32 +2,65 @@
 //! whether all is well. Where it is not, the target goes back to the version before.
 //!
 //! Commands and checks stand in the configuration of the host. A channel cannot name any.
+//!
+//! A version is noted before readers are switched to it, and the way back is armed then. The note goes when the version
+//! is confirmed, which may be long after the run: by somebody, or when the machine was started again. Whoever finds the
+//! note meanwhile asks [`fate`] what to do.
 
+pub(crate) mod ballast;
 pub mod check;
+pub mod confirm;
+pub mod confirmation;
+mod connection;
+mod fate;
+mod moment;
 pub(crate) mod pending;
 pub mod process;
+mod server;
+mod trial;
 pub mod trigger;
+mod undo;
+pub(crate) mod verdict;
+pub mod way_back;
 mod work;
 
 use smart_sync_store::id::ManifestId;
 use smart_sync_sync::apply::Version;
-use smart_sync_sync::apply::versions::{Kind, VersionName};
 
-use self::pending::{Failed, Pending};
-use self::trigger::{After, Changed, Stage};
-use self::work::Work;
+use self::fate::{Fate, Hands, Holds, fate};
+use self::moment::Moment;
+use self::pending::{Failed, Pending, Phase};
+use self::trial::{Proof, Trial};
+use self::trigger::{After, Changed};
+use self::undo::undo;
+use self::way_back::{Due, WayBack, disarm};
 use crate::failure::{Exit, Failure};
 use crate::settings::{SyncMode, SyncSettings};
 use crate::sync::Surroundings;
 use crate::sync::place::Place;
 use crate::sync::session::{Session, seconds_now};
-use crate::versions::rollback::go_back;
 
-/// Notes that readers are about to be switched to a version.
-pub(crate) fn arm(place: &Place, version: &Version, applied: Option<&Version>) -> Result<(), Failure> {
+/// Notes that readers are about to be switched to a version, and arms the way back to the one before.
+pub(crate) fn arm(
+    place: &Place,
+    version: &Version,
+    applied: Option<&Version>,
+    way_back: &WayBack,
+) -> Result<(), Failure> {
     let previous = applied.and_then(Version::name).map(ToString::to_string);
+    let can_go_back = previous.is_some();
     let since = u64::try_from(seconds_now()).unwrap_or_default();
-    Pending { manifest: version.manifest().to_string(), previous, since }.write(&place.state)
+    let (boot, phase) = (Moment::now()?.boot, Phase::Proving);
+    Pending { manifest: version.manifest().to_string(), previous, since, boot, phase }.write(&place.state)?;
+    if !can_go_back {
+        return Ok(());
+    }
+    let armed = ballast::reserve(&place.state).and_then(|()| way_back.arm(place, Due::AfterRun));
+    armed.map_err(|failure| {
+        // Readers were not switched, and the note would say no more than that.
+        let _ = forget(place);
+        failure.context("nothing was changed")
+    })
 }
 
 /// Runs the commands for what changed, and looks whether all is well. Goes back to the version before where it is not.
@@ -41,33 +74,26 @@ pub(crate) fn complete(
         return Ok(Exit::Success);
     }
     let session = session.reopened()?;
-    let place = session.place();
-    let Some(pending) = Pending::read(&place.state)? else { return Ok(Exit::Success) };
-    match proven(&session, after, changed, surroundings)? {
-        Ok(()) => {
-            Failed::forget(&place.state, &pending.manifest)?;
-            Pending::remove(&place.state)?;
-            if !after.check.is_empty() {
-                surroundings.output.info(&format!("{} is healthy", place.target.display()));
-            }
-            Ok(Exit::Success)
-        }
-        Err(reason) => undo(session, after, changed, &pending, &reason, surroundings),
-    }
+    let Some(pending) = Pending::read(&session.place().state)? else { return Ok(Exit::Success) };
+    let proof = Trial { session: &session, after, changed, pending: &pending, surroundings }.of_update()?;
+    ended(proof, session, after, changed, &pending, surroundings).map(|(_, exit)| exit)
 }
 
-/// Runs what an update needs, looks whether all is well, and runs what waits for that. Returns why it is not.
-fn proven(
-    session: &Session<'_>,
+/// Draws the consequence of a trial. Returns the session where the version is confirmed.
+fn ended<'a>(
+    proof: Proof,
+    session: Session<'a>,
     after: &After,
     changed: Changed<'_>,
+    pending: &Pending,
     surroundings: &Surroundings<'_>,
-) -> Result<Result<(), String>, Failure> {
-    let work = Work::new(session, changed, Stage::Update, surroundings)?;
-    if let Err(reason) = work.run(after).and_then(|()| work.check(after)) {
-        return Ok(Err(reason));
-    }
-    Ok(Work::new(session, changed, Stage::Confirmed, surroundings)?.run(after))
+) -> Result<(Option<Session<'a>>, Exit), Failure> {
+    Ok(match proof {
+        Proof::Confirmed => (Some(session), Exit::Success),
+        Proof::Waits => (None, Exit::Success),
+        Proof::AwaitsReboot => (None, Exit::RebootPending),
+        Proof::Fails(reason) => (None, undo(session, after, changed, pending, &reason, surroundings)?),
+    })
 }
 
 /// Runs all commands and checks for the version that a target holds already, if that was not healthy and it is said to
@@ -88,7 +114,7 @@ pub(crate) fn retry(
         Failed::forget(&place.state, &applied.manifest().to_string())?;
         return Ok(Exit::Success);
     }
-    arm(place, &applied, None)?;
+    arm(place, &applied, None, &WayBack::of(surroundings))?;
     complete(session, after, Changed::Unknown, surroundings)
 }
 
@@ -96,85 +122,94 @@ pub(crate) fn retry(
 pub(crate) enum Settled<'a> {
     /// There was none.
     Nothing(Box<Session<'a>>),
+    /// It is confirmed now.
+    Confirmed(Box<Session<'a>>),
     /// The target was taken back.
     Undone(Exit),
+    /// It waits for somebody, or for the machine to be started again.
+    Waits(Exit),
 }
 
-/// Takes a target back whose version was never confirmed. The caller has found it with nobody at work on it.
+/// A version that is not confirmed, and what is to be done about it.
+fn standing(session: &Session<'_>) -> Result<Option<(Pending, Fate)>, Failure> {
+    let Some(pending) = Pending::read(&session.place().state)? else { return Ok(None) };
+    let holds_it = session.manifest().is_some_and(|manifest| manifest.to_string() == pending.manifest);
+    let holds = if holds_it { Holds::It } else { Holds::Another };
+    // The session has the lock: nobody else is at work.
+    let fate = fate(&pending, holds, Hands::None, &Moment::now()?);
+    Ok(Some((pending, fate)))
+}
+
+/// Settles a version that is not confirmed: takes the target back, or leaves it where it may still be confirmed.
 pub(crate) fn settle<'a>(
     session: Session<'a>,
     after: &After,
     surroundings: &Surroundings<'_>,
 ) -> Result<Settled<'a>, Failure> {
     let place = session.place();
-    let Some(pending) = Pending::read(&place.state)? else { return Ok(Settled::Nothing(Box::new(session))) };
-    if session.manifest().map(|manifest| manifest.to_string()).as_ref() != Some(&pending.manifest) {
-        // It was interrupted before readers were switched.
-        Pending::remove(&place.state)?;
+    let Some((pending, fate)) = standing(&session)? else {
+        disarm(place);
         return Ok(Settled::Nothing(Box::new(session)));
-    }
-    let reason = "the run that applied it ended before it was confirmed";
-    undo(session, after, Changed::Unknown, &pending, reason, surroundings).map(Settled::Undone)
-}
-
-fn undo(
-    session: Session<'_>,
-    after: &After,
-    changed: Changed<'_>,
-    pending: &Pending,
-    reason: &str,
-    surroundings: &Surroundings<'_>,
-) -> Result<Exit, Failure> {
-    let output = surroundings.output;
-    let place = session.place();
-    if surroundings.interrupt.is_requested() {
-        // It says nothing about the version; the next run, or `recover`, decides.
-        return Err(crate::interrupt::interrupted());
-    }
-    output.warning(&format!("{} is not healthy: {reason}", place.target.display()));
-    let since = u64::try_from(seconds_now()).unwrap_or_default();
-    Failed { manifest: pending.manifest.clone(), reason: reason.to_owned(), since }.note(&place.state)?;
-    let previous = pending.previous.as_deref().and_then(|name| VersionName::parse(name.as_bytes()));
-    let kept = session.ready().target().kept()?;
-    let Some(previous) = kept.into_iter().find(|kept| Some(kept.name()) == previous.as_ref()) else {
-        Pending::remove(&place.state)?;
-        let text = format!(
-            "{} stays at a version that is not healthy: there is none to go back to: {reason}",
-            place.target.display()
-        );
-        let failure = Failure::message(Exit::RollbackFailed, text);
-        return Err(match place.kind {
-            Kind::Directory => {
-                failure.hint("versions are kept by targets of the kinds generations and btrfs")
-            }
-            _ => failure.hint("repair what is named here, and run this again with --retry-failed"),
-        });
     };
-    let number = go_back(&session, &previous, surroundings).map_err(|failure| {
-        failure.context(format!("going back from a version that is not healthy ({reason})"))
-    })?;
-    Pending::remove(&place.state)?;
-    let session = session.reopened()?;
-    let work = Work::new(&session, changed, Stage::Rollback, surroundings)?;
-    work.run(after).map_err(|reason| {
-        let text = format!("{} is back at generation {number}, but {reason}", place.target.display());
-        Failure::message(Exit::RollbackFailed, text)
-    })?;
-    output.warning(&format!(
-        "{} is back at generation {number}; the version that was not healthy is not tried again without --retry-failed",
-        place.target.display()
-    ));
-    output.event(&serde_json::json!({
-        "event": "unhealthy",
-        "target": place.target.to_string_lossy(),
-        "manifest": format!("blake3:{}", pending.manifest),
-        "reason": reason,
-        "generation": number,
-    }));
-    Ok(Exit::RolledBack)
+    match fate {
+        Fate::Forget => {
+            forget(place)?;
+            Ok(Settled::Nothing(Box::new(session)))
+        }
+        Fate::Leave | Fate::Wait(_) => {
+            confirm::still_waits(place, &pending, surroundings)?;
+            Ok(Settled::Waits(Exit::Success))
+        }
+        Fate::AwaitReboot => {
+            surroundings.output.warning(&format!(
+                "{} waits for a reboot: its version is looked at when the machine is started again, and nothing is done before",
+                place.target.display()
+            ));
+            Ok(Settled::Waits(Exit::RebootPending))
+        }
+        Fate::GoBack(reason) => {
+            undo(session, after, Changed::Unknown, &pending, &reason, surroundings).map(Settled::Undone)
+        }
+        Fate::Prove => after_reboot(session, after, pending, surroundings),
+    }
 }
 
-/// The same for a sync; one that only looks changes nothing.
+/// Nothing is to be confirmed any more.
+pub(crate) fn forget(place: &Place) -> Result<(), Failure> {
+    Pending::remove(&place.state)?;
+    ballast::release(&place.state);
+    disarm(place);
+    Ok(())
+}
+
+/// Looks whether all is well with a version that had to wait until the machine was started again.
+fn after_reboot<'a>(
+    session: Session<'a>,
+    after: &After,
+    pending: Pending,
+    surroundings: &Surroundings<'_>,
+) -> Result<Settled<'a>, Failure> {
+    let place = session.place();
+    let pending = pending.in_phase(Phase::Proving, &Moment::now()?);
+    pending.write(&place.state)?;
+    if pending.previous.is_some() {
+        WayBack::of(surroundings).arm(place, Due::AfterRun)?;
+    }
+    let paths = Pending::changed(&place.state)?;
+    let changed = paths.as_deref().map_or(Changed::Unknown, Changed::Paths);
+    let proof =
+        Trial { session: &session, after, changed, pending: &pending, surroundings }.after_reboot()?;
+    Ok(match ended(proof, session, after, changed, &pending, surroundings)? {
+        (Some(session), _) => {
+            surroundings.output.info(&format!("{} is confirmed after the reboot", place.target.display()));
+            Settled::Confirmed(Box::new(session))
+        }
+        (None, Exit::Success) => Settled::Waits(Exit::Success),
+        (None, exit) => Settled::Undone(exit),
+    })
+}
+
+/// Settles it for a sync; one that only looks changes nothing.
 pub(crate) fn settled<'a>(
     session: Session<'a>,
     settings: &SyncSettings,

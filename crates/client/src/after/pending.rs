@@ -4,18 +4,25 @@
 //! while nobody works on its target is one whose run did not get that far: it was killed, or the machine went down. What
 //! was noted as failed is known by its manifest, and not tried again by itself.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smart_sync_store::id::ManifestId;
 
+use super::moment::Moment;
+use super::trigger::Changed;
 use crate::failure::{Exit, Failure};
 use crate::realm::trust_store::write;
 
 const PENDING: &str = "pending";
+/// The paths that the version has changed, each with a NUL behind it.
+const CHANGED: &str = "pending-changed";
+/// Of a list of changes that is longer, nothing is remembered: then every command is one that it needs.
+const CHANGED_BYTES_MAX: u64 = 64 << 20;
 const FAILED: &str = "failed";
 /// Failed versions that are remembered.
 const FAILED_MAX: usize = 50;
@@ -30,6 +37,37 @@ pub(crate) struct Pending {
     pub(crate) previous: Option<String>,
     /// When readers were about to be switched to it, in seconds since 1970.
     pub(crate) since: u64,
+    /// Which start of the machine that was, and what is noted of the time since then counts from.
+    #[serde(default)]
+    pub(crate) boot: String,
+    /// What it waits for.
+    #[serde(default)]
+    pub(crate) phase: Phase,
+}
+
+/// What a version that is not confirmed waits for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Phase {
+    /// The commands and checks of a run that is at work, or has died.
+    #[default]
+    Proving,
+    /// Somebody who confirms it.
+    Waiting(Window),
+    /// The machine to be started again.
+    Rebooting,
+}
+
+/// How long a version waits for somebody who confirms it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Window {
+    /// How long the machine has been up at its end.
+    pub(crate) until: Duration,
+    /// How long it is.
+    pub(crate) within: Duration,
+    /// The connection over which the version was applied, if it was one of ssh.
+    pub(crate) connection: Option<String>,
 }
 
 /// A version that was not healthy.
@@ -53,11 +91,51 @@ impl Pending {
         write_json(&state.join(PENDING), self)
     }
 
+    /// The same version, which waits for something else from now on.
+    pub(crate) fn in_phase(self, phase: Phase, now: &Moment) -> Self {
+        Self { phase, boot: now.boot.clone(), ..self }
+    }
+
     pub(crate) fn remove(state: &Path) -> Result<(), Failure> {
-        match fs::remove_file(state.join(PENDING)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+        // Without its note, a list means nothing; the next one is written over it.
+        for name in [PENDING, CHANGED] {
+            match fs::remove_file(state.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
         }
+        Ok(())
+    }
+
+    /// Remembers what the version has changed, for commands that wait for its confirmation.
+    pub(crate) fn keep_changed(state: &Path, changed: Changed<'_>) -> Result<(), Failure> {
+        let path = state.join(CHANGED);
+        match changed {
+            Changed::Paths(paths) => {
+                let list: Vec<&[u8]> = paths.iter().flat_map(|path| [&**path, b"\0"]).collect();
+                write(&path, &list.concat())
+            }
+            Changed::Unknown => match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// What the version has changed, if that is remembered.
+    pub(crate) fn changed(state: &Path) -> Result<Option<Vec<Box<[u8]>>>, Failure> {
+        let path = state.join(CHANGED);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let mut list = Vec::new();
+        if file.take(CHANGED_BYTES_MAX + 1).read_to_end(&mut list)? as u64 > CHANGED_BYTES_MAX {
+            return Ok(None);
+        }
+        let paths = list.split_inclusive(|byte| *byte == 0);
+        // What has no end is not whole.
+        Ok(paths.map(|path| path.strip_suffix(b"\0").map(Into::into)).collect())
     }
 }
 
@@ -88,7 +166,7 @@ impl Failed {
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::from(error).context(format!("reading {}", path.display()))),
@@ -100,13 +178,37 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
     }
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
     write(path, &serde_json::to_vec(value).expect("texts and numbers"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_version_has_changed_is_remembered_as_it_was() {
+        let state = tempfile::tempdir().unwrap();
+        let state = state.path();
+        assert_eq!(Pending::changed(state).unwrap(), None);
+        let paths: Vec<Box<[u8]>> = vec![b"etc/fstab"[..].into(), b"with\nnewline"[..].into()];
+        for expected in [Some(paths), Some(Vec::new()), None] {
+            let changed = expected.as_deref().map_or(Changed::Unknown, Changed::Paths);
+            Pending::keep_changed(state, changed).unwrap();
+            assert_eq!(Pending::changed(state).unwrap(), expected);
+        }
+        fs::write(state.join(CHANGED), b"one\0tw").unwrap();
+        assert_eq!(Pending::changed(state).unwrap(), None);
+        Pending::remove(state).unwrap();
+    }
+
+    /// Notes of versions that knew no more than that a run had not ended.
+    #[test]
+    fn an_older_note_is_that_of_a_run_that_has_died() {
+        let note = br#"{"manifest":"m","previous":"smart-sync-1","since":1}"#;
+        let pending: Pending = serde_json::from_slice(note).unwrap();
+        assert_eq!((pending.phase, &*pending.boot), (Phase::Proving, ""));
+    }
 
     #[test]
     fn what_failed_is_known_until_it_is_healthy() {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use smart_sync_sync::exclude::{ExclusionError, Exclusions};
 
 use super::check::Check;
+use super::confirmation::Confirmation;
 use crate::config::Span;
 
 /// How long a command may take that does not say otherwise.
@@ -27,6 +28,9 @@ pub struct Trigger {
     /// What it waits for.
     #[serde(default)]
     pub when: When,
+    /// Whether what it does takes effect when the machine is started again, and not before.
+    #[serde(default)]
+    pub reboot: bool,
 }
 
 /// What a command waits for.
@@ -68,7 +72,18 @@ impl Trigger {
         if self.command.is_empty() {
             return Some("the command of `run` names a program".to_owned());
         }
+        if self.reboot && self.when == When::Confirmed {
+            return Some(
+                "a command that needs a reboot runs before a version is confirmed, which it is after the reboot"
+                    .to_owned(),
+            );
+        }
         self.patterns().err().map(|error| error.to_string())
+    }
+
+    /// Whether the version can only be looked at when the machine was started again.
+    pub const fn needs_reboot(&self) -> bool {
+        self.reboot
     }
 
     fn patterns(&self) -> Result<Exclusions, ExclusionError> {
@@ -106,12 +121,14 @@ pub struct After {
     pub run: Vec<Trigger>,
     /// Checks, in their order.
     pub check: Vec<Check>,
+    /// Who confirms what comes out of it.
+    pub confirm: Confirmation,
 }
 
 impl After {
     /// Whether nothing does.
     pub const fn is_empty(&self) -> bool {
-        self.run.is_empty() && self.check.is_empty()
+        self.run.is_empty() && self.check.is_empty() && matches!(self.confirm, Confirmation::ByChecks)
     }
 
     /// The commands of a stage for an update that changes these paths.

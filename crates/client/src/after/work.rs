@@ -8,6 +8,7 @@ use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::apply::versions::{CURRENT, Kind};
 
 use super::process;
+use super::server;
 use super::trigger::{After, Changed, Stage};
 use crate::failure::Failure;
 use crate::sync::Surroundings;
@@ -23,6 +24,7 @@ pub(super) struct Work<'a> {
     changed: Changed<'a>,
     stage: Stage,
     variables: Vec<(&'static str, String)>,
+    label: Option<Label>,
     tree: PathBuf,
     /// The paths that changed, each with a NUL behind it; none where they are not known.
     list: PathBuf,
@@ -52,14 +54,14 @@ impl<'a> Work<'a> {
             ("SMART_SYNC_MANIFEST", manifest),
             ("SMART_SYNC_CHANGED", list.to_string_lossy().into_owned()),
         ];
-        if let Some(label) = label {
+        if let Some(label) = &label {
             variables.extend([
-                ("SMART_SYNC_CHANNEL", label.channel),
-                ("SMART_SYNC_REF", label.r#ref),
-                ("SMART_SYNC_COMMIT", label.commit.unwrap_or_default()),
+                ("SMART_SYNC_CHANNEL", label.channel.clone()),
+                ("SMART_SYNC_REF", label.r#ref.clone()),
+                ("SMART_SYNC_COMMIT", label.commit.clone().unwrap_or_default()),
             ]);
         }
-        Ok(Self { surroundings, changed, stage, variables, tree, list })
+        Ok(Self { surroundings, changed, stage, variables, label, tree, list })
     }
 
     fn prepare(&self, command: &mut Command) {
@@ -108,7 +110,12 @@ impl<'a> Work<'a> {
             let title = Shown(check.title().as_bytes()).to_string();
             output.detail(&format!("checking {title}"));
             check
-                .run(runtime, interrupt, |command| self.prepare(command))
+                .run(
+                    runtime,
+                    interrupt,
+                    |command| self.prepare(command),
+                    |timeout| server::answers(self.label.as_ref(), timeout, self.surroundings),
+                )
                 .map_err(|reason| format!("the check {title} fails: {}", Shown(reason.as_bytes())))?;
         }
         Ok(())

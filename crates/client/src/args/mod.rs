@@ -116,6 +116,11 @@ pub enum Command {
     /// It stays there until `smart-sync resume`, whatever is published meanwhile. What belongs to the host stays as it
     /// is; what it changed in files of the version that is left is kept in the backup.
     Rollback(versions::RollbackArgs),
+    /// Say that the host is well with its new version, over a new connection.
+    ///
+    /// For targets with confirm = "person": what nobody confirms in time is taken back. From another host, it is
+    /// `ssh HOST smart-sync confirm`.
+    Confirm(versions::ConfirmArgs),
     /// Let a target that was taken back follow its ref again.
     Resume(versions::TargetArgs),
     /// Keep a version until it is unpinned.
@@ -211,6 +216,9 @@ mod tests {
         check("rollback", true);
         check("rollback 3 --target /t", true);
         check("rollback three", false);
+        check("confirm", true);
+        check("confirm --target /t --same-connection", true);
+        check("confirm 3", false);
         check("pin 3", true);
         check("unpin", false);
         check("prune --keep 3 --yes", true);

@@ -14,6 +14,19 @@ pub struct TargetArgs {
     pub target: Option<PathBuf>,
 }
 
+/// Arguments of `confirm`: which target, and over which connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct ConfirmArgs {
+    /// The target [default: all of the configuration].
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+
+    /// Confirm also over the connection over which the update was applied, which says nothing of whether the host can be
+    /// reached.
+    #[arg(long)]
+    pub same_connection: bool,
+}
+
 /// Arguments of `rollback`: which version to go to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct RollbackArgs {

@@ -7,6 +7,7 @@ use smart_sync_sync::apply::scan::Finding;
 
 use super::place::{Label, Place};
 use super::session::Session;
+use crate::after::verdict::Health;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, count};
 use crate::settings::{TargetPolicy, Validation};
@@ -28,6 +29,8 @@ struct Status<'a> {
     drift: usize,
     generation: Option<u64>,
     held: bool,
+    health: &'static str,
+    reason: Option<&'a str>,
 }
 
 /// A path that differs from what was applied, for programs.
@@ -72,6 +75,10 @@ pub fn status(
             let held = if held.is_some() { "; it is held there until `smart-sync resume`" } else { "" };
             output.info(&format!("generation {generation}; {kept}{held}"));
         }
+        let health = Health::of(&place.state, version)?;
+        if let Some(sentence) = health.sentence(&place.target) {
+            output.info(&sentence);
+        }
         output.event(&Status {
             target: &place.target.to_string_lossy(),
             origin: &label.origin,
@@ -84,6 +91,8 @@ pub fn status(
             drift: scan.findings.len(),
             generation,
             held: held.is_some(),
+            health: health.name(),
+            reason: health.reason(),
         });
     }
     if scan.is_clean() {

@@ -43,6 +43,8 @@ pub struct Surroundings<'a> {
     pub output: &'a Output,
     /// The state directory.
     pub state_dir: &'a Path,
+    /// The configuration that the command line names.
+    pub config_path: Option<&'a Path>,
     /// How the network is used.
     pub network: NetworkSettings,
     /// The configuration of this host.

@@ -152,9 +152,9 @@ impl Run<'_> {
     fn apply(&self) -> Result<Exit, Failure> {
         let (settings, output) = (self.settings, self.surroundings.output);
         let begun = Session::begin(self.place, &settings.policy, settings.validation, output)?;
-        let session = match after::settled(begun, settings, self.surroundings)? {
-            Settled::Nothing(session) => *session,
-            Settled::Undone(exit) => return Ok(exit),
+        let session = match after::settled(begun.guarded(self.surroundings), settings, self.surroundings)? {
+            Settled::Nothing(session) | Settled::Confirmed(session) => *session,
+            Settled::Undone(exit) | Settled::Waits(exit) => return Ok(exit),
         };
         let wanted_id = self.verified().manifest.id;
         if after::refuses(self.place, wanted_id, settings, self.surroundings)? {

@@ -25,10 +25,12 @@ use smart_sync_sync::apply::versions::{Kept, prune};
 use smart_sync_sync::apply::{Stamp, Version};
 use smart_sync_sync::exclude::Exclusions;
 
+use super::Surroundings;
 use super::pages::Pages;
 use super::place::{Label, Place};
 use crate::after;
 use crate::after::trigger::{self, After, Changed};
+use crate::after::way_back::WayBack;
 use crate::config::Allowed;
 use crate::failure::{Exit, Failure, MAKE_ROOM};
 use crate::output::{Output, count};
@@ -53,6 +55,8 @@ pub struct Session<'a> {
     output: &'a Output,
     /// What happens after an update.
     after: After,
+    /// What takes the target back if this run does not get to its end, where it is one that may have to.
+    way_back: Option<WayBack>,
     /// Whether an earlier run was found unfinished.
     pub was_interrupted: bool,
     /// What was applied here last.
@@ -175,6 +179,7 @@ impl<'a> Session<'a> {
             allows,
             keep: policy.keep,
             after: policy.after.clone(),
+            way_back: None,
             was_interrupted: recovery != Recovery::Nothing,
             validation,
             output,
@@ -182,6 +187,18 @@ impl<'a> Session<'a> {
             pages,
             known: OnceLock::new(),
         })
+    }
+
+    /// Sees to it that what is applied has to prove itself, and is taken back where this run does not get to its end.
+    #[must_use]
+    pub(crate) fn guarded(self, surroundings: &Surroundings<'_>) -> Self {
+        Self { way_back: Some(WayBack::of(surroundings)), ..self }
+    }
+
+    /// The opposite: what is gone back to has nothing to prove.
+    #[must_use]
+    pub(crate) fn unguarded(self) -> Self {
+        Self { way_back: None, ..self }
     }
 
     /// The manifest that the target holds.
@@ -395,8 +412,8 @@ impl<'a> Session<'a> {
         stage_needs(&needs, run.stage())?;
         drop(needs);
         timing.staged();
-        if !self.after.is_empty() {
-            after::arm(self.place, &armed, self.applied.as_ref())?;
+        if let Some(way_back) = self.way_back.as_ref().filter(|_| !self.after.is_empty()) {
+            after::arm(self.place, &armed, self.applied.as_ref(), way_back)?;
         }
         run.fill(&mut scan, wanted.fidelity, time_now)?;
         let flipped = run.prepare()?.flip()?;
@@ -421,7 +438,8 @@ impl<'a> Session<'a> {
         let applied = self.ready.target().applied()?;
         // The new version is not confirmed yet: the one before has to be there to go back to.
         let before = self.applied.as_ref().and_then(Version::name).filter(|_| !self.after.is_empty());
-        let before: Vec<_> = before.into_iter().collect();
+        let mut before: Vec<_> = before.into_iter().collect();
+        before.extend(crate::versions::kept_anyway(&kept, &self.place.state)?);
         for gone in prune::plan(&kept, applied.as_ref().and_then(Version::name), self.keep, &before) {
             self.ready.remove_version(gone)?;
         }

@@ -1,17 +1,21 @@
 //! The versions of a target: listing them, going back and on, and letting them go.
 
 pub mod hold;
+pub(crate) mod in_use;
 pub(crate) mod rollback;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use smart_sync_sync::apply::error::ApplyError;
 use smart_sync_sync::apply::lock::Holder;
 use smart_sync_sync::apply::run::{ReadyTarget, Target};
 use smart_sync_sync::apply::versions::{Kept, VersionName, prune};
 
 use self::hold::Hold;
+use crate::after::ballast;
 use crate::after::pending::{Failed, Pending};
+use crate::after::verdict::Verdict;
 use crate::after::{self, Settled};
 use crate::commands::Listing;
 use crate::failure::{Exit, Failure};
@@ -26,6 +30,7 @@ pub use self::rollback::rollback;
 /// A version, for programs.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename = "generation")]
+#[expect(clippy::struct_excessive_bools, reason = "programs are told each of them by its name")]
 struct GenerationEvent<'a> {
     target: &'a str,
     generation: u64,
@@ -34,6 +39,7 @@ struct GenerationEvent<'a> {
     current: bool,
     pinned: bool,
     held: bool,
+    confirmed: bool,
     #[serde(flatten)]
     label: Option<Label>,
 }
@@ -93,6 +99,8 @@ pub(crate) fn not_kept(number: u64, target: &Path) -> Failure {
 pub fn list(target: &Path, state_dir: &Path, output: &Output) -> Result<Exit, Failure> {
     let opened = Opened::open(target, state_dir)?;
     let held = Hold::read(&opened.place.state)?;
+    let verdict = Verdict::read(&opened.place.state)?;
+    let pending = Pending::read(&opened.place.state)?.map(|pending| pending.manifest);
     let mut lines = Listing::default();
     for kept in &opened.kept {
         let is_held = held.as_ref().is_some_and(|held| held.generation == kept.number);
@@ -106,6 +114,7 @@ pub fn list(target: &Path, state_dir: &Path, output: &Output) -> Result<Exit, Fa
                 current: is_current,
                 pinned: kept.is_pinned,
                 held: is_held,
+                confirmed: verdict.is_confirmed(kept.name()),
                 label: Label::of(&kept.version),
             });
             continue;
@@ -114,6 +123,8 @@ pub fn list(target: &Path, state_dir: &Path, output: &Output) -> Result<Exit, Fa
             (is_current, "current"),
             (is_held, "held"),
             (kept.is_pinned, "pinned"),
+            (verdict.is_confirmed(kept.name()), "confirmed"),
+            (is_current && pending == Some(kept.version.manifest().to_string()), "not confirmed yet"),
             (Failed::find(&opened.place.state, kept.version.manifest())?.is_some(), "not healthy"),
         ];
         let marks: Vec<&str> = marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect();
@@ -173,7 +184,8 @@ pub fn prune(
         opened.kept.iter().find(|kept| held.as_ref().is_some_and(|held| held.generation == kept.number));
     let pending = Pending::read(&opened.place.state)?.and_then(|pending| pending.previous);
     let before = opened.kept.iter().find(|kept| Some(kept.name().as_str()) == pending.as_deref());
-    let named: Vec<&VersionName> = [held, before].into_iter().flatten().map(Kept::name).collect();
+    let mut named: Vec<&VersionName> = [held, before].into_iter().flatten().map(Kept::name).collect();
+    named.extend(kept_anyway(&opened.kept, &opened.place.state)?);
     let newest = newest.unwrap_or(policy.keep);
     let gone = prune::plan(&opened.kept, opened.current.as_ref(), newest, &named);
     for kept in &gone {
@@ -190,6 +202,13 @@ pub fn prune(
     opened.ready.prune_left(newest)?;
     output.info(&format!("{number} removed"));
     Ok(Exit::Success)
+}
+
+/// The versions that stay however many are kept: the one that was confirmed last, and those that are in use.
+pub(crate) fn kept_anyway<'k>(kept: &'k [Kept], state: &Path) -> Result<Vec<&'k VersionName>, Failure> {
+    let verdict = Verdict::read(state)?;
+    let confirmed = kept.iter().map(Kept::name).filter(|name| verdict.is_confirmed(name));
+    Ok(confirmed.chain(in_use::in_use(kept)).collect())
 }
 
 /// Lets a target follow its ref again.
@@ -228,17 +247,30 @@ fn recover_one(
 ) -> Result<Exit, Failure> {
     let output = surroundings.output;
     // It says itself what was interrupted.
-    let session = Session::begin(place, policy, Validation::TrustStat, output)?;
+    let session = match Session::begin(place, policy, Validation::TrustStat, output) {
+        Err(failure) if matches!(failure.cause(), Some(ApplyError::Locked(_))) => {
+            // A run that is at work was not interrupted.
+            output.info(&failure.messages().collect::<Vec<_>>().join(": "));
+            return Ok(Exit::Success);
+        }
+        Err(failure) if failure.is_full() => {
+            // Room was set aside for a target that has to go back.
+            ballast::release(&place.state);
+            Session::begin(place, policy, Validation::TrustStat, output)?
+        }
+        begun => begun?,
+    };
     let was_interrupted = session.was_interrupted;
     // What was received is used by the next run.
     if !session.has_stage()? {
         session.ready().discard_next()?;
     }
-    if let Settled::Undone(exit) = after::settle(session, &policy.after, surroundings)? {
-        return Ok(exit);
-    }
-    if !was_interrupted {
-        output.info(&format!("{}: nothing was interrupted", place.target.display()));
+    match after::settle(session, &policy.after, surroundings)? {
+        Settled::Undone(exit) | Settled::Waits(exit) => return Ok(exit),
+        Settled::Nothing(_) if !was_interrupted => {
+            output.info(&format!("{}: nothing was interrupted", place.target.display()));
+        }
+        Settled::Nothing(_) | Settled::Confirmed(_) => {}
     }
     Ok(Exit::Success)
 }

@@ -9,6 +9,7 @@ use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 
 use super::hold::Hold;
 use super::{described, keeps_none, not_kept};
+use crate::after;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::interrupted;
 use crate::output::{Output, count};
@@ -50,6 +51,8 @@ pub fn rollback(
         return Ok(Exit::Success);
     }
     let number = go_back(&session, chosen, surroundings)?;
+    // Whether the version that is left would have been confirmed is not asked any more.
+    after::forget(&place)?;
     hold(&place, number)?;
     let target = place.target.display();
     output.info(&format!("{target} is at generation {number} now: {}", described(chosen)));

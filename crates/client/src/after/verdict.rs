@@ -1,0 +1,205 @@
+//! What was found of the versions of a target, and the state that this gives it.
+//!
+//! One small file, replaced as a whole: the version that was confirmed last, which is kept because it is known to be
+//! good, and how the last update ended.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use smart_sync_sync::apply::Version;
+use smart_sync_sync::apply::versions::VersionName;
+
+use super::moment::{Moment, shown};
+use super::pending::{Pending, Phase, read, write_json};
+use crate::failure::Failure;
+
+const NOTE: &str = "verdict";
+
+/// What is noted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Verdict {
+    /// The name of the version that was confirmed last.
+    pub(crate) confirmed: Option<String>,
+    /// How the last update ended, where it was looked at.
+    pub(crate) last: Option<Ending>,
+}
+
+/// How an update ended.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Ending {
+    /// The manifest that the target holds since then.
+    pub(crate) manifest: String,
+    /// How.
+    pub(crate) how: How,
+}
+
+/// How an update ended.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum How {
+    /// It is confirmed.
+    Confirmed,
+    /// It was taken back, for this reason.
+    RolledBack(String),
+    /// It was to be taken back, and was not or not completely, for this reason.
+    RollbackFailed(String),
+}
+
+impl Verdict {
+    pub(crate) fn read(state: &Path) -> Result<Self, Failure> {
+        Ok(read(&state.join(NOTE))?.unwrap_or_default())
+    }
+
+    /// Notes that a version is confirmed.
+    pub(super) fn confirm(state: &Path, version: &Version) -> Result<(), Failure> {
+        let confirmed = version.name().map(ToString::to_string);
+        let last = Some(Ending { manifest: version.manifest().to_string(), how: How::Confirmed });
+        write_json(&state.join(NOTE), &Self { confirmed, last })
+    }
+
+    /// Notes how an update ended that was not confirmed.
+    pub(super) fn end(state: &Path, manifest: &str, how: How) -> Result<(), Failure> {
+        let last = Some(Ending { manifest: manifest.to_owned(), how });
+        // What is damaged is replaced: it is more important to know this.
+        write_json(&state.join(NOTE), &Self { last, ..Self::read(state).unwrap_or_default() })
+    }
+
+    /// Whether this is the version that was confirmed last.
+    pub(crate) fn is_confirmed(&self, name: &VersionName) -> bool {
+        self.confirmed.as_deref() == Some(name.as_str())
+    }
+}
+
+/// The state of a target as to the version that it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Nothing looks at its versions.
+    Unchecked,
+    /// The version is confirmed.
+    Confirmed,
+    /// The run that applied it has ended early, and nobody has settled it yet.
+    Unconfirmed,
+    /// It waits for somebody who confirms it, for so long yet.
+    Waiting(String),
+    /// It waits for the machine to be started again.
+    RebootPending,
+    /// The target was taken back to it from one that was not healthy, for this reason.
+    RolledBack(String),
+    /// It is not healthy, or what was gone back to is not, for this reason.
+    RollbackFailed(String),
+}
+
+impl Health {
+    /// Finds it out.
+    pub(crate) fn of(state: &Path, applied: &Version) -> Result<Self, Failure> {
+        let manifest = applied.manifest().to_string();
+        if let Some(pending) = Pending::read(state)?.filter(|pending| pending.manifest == manifest) {
+            return Ok(match pending.phase {
+                Phase::Proving => Self::Unconfirmed,
+                Phase::Rebooting => Self::RebootPending,
+                Phase::Waiting(window) => {
+                    let now = Moment::now()?;
+                    let left = window.until.saturating_sub(now.since_boot);
+                    let left = if pending.boot == now.boot { left } else { Duration::ZERO };
+                    Self::Waiting(shown(left))
+                }
+            });
+        }
+        let last = Verdict::read(state)?.last.filter(|last| last.manifest == manifest);
+        Ok(match last.map(|last| last.how) {
+            None => Self::Unchecked,
+            Some(How::Confirmed) => Self::Confirmed,
+            Some(How::RolledBack(reason)) => Self::RolledBack(reason),
+            Some(How::RollbackFailed(reason)) => Self::RollbackFailed(reason),
+        })
+    }
+
+    /// What programs are told.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Unchecked => "unchecked",
+            Self::Confirmed => "confirmed",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Waiting(_) => "waiting",
+            Self::RebootPending => "reboot-pending",
+            Self::RolledBack(_) => "rolled-back",
+            Self::RollbackFailed(_) => "rollback-failed",
+        }
+    }
+
+    /// Why it is not what it should be, where something was found.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::RolledBack(reason) | Self::RollbackFailed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// What people are told, where there is something to tell.
+    pub(crate) fn sentence(&self, target: &Path) -> Option<String> {
+        let target = target.display();
+        Some(match self {
+            Self::Unchecked => return None,
+            Self::Confirmed => "confirmed".to_owned(),
+            Self::Unconfirmed => format!(
+                "not confirmed: the run that applied it has ended early; `smart-sync recover --target {target}` takes it back"
+            ),
+            Self::Waiting(left) => format!(
+                "not confirmed: `smart-sync confirm --target {target}` does it within {left}, else it is taken back"
+            ),
+            Self::RebootPending => {
+                "not confirmed: it is looked at when the machine is started again".to_owned()
+            }
+            Self::RolledBack(reason) => {
+                format!("gone back to, because the one after it was not healthy: {reason}")
+            }
+            Self::RollbackFailed(reason) => format!("not healthy: {reason}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smart_sync_store::id::ManifestId;
+
+    use super::*;
+
+    fn version(byte: u8) -> Version {
+        let name = VersionName::parse(format!("smart-sync-{byte}").as_bytes()).unwrap();
+        Version::new(ManifestId::from_bytes([byte; 32]), b"").unwrap().named(name)
+    }
+
+    #[test]
+    fn the_state_of_a_target_is_that_of_the_version_it_holds() {
+        let state = tempfile::tempdir().unwrap();
+        let state = state.path();
+        let (one, two) = (version(1), version(2));
+        let health = |version: &Version| Health::of(state, version).unwrap().name();
+        assert_eq!(health(&one), "unchecked");
+        Verdict::confirm(state, &one).unwrap();
+        assert_eq!((health(&one), health(&two)), ("confirmed", "unchecked"));
+        let boot = Moment::now().unwrap().boot;
+        let pending = |phase| Pending {
+            manifest: two.manifest().to_string(),
+            previous: None,
+            since: 0,
+            boot: boot.clone(),
+            phase,
+        };
+        for (phase, expected) in [(Phase::Proving, "unconfirmed"), (Phase::Rebooting, "reboot-pending")] {
+            pending(phase).write(state).unwrap();
+            assert_eq!((health(&one), health(&two)), ("confirmed", expected));
+        }
+        Pending::remove(state).unwrap();
+        Verdict::end(state, &one.manifest().to_string(), How::RolledBack("why".to_owned())).unwrap();
+        assert_eq!(health(&one), "rolled-back");
+        // What was confirmed before is known all the same.
+        let verdict = Verdict::read(state).unwrap();
+        assert!(verdict.is_confirmed(one.name().unwrap()) && !verdict.is_confirmed(two.name().unwrap()));
+        Verdict::end(state, &two.manifest().to_string(), How::RollbackFailed("why".to_owned())).unwrap();
+        assert_eq!(health(&two), "rollback-failed");
+    }
+}

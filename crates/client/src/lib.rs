@@ -13,6 +13,7 @@ pub mod output;
 pub mod passphrase;
 pub mod prefer;
 pub mod realm;
+pub mod rebuild_action;
 pub mod reference;
 pub mod server_url;
 pub mod settings;

@@ -23,6 +23,7 @@ use crate::github::Address;
 use crate::output::{Format, Verbosity};
 use crate::prefer::Prefer;
 use crate::realm::resolve::RealmOptions;
+use crate::rebuild_action::RebuildAction;
 use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::sync::elsewhere::Elsewhere;
@@ -137,6 +138,8 @@ pub struct TargetPolicy {
     pub keep: usize,
     /// What happens after an update.
     pub after: After,
+    /// How far commands that rebuild NixOS go, where the command line says so and not the configuration.
+    pub rebuild_action: Option<RebuildAction>,
 }
 
 /// How the network is used.
@@ -470,8 +473,15 @@ fn realm<'a>(
 fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
     let usual = || DEFAULT_EXCLUSIONS.map(ToOwned::to_owned).to_vec();
     let Some(section) = section else {
-        let (kind, keep, after) = (None, prune::KEPT, After::default());
-        return TargetPolicy { exclusions: usual(), fidelity: None, allow: Vec::new(), kind, keep, after };
+        return TargetPolicy {
+            exclusions: usual(),
+            fidelity: None,
+            allow: Vec::new(),
+            kind: None,
+            keep: prune::KEPT,
+            after: After::default(),
+            rebuild_action: None,
+        };
     };
     let mut exclusions = section.exclude.clone().unwrap_or_else(usual);
     exclusions.extend_from_slice(&section.exclude_also);
@@ -487,6 +497,7 @@ fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
             // What is none was refused with the configuration.
             confirm: Confirmation::of(section.confirm, section.confirm_within).unwrap_or_default(),
         },
+        rebuild_action: None,
     }
 }
 

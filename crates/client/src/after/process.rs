@@ -81,6 +81,8 @@ pub fn run(command: &mut Command, timeout: Duration, interrupt: &Interrupt) -> i
     let before: Vec<i32> = children_of(own_pid());
     let (mut reader, writer) = io::pipe()?;
     command.process_group(0).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    // What a command says to the service manager would be taken for this program's word.
+    command.env_remove("NOTIFY_SOCKET");
     let mut child = command.spawn()?;
     // The ends that the command writes to are its own alone.
     command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -6,6 +6,7 @@
 
 pub mod inspect;
 pub mod publish;
+pub mod service;
 pub mod sync;
 pub mod trust;
 pub mod versions;
@@ -105,6 +106,9 @@ pub enum Command {
     ///
     /// Servers tell of it at once; those that cannot, such as exports, are asked from time to time.
     Watch(Box<sync::WatchArgs>),
+    /// Have the host follow its channels by itself, from its start on.
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Say what a target holds and whether it was changed since.
     Status(inspect::StatusArgs),
     /// List how a target differs from what was applied; exit status 11 if it does.
@@ -208,6 +212,10 @@ mod tests {
         check("watch --every 15m --jitter 0s --window 02:00-05:00 --window Sun", false);
         check("watch --every 15m --jitter 0s --window 02:00-05:00", true);
         check("watch --dry-run", false);
+        check("service install --user --every 15m", true);
+        check("service install --every 15m --watch", false);
+        check("service remove --user", true);
+        check("service remove --every 15m", false);
         check("diff main v2", true);
         check("diff main", false);
         check("diff --generations 3 4 --target /t", true);

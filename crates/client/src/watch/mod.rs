@@ -56,6 +56,7 @@ pub fn run(settings: &WatchSettings, surroundings: &Surroundings<'_>) -> Result<
             listeners.spawn_on(listen(remote, path, index, sender.clone()), surroundings.runtime);
         }
     }
+    tell_service_manager(surroundings);
     let now = Instant::now();
     let agenda = |_: &SyncSettings| Agenda { due: now, failures: 0, waits_for: None };
     let mut agendas: Vec<Agenda> = settings.targets.iter().map(agenda).collect();
@@ -78,6 +79,13 @@ pub fn run(settings: &WatchSettings, surroundings: &Surroundings<'_>) -> Result<
                 None => attempt(settings, target, agenda, surroundings)?,
             }
         }
+    }
+}
+
+/// Tells systemd, where it is listening, that the targets are watched from now on.
+fn tell_service_manager(surroundings: &Surroundings<'_>) {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        surroundings.output.warning(&format!("telling systemd that it has begun: {error}"));
     }
 }
 

@@ -1,0 +1,197 @@
+//! `service`: having the host follow its channels by itself, from its start on.
+//!
+//! What is written is decided first, as data, so that it can be shown; see [`units`] for what it says. Every file of ours
+//! begins with the same line, and no other file is ever replaced or removed, whatever its name is.
+
+mod escape;
+mod files;
+mod nixos;
+mod status;
+mod systemctl;
+pub mod units;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use self::escape::text_of;
+use self::files::Installed;
+use self::systemctl::Systemctl;
+use self::units::{Rhythm, Scope, Service};
+use crate::args::GlobalArgs;
+use crate::args::service::{Init, InstallArgs, ScopeArgs, ServiceCommand};
+use crate::args::sync::WatchArgs;
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+use crate::settings;
+use crate::sync::Surroundings;
+use crate::token::Tokens;
+
+/// A host on which this file is makes its units from its configuration.
+const MARK_OF_NIXOS: &str = "/etc/NIXOS";
+/// The shortest time between two runs.
+const EVERY_MIN: Duration = Duration::from_secs(60);
+
+/// Runs a subcommand of `service`.
+pub fn run(
+    command: &ServiceCommand,
+    global: &GlobalArgs,
+    surroundings: &Surroundings<'_>,
+) -> Result<Exit, Failure> {
+    match command {
+        ServiceCommand::Install(args) => install(args, global, surroundings),
+        ServiceCommand::Remove(args) => remove(*args, surroundings),
+        ServiceCommand::Status(args) => {
+            let installed = Installed::find(&directory(scope(*args))?)?;
+            status::show(&installed, &Systemctl::new(scope(*args), surroundings), surroundings.output)
+        }
+    }
+}
+
+const fn scope(args: ScopeArgs) -> Scope {
+    if args.user { Scope::User } else { Scope::System }
+}
+
+/// The service manager, where it is not named.
+fn init(args: ScopeArgs) -> Init {
+    let of_host = || {
+        let is_nixos = !args.user && Path::new(MARK_OF_NIXOS).exists();
+        if is_nixos { Init::Nixos } else { Init::Systemd }
+    };
+    args.init.unwrap_or_else(of_host)
+}
+
+/// Where units are written.
+fn directory(scope: Scope) -> Result<PathBuf, Failure> {
+    match scope {
+        Scope::System => Ok(PathBuf::from("/etc/systemd/system")),
+        Scope::User => {
+            let configured = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+            let home = || std::env::home_dir().map(|home| home.join(".config"));
+            let base = configured.filter(|path| path.is_absolute()).or_else(home);
+            let base = base.filter(|path| path.is_absolute()).ok_or_else(|| {
+                Failure::message(
+                    Exit::Arguments,
+                    "there is no place for the units of a user: HOME is not set",
+                )
+            })?;
+            Ok(base.join("systemd/user"))
+        }
+    }
+}
+
+fn install(
+    args: &InstallArgs,
+    global: &GlobalArgs,
+    surroundings: &Surroundings<'_>,
+) -> Result<Exit, Failure> {
+    let service = service(args, global, surroundings)?;
+    let output = surroundings.output;
+    if init(args.scope) == Init::Nixos {
+        output.data(nixos::module(&service).as_bytes())?;
+        return Ok(Exit::Success);
+    }
+    let units = service.units();
+    if args.print {
+        let texts = units.iter().map(|unit| format!("# {}\n{}", unit.name, unit.text()));
+        output.data(texts.collect::<Vec<_>>().join("\n").as_bytes())?;
+        return Ok(Exit::Success);
+    }
+    let systemctl = Systemctl::new(service.scope, surroundings);
+    Systemctl::find()?;
+    let directory = directory(service.scope)?;
+    let installed = Installed::find(&directory)?;
+    let files: Vec<(String, String)> = units.iter().map(|unit| (unit.name.clone(), unit.text())).collect();
+    let plan = installed.plan(files)?;
+    let names: Vec<&str> =
+        units.iter().filter(|unit| unit.wanted_by.is_some()).map(|unit| unit.name.as_str()).collect();
+    let gone: Vec<&str> = plan.removed.iter().map(String::as_str).collect();
+    if args.dry_run {
+        plan.show(output);
+        systemctl.commands_of_install(&gone, &names).iter().for_each(|words| {
+            output.info(&format!("would run {}", words.join(" ")));
+        });
+        output.info("nothing was changed");
+        return Ok(Exit::Success);
+    }
+    systemctl.stop(&gone)?;
+    plan.act(output)?;
+    systemctl.start(&names, &plan.restarted())?;
+    output.info(&format!("{} run from now on, and when the machine starts", names.join(" and ")));
+    Ok(Exit::Success)
+}
+
+/// What is to run, with everything in it checked: what does not run now would not run at night either.
+fn service(
+    args: &InstallArgs,
+    global: &GlobalArgs,
+    surroundings: &Surroundings<'_>,
+) -> Result<Service, Failure> {
+    let config = surroundings.config;
+    let watch = WatchArgs { target: args.target.clone(), ..WatchArgs::default() };
+    let watched = settings::watch(&watch, config, &Tokens::of_servers()?)?;
+    let rhythm = match args.every {
+        Some(every) if every.0 < EVERY_MIN => {
+            return Err(Failure::message(Exit::Arguments, "a timer runs at most once a minute")
+                .hint("--watch brings what is published within seconds"));
+        }
+        Some(every) => Rhythm::Every(every.0),
+        None => Rhythm::Watch,
+    };
+    let absolute =
+        |path: &Path| std::path::absolute(path).map_err(Failure::from).and_then(|path| text_of(&path));
+    let mut words = Vec::new();
+    if let Some(path) = &global.config {
+        words.extend(["--config".to_owned(), absolute(path)?]);
+    }
+    // A user's service manager may know other variables than this shell, from which the place follows.
+    if global.state_dir.is_some() || args.scope.user {
+        words.extend(["--state-dir".to_owned(), absolute(surroundings.state_dir)?]);
+    }
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::from(error).context("finding out where this program is"))?;
+    Ok(Service {
+        program: text_of(&program)?,
+        global: words,
+        named: named(args.target.as_deref(), config)?.as_deref().map(absolute).transpose()?,
+        targets: watched.targets.iter().map(|one| absolute(&one.target)).collect::<Result<_, _>>()?,
+        state_dir: absolute(surroundings.state_dir)?,
+        rhythm,
+        scope: scope(args.scope),
+    })
+}
+
+/// The target that has to be named in commands, where not all of the configuration are meant.
+fn named(target: Option<&Path>, config: &Config) -> Result<Option<PathBuf>, Failure> {
+    match target {
+        None if config.targets.is_empty() => settings::target(None, config).map(|(target, _)| Some(target)),
+        target => Ok(target.map(Path::to_owned)),
+    }
+}
+
+fn remove(args: ScopeArgs, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    let output = surroundings.output;
+    if init(args) == Init::Nixos {
+        return Err(Failure::message(Exit::Arguments, "on NixOS, units are made by the configuration alone")
+            .hint("take ./smart-sync.nix out of `imports`, and run nixos-rebuild switch"));
+    }
+    let installed = Installed::find(&directory(scope(args))?)?;
+    if installed.is_empty() {
+        output.info(&format!("no units of smart-sync are in {}", installed.directory.display()));
+        return Ok(Exit::Success);
+    }
+    let systemctl = Systemctl::new(scope(args), surroundings);
+    let names: Vec<&str> = installed.names().collect();
+    if let Err(failure) = Systemctl::find() {
+        // Without it, nothing runs that would have to be stopped.
+        output.warning(&format!(
+            "{}: the files are removed all the same",
+            failure.messages().collect::<Vec<_>>().join(": ")
+        ));
+        installed.remove(output)?;
+        return Ok(Exit::Success);
+    }
+    systemctl.stop(&names)?;
+    installed.remove(output)?;
+    systemctl.forget(&names)?;
+    Ok(Exit::Success)
+}

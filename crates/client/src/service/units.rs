@@ -1,0 +1,506 @@
+//! What the units say. Pure: from what is to run to the text of files.
+//!
+//! A unit is data first, because a NixOS module says the same in other words. What confines a service also confines the
+//! commands that run after an update, and those rebuild and mount: so there is nothing here that takes file systems,
+//! devices, system calls or set-id programs away from them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::escape::{argument, path};
+
+/// The first line of every file that is ours. A file without it is never replaced or removed.
+pub(super) const MARK: &str =
+    "# Written by `smart-sync service install`; `smart-sync service remove` removes it.";
+
+/// The longest name that a target gives to its units.
+const NAME_LEN_MAX: usize = 100;
+
+/// When targets are synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rhythm {
+    /// When something was published.
+    Watch,
+    /// From time to time.
+    Every(Duration),
+}
+
+/// Whose service manager runs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// That of the machine.
+    System,
+    /// That of the user.
+    User,
+}
+
+/// What is to run. All texts are ones that a unit can hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// This program.
+    pub program: String,
+    /// What stands in front of every command: where the configuration and the state are.
+    pub global: Vec<String>,
+    /// The one target that was named; otherwise all of the configuration are meant.
+    pub named: Option<String>,
+    /// The targets.
+    pub targets: Vec<String>,
+    /// Where the state is kept.
+    pub state_dir: String,
+    /// When.
+    pub rhythm: Rhythm,
+    /// For whom.
+    pub scope: Scope,
+}
+
+/// What a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitKind {
+    /// A program that runs.
+    Service,
+    /// What starts one from time to time.
+    Timer,
+}
+
+/// A unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// What it is.
+    pub kind: UnitKind,
+    /// Its name, such as `smart-sync-watch.service`.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Settings of `[Unit]` beside its description.
+    pub unit: Vec<(&'static str, String)>,
+    /// Settings of `[Service]` or `[Timer]`.
+    pub own: Vec<(&'static str, String)>,
+    /// What starts it; nothing for what a timer starts.
+    pub wanted_by: Option<&'static str>,
+}
+
+impl Unit {
+    /// The file.
+    pub fn text(&self) -> String {
+        let own = match self.kind {
+            UnitKind::Service => "Service",
+            UnitKind::Timer => "Timer",
+        };
+        let install =
+            self.wanted_by.map_or_else(String::new, |unit| format!("\n[Install]\nWantedBy={unit}\n"));
+        format!(
+            "{MARK}\n[Unit]\nDescription={}\n{}\n[{own}]\n{}{install}",
+            self.description,
+            lines(&self.unit),
+            lines(&self.own)
+        )
+    }
+}
+
+fn lines(settings: &[(&str, String)]) -> String {
+    let line = |(key, value): &(&str, String)| format!("{key}={value}\n");
+    settings.iter().map(line).collect::<Vec<_>>().concat()
+}
+
+impl Service {
+    /// The units, the one that runs at boot last.
+    pub fn units(&self) -> Vec<Unit> {
+        let mut units = match self.rhythm {
+            Rhythm::Watch => vec![self.watch()],
+            Rhythm::Every(every) => self.timers(every),
+        };
+        let services: Vec<&str> = units
+            .iter()
+            .filter(|unit| unit.kind == UnitKind::Service)
+            .map(|unit| unit.name.as_str())
+            .collect();
+        let recover = self.recover(&services);
+        units.push(recover);
+        units
+    }
+
+    /// A command of this program.
+    pub fn command(&self, words: &[&str]) -> String {
+        let words = self.global.iter().map(String::as_str).chain(words.iter().copied());
+        std::iter::once(path(&self.program)).chain(words.map(argument)).collect::<Vec<_>>().join(" ")
+    }
+
+    fn command_for_all(&self, word: &'static str) -> String {
+        match &self.named {
+            Some(target) => self.command(&[word, "--target", target]),
+            None => self.command(&[word]),
+        }
+    }
+
+    const fn wanted_by(&self) -> &'static str {
+        match self.scope {
+            Scope::System => "multi-user.target",
+            Scope::User => "default.target",
+        }
+    }
+
+    /// The order in which the machine starts: after the network, and after what an interrupted run left is settled.
+    fn order(&self) -> Vec<(&'static str, String)> {
+        match self.scope {
+            Scope::System => vec![
+                ("Wants", "network-online.target".to_owned()),
+                ("After", "network-online.target smart-sync-recover.service".to_owned()),
+            ],
+            // The network is none of the units of a user.
+            Scope::User => vec![("After", "smart-sync-recover.service".to_owned())],
+        }
+    }
+
+    fn watch(&self) -> Unit {
+        let mut own = vec![
+            ("Type", "notify".to_owned()),
+            ("ExecStart", self.command_for_all("watch")),
+            ("Restart", "on-failure".to_owned()),
+            ("RestartSec", "30s".to_owned()),
+            // Another attempt would find the same arguments and the same configuration.
+            ("RestartPreventExitStatus", "4 6".to_owned()),
+        ];
+        own.extend(usual());
+        Unit {
+            kind: UnitKind::Service,
+            name: "smart-sync-watch.service".to_owned(),
+            description: "Keep directories equal to what is published".to_owned(),
+            unit: self.order(),
+            own,
+            wanted_by: Some(self.wanted_by()),
+        }
+    }
+
+    /// A service and a timer for each target, so that one that fails does not keep the others from being synced.
+    fn timers(&self, every: Duration) -> Vec<Unit> {
+        let mut taken = BTreeSet::from(["watch".to_owned(), "recover".to_owned()]);
+        let mut units = Vec::new();
+        for target in &self.targets {
+            let name = format!("smart-sync-{}", name_for(target, &mut taken));
+            // What a unit shows of a path must not be taken for a specifier.
+            let shown = target.replace('%', "%%");
+            let mut own =
+                vec![("Type", "oneshot".to_owned()), ("ExecStart", self.command(&["--target", target]))];
+            // Applied, and a reboot is pending: no failure.
+            own.push(("SuccessExitStatus", "12".to_owned()));
+            own.extend(usual());
+            units.push(Unit {
+                kind: UnitKind::Service,
+                name: format!("{name}.service"),
+                description: format!("Bring {shown} up to date"),
+                unit: self.order(),
+                own,
+                wanted_by: None,
+            });
+            units.push(Unit {
+                kind: UnitKind::Timer,
+                name: format!("{name}.timer"),
+                description: format!("Bring {shown} up to date from time to time"),
+                unit: Vec::new(),
+                own: rhythm(every),
+                wanted_by: Some("timers.target"),
+            });
+        }
+        units
+    }
+
+    /// It neither needs the network nor waits for it. It runs commands of the configuration when it goes back, and
+    /// those may want any service of the machine: so it starts when these can start as well, not before them.
+    fn recover(&self, services: &[&str]) -> Unit {
+        let before = match self.scope {
+            Scope::System => [services, &["multi-user.target"]].concat().join(" "),
+            Scope::User => services.join(" "),
+        };
+        let mut unit = vec![("Before", before)];
+        if self.scope == Scope::System {
+            let places = std::iter::once(&self.state_dir).chain(&self.targets);
+            unit.push(("RequiresMountsFor", places.map(|place| path(place)).collect::<Vec<_>>().join(" ")));
+        }
+        let mut own = vec![
+            ("Type", "oneshot".to_owned()),
+            ("RemainAfterExit", "yes".to_owned()),
+            ("ExecStart", self.command_for_all("recover")),
+            // Taken back, or a reboot is pending: that is what it is for.
+            ("SuccessExitStatus", "8 12".to_owned()),
+        ];
+        own.extend(usual());
+        Unit {
+            kind: UnitKind::Service,
+            name: "smart-sync-recover.service".to_owned(),
+            description: "Settle what an interrupted update left".to_owned(),
+            unit,
+            own,
+            wanted_by: Some(self.wanted_by()),
+        }
+    }
+}
+
+/// What every service has. Commands that it runs are ended by this program, which knows what it began; when one of them
+/// runs out of memory that is a failed command and not the end of the service. Tokens are in memory, so that memory is
+/// never written to a file.
+fn usual() -> Vec<(&'static str, String)> {
+    [
+        ("KillMode", "mixed"),
+        ("OOMPolicy", "continue"),
+        ("LimitCORE", "0"),
+        ("KeyringMode", "private"),
+        ("RestrictRealtime", "yes"),
+    ]
+    .map(|(key, value)| (key, value.to_owned()))
+    .to_vec()
+}
+
+/// Counted from the end of the last run and from the start of the timer: a machine that was off when a run was due has
+/// one soon after it starts.
+fn rhythm(every: Duration) -> Vec<(&'static str, String)> {
+    let seconds = every.as_secs();
+    vec![
+        ("OnActiveSec", "1min".to_owned()),
+        ("OnUnitInactiveSec", format!("{seconds}s")),
+        ("RandomizedDelaySec", format!("{}s", (seconds / 10).clamp(1, 600))),
+    ]
+}
+
+/// What the units of a target are called: its path, in letters that mean nothing anywhere.
+fn name_for(target: &str, taken: &mut BTreeSet<String>) -> String {
+    let plain = |character: char| if character.is_ascii_alphanumeric() { character } else { '-' };
+    let name: String = target.trim_matches('/').chars().map(plain).take(NAME_LEN_MAX).collect();
+    let name = if name.is_empty() { "root".to_owned() } else { name };
+    let others = (2_u32..).map(|number| format!("{name}-{number}"));
+    let free = std::iter::once(name.clone()).chain(others).find(|name| !taken.contains(name));
+    let free = free.expect("there are more numbers than targets");
+    taken.insert(free.clone());
+    free
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(rhythm: Rhythm, scope: Scope, targets: &[&str]) -> Service {
+        Service {
+            program: "/opt/smart sync/smart-sync".to_owned(),
+            global: ["--config", "/etc/100%/config.toml"].map(str::to_owned).to_vec(),
+            named: None,
+            targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+            state_dir: "/var/lib/smart-sync".to_owned(),
+            rhythm,
+            scope,
+        }
+    }
+
+    fn text(service: &Service) -> String {
+        let units = service.units();
+        let texts = units.iter().map(|unit| format!("-- {}\n{}", unit.name, unit.text()));
+        texts.collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn a_machine_watches_and_settles_what_is_left_when_it_starts() {
+        let service = service(Rhythm::Watch, Scope::System, &["/etc/nixos", "/srv/my site"]);
+        insta::assert_snapshot!(text(&service), @r#"
+        -- smart-sync-watch.service
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Keep directories equal to what is published
+        Wants=network-online.target
+        After=network-online.target smart-sync-recover.service
+
+        [Service]
+        Type=notify
+        ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml watch
+        Restart=on-failure
+        RestartSec=30s
+        RestartPreventExitStatus=4 6
+        KillMode=mixed
+        OOMPolicy=continue
+        LimitCORE=0
+        KeyringMode=private
+        RestrictRealtime=yes
+
+        [Install]
+        WantedBy=multi-user.target
+        -- smart-sync-recover.service
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Settle what an interrupted update left
+        Before=smart-sync-watch.service multi-user.target
+        RequiresMountsFor=/var/lib/smart-sync /etc/nixos "/srv/my site"
+
+        [Service]
+        Type=oneshot
+        RemainAfterExit=yes
+        ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml recover
+        SuccessExitStatus=8 12
+        KillMode=mixed
+        OOMPolicy=continue
+        LimitCORE=0
+        KeyringMode=private
+        RestrictRealtime=yes
+
+        [Install]
+        WantedBy=multi-user.target
+        "#);
+    }
+
+    #[test]
+    fn each_target_has_a_timer_of_its_own() {
+        let rhythm = Rhythm::Every(Duration::from_secs(900));
+        let service = service(rhythm, Scope::System, &["/srv/a b", "/srv/a-b", "/watch"]);
+        insta::assert_snapshot!(text(&service), @r#"
+        -- smart-sync-srv-a-b.service
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Bring /srv/a b up to date
+        Wants=network-online.target
+        After=network-online.target smart-sync-recover.service
+
+        [Service]
+        Type=oneshot
+        ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml --target "/srv/a b"
+        SuccessExitStatus=12
+        KillMode=mixed
+        OOMPolicy=continue
+        LimitCORE=0
+        KeyringMode=private
+        RestrictRealtime=yes
+        -- smart-sync-srv-a-b.timer
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Bring /srv/a b up to date from time to time
+
+        [Timer]
+        OnActiveSec=1min
+        OnUnitInactiveSec=900s
+        RandomizedDelaySec=90s
+
+        [Install]
+        WantedBy=timers.target
+        -- smart-sync-srv-a-b-2.service
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Bring /srv/a-b up to date
+        Wants=network-online.target
+        After=network-online.target smart-sync-recover.service
+
+        [Service]
+        Type=oneshot
+        ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml --target /srv/a-b
+        SuccessExitStatus=12
+        KillMode=mixed
+        OOMPolicy=continue
+        LimitCORE=0
+        KeyringMode=private
+        RestrictRealtime=yes
+        -- smart-sync-srv-a-b-2.timer
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Bring /srv/a-b up to date from time to time
+
+        [Timer]
+        OnActiveSec=1min
+        OnUnitInactiveSec=900s
+        RandomizedDelaySec=90s
+
+        [Install]
+        WantedBy=timers.target
+        -- smart-sync-watch-2.service
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Bring /watch up to date
+        Wants=network-online.target
+        After=network-online.target smart-sync-recover.service
+
+        [Service]
+        Type=oneshot
+        ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml --target /watch
+        SuccessExitStatus=12
+        KillMode=mixed
+        OOMPolicy=continue
+        LimitCORE=0
+        KeyringMode=private
+        RestrictRealtime=yes
+        -- smart-sync-watch-2.timer
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Bring /watch up to date from time to time
+
+        [Timer]
+        OnActiveSec=1min
+        OnUnitInactiveSec=900s
+        RandomizedDelaySec=90s
+
+        [Install]
+        WantedBy=timers.target
+        -- smart-sync-recover.service
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Settle what an interrupted update left
+        Before=smart-sync-srv-a-b.service smart-sync-srv-a-b-2.service smart-sync-watch-2.service multi-user.target
+        RequiresMountsFor=/var/lib/smart-sync "/srv/a b" /srv/a-b /watch
+
+        [Service]
+        Type=oneshot
+        RemainAfterExit=yes
+        ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml recover
+        SuccessExitStatus=8 12
+        KillMode=mixed
+        OOMPolicy=continue
+        LimitCORE=0
+        KeyringMode=private
+        RestrictRealtime=yes
+
+        [Install]
+        WantedBy=multi-user.target
+        "#);
+    }
+
+    #[test]
+    fn the_units_of_a_user_need_none_of_the_machine() {
+        let one = Service {
+            named: Some("/home/a/$x".to_owned()),
+            ..service(Rhythm::Watch, Scope::User, &["/home/a/$x"])
+        };
+        insta::assert_snapshot!(text(&one), @r#"
+        -- smart-sync-watch.service
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Keep directories equal to what is published
+        After=smart-sync-recover.service
+
+        [Service]
+        Type=notify
+        ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml watch --target /home/a/$$x
+        Restart=on-failure
+        RestartSec=30s
+        RestartPreventExitStatus=4 6
+        KillMode=mixed
+        OOMPolicy=continue
+        LimitCORE=0
+        KeyringMode=private
+        RestrictRealtime=yes
+
+        [Install]
+        WantedBy=default.target
+        -- smart-sync-recover.service
+        # Written by `smart-sync service install`; `smart-sync service remove` removes it.
+        [Unit]
+        Description=Settle what an interrupted update left
+        Before=smart-sync-watch.service
+
+        [Service]
+        Type=oneshot
+        RemainAfterExit=yes
+        ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml recover --target /home/a/$$x
+        SuccessExitStatus=8 12
+        KillMode=mixed
+        OOMPolicy=continue
+        LimitCORE=0
+        KeyringMode=private
+        RestrictRealtime=yes
+
+        [Install]
+        WantedBy=default.target
+        "#);
+    }
+}

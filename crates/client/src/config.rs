@@ -26,6 +26,8 @@ use crate::prefer::Prefer;
 use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::token::{Token, TokenError, check_private};
+use crate::validate::item::Item;
+use crate::validate::sets::SetName;
 use crate::watch::windows::Window;
 
 /// Where the configuration is when `--config` does not say.
@@ -57,6 +59,11 @@ pub struct Config {
     /// How targets are watched.
     #[serde(default)]
     pub watch: WatchConfig,
+    /// The sets of checks that `validate` makes; decided by what the host is when left out.
+    pub validate_sets: Option<Vec<SetName>>,
+    /// Checks in addition to those.
+    #[serde(default)]
+    pub validate: Vec<Item>,
 }
 
 /// A realm: its servers and how fresh its word must be.
@@ -112,6 +119,9 @@ pub struct TargetConfig {
     pub confirm: Option<ConfirmedBy>,
     /// How long a person has for it.
     pub confirm_within: Option<Span>,
+    /// What `validate` looks at in its tree.
+    #[serde(default)]
+    pub validate: Vec<Item>,
 }
 
 /// How a target is kept.
@@ -437,6 +447,7 @@ mod tests {
 
     const EVERYTHING: &str = r#"
 target = "/etc/nixos"
+validate-sets = ["host", "nixos"]
 
 [realms."lab.example.org"]
 servers = ["https://sync.lab.example.org", "https://mirror.lab.example.org/sync"]
@@ -478,6 +489,13 @@ allow = ["token-over-http"]
 every = "2h"
 jitter = "0s"
 windows = ["Sat 02:00-05:00"]
+
+[[validate]]
+directory = "/var/lib/images"
+mode = "0711"
+[[targets."/etc/nixos".validate]]
+executable = "scripts/*.sh"
+severity = "warn"
 "#;
 
     #[track_caller]
@@ -498,6 +516,8 @@ windows = ["Sat 02:00-05:00"]
         assert_eq!(nixos.run[0].title(), "rebuild");
         assert_eq!(nixos.check.iter().map(Check::mistake).collect::<Vec<_>>(), [None, None]);
         assert_eq!((nixos.kind, nixos.keep), (Some(TargetKind::Btrfs), Some(Keep(5))));
+        assert_eq!(config.validate_sets, Some(vec![SetName::Host, SetName::Nixos]));
+        assert_eq!((config.validate.len(), nixos.validate.len()), (1, 1));
         assert_eq!(config.network.connections, Some(Connections(4)));
         assert_eq!(config.network.allow, [AllowedOnNetwork::TokenOverHttp]);
         let Ok(window) = "Sat 02:00-05:00".parse() else { panic!("it is a window") };
@@ -518,7 +538,7 @@ windows = ["Sat 02:00-05:00"]
     fn errors_name_the_file_the_line_and_the_key() {
         check(
             "target = \"/etc\"\nchanel = \"x\"\n",
-            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`, `watch`",
+            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`, `watch`, `validate-sets`, `validate`",
         );
         check(
             "\n[network]\nstall = \"soon\"",

@@ -23,6 +23,7 @@ pub mod signing;
 pub mod state_dir;
 pub mod sync;
 pub mod token;
+pub mod validate;
 pub mod versions;
 pub mod watch;
 

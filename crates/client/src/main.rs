@@ -104,6 +104,9 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
             let settings = settings::watch(args, config, &Tokens::of_servers()?)?;
             smart_sync::watch::run(&settings, surroundings)
         }),
+        Some(Command::Validate(args)) => {
+            with_network(arguments, output, |_, surroundings| smart_sync::validate::run(args, surroundings))
+        }
         Some(Command::Service(command)) => with_network(arguments, output, |_, surroundings| {
             smart_sync::service::run(command, &arguments.global, surroundings)
         }),

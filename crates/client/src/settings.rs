@@ -28,6 +28,7 @@ use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::sync::elsewhere::Elsewhere;
 use crate::token::{Token, Tokens};
+use crate::validate::item::{Item, Standing};
 use crate::watch::WatchSettings;
 
 /// What belongs to the host in every target that does not say otherwise.
@@ -392,11 +393,12 @@ fn target_directory(argument: Option<&Path>, config: &Config) -> Result<PathBuf,
 
 /// The table of this target. Paths are compared by their components, so that a slash at the end does not matter.
 fn target_section<'a>(target: &Path, config: &'a Config) -> Option<&'a TargetConfig> {
-    config
-        .targets
-        .iter()
-        .find(|(path, _)| path.0.components().eq(target.components()))
-        .map(|(_, section)| section)
+    config.targets.iter().find(|(path, _)| is_same_target(&path.0, target)).map(|(_, section)| section)
+}
+
+/// Whether two paths are one target, however they are written.
+pub fn is_same_target(one: &Path, other: &Path) -> bool {
+    one.components().eq(other.components())
 }
 
 fn channel(
@@ -504,7 +506,15 @@ fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
 /// Refuses targets of which one lies in another, because what one of them applies, the other would take for its own;
 /// and commands and checks that say too little or too much.
 pub fn check_targets(config: &Config) -> Result<(), Failure> {
+    let mistakes = |items: &[Item], standing| items.iter().find_map(|item| item.mistake(standing));
+    if let Some(mistake) = mistakes(&config.validate, Standing::Host) {
+        return Err(Failure::message(Exit::Configuration, mistake));
+    }
     for (target, section) in &config.targets {
+        if let Some(mistake) = mistakes(&section.validate, Standing::Target) {
+            let text = format!("the target {}: {mistake}", target.0.display());
+            return Err(Failure::message(Exit::Configuration, text));
+        }
         let mut mistakes = section
             .run
             .iter()

@@ -9,6 +9,7 @@ pub mod publish;
 pub mod service;
 pub mod sync;
 pub mod trust;
+pub mod validate;
 pub mod versions;
 
 use std::path::PathBuf;
@@ -102,6 +103,10 @@ pub enum Command {
     /// What the server lacks is uploaded first; then the statement that the ref is this tree is signed and handed in.
     /// It needs a token of the server and a key that the root document lists for the channel.
     Publish(Box<publish::PublishArgs>),
+    /// Say whether the host is fit for an update; exit status 1 if a check fails.
+    ///
+    /// The checks are those of what the host is, and those of the configuration. All of them are made.
+    Validate(validate::ValidateArgs),
     /// Sync whenever something was published, until interrupted.
     ///
     /// Servers tell of it at once; those that cannot, such as exports, are asked from time to time.
@@ -212,6 +217,8 @@ mod tests {
         check("watch --every 15m --jitter 0s --window 02:00-05:00 --window Sun", false);
         check("watch --every 15m --jitter 0s --window 02:00-05:00", true);
         check("watch --dry-run", false);
+        check("validate --quick --fix --yes", true);
+        check("validate --yes", false);
         check("service install --user --every 15m", true);
         check("service install --every 15m --watch", false);
         check("service remove --user", true);

@@ -74,7 +74,7 @@ fn wait_for<T>(
 }
 
 /// A span of time as people say it, in its largest unit.
-fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => count(seconds, "second", "seconds"),
         120..7200 => count(seconds / 60, "minute", "minutes"),

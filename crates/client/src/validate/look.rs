@@ -1,0 +1,487 @@
+//! Looking at what a check is about. Nothing is changed here: what could be done is returned as data.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use indicatif::HumanBytes;
+use smart_sync_store::manifest::path::Shown;
+use smart_sync_sync::exclude::Exclusions;
+
+use super::flake;
+use super::item::{Item, Severity, Size, Subject, split_pattern};
+use super::owners::Owner;
+use super::repair::Repair;
+use super::walk::walk;
+use crate::after::process;
+use crate::interrupt::Interrupt;
+use crate::output::count;
+use crate::programs;
+
+/// Lines of a failed command that are shown.
+const LINES: usize = 5;
+/// Paths that are named where several are not as they should be.
+const NAMED: usize = 3;
+/// The largest file that is read as a whole.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is well, and why.
+    Well(String),
+    /// There was nothing to look at, and why.
+    Skipped(String),
+    /// It is not.
+    Wrong {
+        /// Why.
+        text: String,
+        /// What it means, where that is not for the check to say.
+        severity: Option<Severity>,
+        /// What would repair it.
+        repairs: Vec<Repair>,
+    },
+}
+
+/// How thoroughly it is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Only what takes no time.
+    Quick,
+    /// At everything.
+    Full,
+}
+
+/// Where paths are looked for, and what may be done about them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground<'a> {
+    /// What paths that are not absolute lie below.
+    pub(super) base: &'a Path,
+    /// Whether files below may be repaired: those of versions that are kept may not.
+    pub(super) is_changeable: bool,
+    /// How thoroughly it is looked.
+    pub(super) depth: Depth,
+    /// Whether to go on.
+    pub(super) interrupt: &'a Interrupt,
+}
+
+/// Looks at what a check is about.
+pub(super) fn look(item: &Item, ground: Ground<'_>) -> Verdict {
+    let Some(subject) = item.subject() else { return wrong("it says nothing to look at") };
+    let verdict = match subject {
+        Subject::Directory(path) => directory(&ground.base.join(path), item),
+        Subject::File(path) => of_kind(&ground.base.join(path), "a file", fs::Metadata::is_file),
+        Subject::Device(path) => of_kind(&ground.base.join(path), "a device", |found| {
+            found.file_type().is_char_device() || found.file_type().is_block_device()
+        }),
+        Subject::Link(path) => link(&ground.base.join(path)),
+        Subject::Executable(pattern) => executable(pattern, ground.base),
+        Subject::Owned(path) => owned(&ground.base.join(path), item.owner.as_deref().unwrap_or_default()),
+        Subject::Json(path) => json(&ground.base.join(path)),
+        Subject::Flake(path) => flake::look(&ground.base.join(path), item, ground),
+        Subject::Program(name) => match programs::find(name) {
+            Some(path) => Verdict::Well(format!("it is {}", shown(&path))),
+            None => wrong("it is not in the PATH"),
+        },
+        Subject::Command(words) => command(words, item, ground),
+        Subject::Unit(name) => unit(name, item, ground),
+        Subject::Space(path) => space(&ground.base.join(path), item),
+        Subject::Memory(least) => memory(least, &read("/proc/meminfo")),
+        Subject::Processor(abilities) => processor(abilities, &read("/proc/cpuinfo")),
+    };
+    repairable(verdict, item, ground)
+}
+
+pub(super) fn wrong(text: impl Into<String>) -> Verdict {
+    Verdict::Wrong { text: text.into(), severity: None, repairs: Vec::new() }
+}
+
+fn repaired_by(text: String, repairs: Vec<Repair>) -> Verdict {
+    Verdict::Wrong { text, severity: None, repairs }
+}
+
+/// Adds the command that is configured, and takes away what would change a version that is kept.
+fn repairable(verdict: Verdict, item: &Item, ground: Ground<'_>) -> Verdict {
+    let Verdict::Wrong { mut text, severity, mut repairs } = verdict else { return verdict };
+    if let Some(words) = &item.fix {
+        repairs = vec![Repair::Run {
+            words: words.clone(),
+            directory: ground.base.to_owned(),
+            timeout: item.timeout(),
+        }];
+    }
+    if !ground.is_changeable && !repairs.is_empty() {
+        repairs.clear();
+        text.push_str("; a version that is kept is not changed: publish it as it should be");
+    }
+    Verdict::Wrong { text, severity, repairs }
+}
+
+pub(super) fn shown(path: &Path) -> String {
+    Shown(path.as_os_str().as_encoded_bytes()).to_string()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// A file of any size is not read as a whole.
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+    let found = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !found.is_file() {
+        return Err("it is not a file".to_owned());
+    }
+    if found.len() > FILE_BYTES_MAX {
+        return Err(format!("it is larger than {}", HumanBytes(FILE_BYTES_MAX)));
+    }
+    fs::read(path).map_err(|error| error.to_string())
+}
+
+fn directory(path: &Path, item: &Item) -> Verdict {
+    let mode = item.mode.map(|mode| mode.0);
+    match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // A directory of another program is not made: that would be an empty one in the place of what is missing.
+            let repair = mode.map(|mode| Repair::MakeDirectory { path: path.to_owned(), mode });
+            repaired_by("it is not there".to_owned(), repair.into_iter().collect())
+        }
+        Err(error) => wrong(error.to_string()),
+        Ok(found) if !found.is_dir() => wrong("it is not a directory"),
+        Ok(found) => match mode {
+            Some(mode) if found.mode() & 0o7777 != mode => repaired_by(
+                format!("its mode is {:04o} and not {mode:04o}", found.mode() & 0o7777),
+                vec![Repair::SetMode { path: path.to_owned(), mode }],
+            ),
+            _ => Verdict::Well("it is there".to_owned()),
+        },
+    }
+}
+
+fn of_kind(path: &Path, kind: &str, is: impl Fn(&fs::Metadata) -> bool) -> Verdict {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => wrong("it is not there"),
+        Err(error) => wrong(error.to_string()),
+        Ok(found) if is(&found) => Verdict::Well("it is there".to_owned()),
+        Ok(_) => wrong(format!("it is not {kind}")),
+    }
+}
+
+fn link(path: &Path) -> Verdict {
+    match fs::read_link(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => wrong("it is not there"),
+        Err(_) => wrong("it is not a symbolic link"),
+        Ok(target) if path.exists() => Verdict::Well(format!("it leads to {}", shown(&target))),
+        Ok(target) => wrong(format!("it leads to {}, which is not there", shown(&target))),
+    }
+}
+
+fn executable(pattern: &str, base: &Path) -> Verdict {
+    let (directory, rest) = split_pattern(pattern);
+    let directory = base.join(directory);
+    let found = if rest.is_empty() {
+        fs::symlink_metadata(&directory).map(|found| vec![(directory.clone(), found)]).unwrap_or_default()
+    } else {
+        let Ok(patterns) = Exclusions::new([rest.as_str()]) else { return wrong("the pattern is not one") };
+        let files = walk(&directory, |path| patterns.names(path.as_os_str().as_encoded_bytes(), false));
+        match files {
+            Ok(files) => files,
+            Err(reason) => return wrong(reason),
+        }
+    };
+    let files: Vec<_> = found.into_iter().filter(|(_, found)| found.is_file()).collect();
+    if files.is_empty() {
+        return if rest.is_empty() {
+            wrong("it is not there")
+        } else {
+            Verdict::Skipped("no file is named so".to_owned())
+        };
+    }
+    let number = files.len() as u64;
+    // Who may read it may run it.
+    let wanted = |mode: u32| mode | ((mode & 0o444) >> 2) | 0o100;
+    let repairs: Vec<Repair> = (files.into_iter())
+        .filter(|(_, found)| found.mode() & 0o100 == 0)
+        .map(|(path, found)| Repair::SetMode { path, mode: wanted(found.mode() & 0o7777) })
+        .collect();
+    if repairs.is_empty() {
+        return Verdict::Well(count(number, "file is", "files are"));
+    }
+    repaired_by(format!("not so: {}", named(&repairs)), repairs)
+}
+
+fn owned(path: &Path, owner: &str) -> Verdict {
+    let owner = match Owner::find(owner, &read("/etc/passwd"), &read("/etc/group")) {
+        Ok(owner) => owner,
+        Err(reason) => return wrong(reason),
+    };
+    let top = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return wrong("it is not there"),
+        Err(error) => return wrong(error.to_string()),
+        Ok(found) => (path.to_owned(), found),
+    };
+    let below = match walk(path, |_| true) {
+        Ok(below) => below,
+        Err(reason) => return wrong(reason),
+    };
+    // A link has an owner that nobody asks for.
+    let all = std::iter::once(top).chain(below).filter(|(_, found)| !found.is_symlink());
+    let mut number = 0;
+    let repairs: Vec<Repair> = all
+        .inspect(|_| number += 1)
+        .filter(|(_, found)| !owner.is_of(found.uid(), found.gid()))
+        .map(|(path, _)| Repair::SetOwner { path, owner: owner.clone() })
+        .collect();
+    if repairs.is_empty() {
+        return Verdict::Well(format!(
+            "{} that it should",
+            count(number, "path belongs to whom", "paths belong to whom")
+        ));
+    }
+    repaired_by(format!("not so: {}", named(&repairs)), repairs)
+}
+
+/// The first paths of several, and how many more there are.
+fn named(repairs: &[Repair]) -> String {
+    let paths = repairs.iter().filter_map(Repair::path).map(shown);
+    let first: Vec<String> = paths.take(NAMED).collect();
+    let more = repairs.len().saturating_sub(NAMED) as u64;
+    let more = if more > 0 { format!(", and {}", count(more, "other", "others")) } else { String::new() };
+    format!("{}{more}", first.join(", "))
+}
+
+fn json(path: &Path) -> Verdict {
+    let bytes = match read_bounded(path) {
+        Ok(bytes) => bytes,
+        Err(reason) => return wrong(reason),
+    };
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+        Ok(_) => Verdict::Well("it is".to_owned()),
+        Err(error) => wrong(format!("it is not: {error}")),
+    }
+}
+
+fn command(words: &[String], item: &Item, ground: Ground<'_>) -> Verdict {
+    match run(words, item, ground) {
+        Ok(_) => Verdict::Well("it ended with status 0".to_owned()),
+        Err(reason) => wrong(reason),
+    }
+}
+
+fn unit(name: &str, item: &Item, ground: Ground<'_>) -> Verdict {
+    let words = ["systemctl", "is-active", "--", name].map(str::to_owned);
+    match run(&words, item, ground) {
+        Ok(_) => Verdict::Well("it is active".to_owned()),
+        Err(reason) => wrong(format!("it is not active: {reason}")),
+    }
+}
+
+/// Runs a command of a check; returns what it printed, or why it did not do what it was to do.
+pub(super) fn run(words: &[String], item: &Item, ground: Ground<'_>) -> Result<String, String> {
+    let [program, arguments @ ..] = words else { return Err("no program is named".to_owned()) };
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(ground.base).env_remove("SMART_SYNC_TOKEN");
+    let timeout = item.timeout();
+    let ran = process::run(&mut command, timeout, ground.interrupt)
+        .map_err(|error| format!("{program} cannot be started: {error}"))?;
+    if ran.is_success() {
+        return Ok(String::from_utf8_lossy(&ran.output).into_owned());
+    }
+    let lines = ran.last_lines(LINES).join(" / ");
+    let said = if lines.is_empty() { String::new() } else { format!(": {lines}") };
+    Err(format!("it {}{said}", ran.how(timeout)))
+}
+
+fn space(path: &Path, item: &Item) -> Verdict {
+    // What is not there yet will be made where its directory is.
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::statvfs(there) {
+        Ok(found) => {
+            let free = found.f_bavail.saturating_mul(found.f_frsize);
+            room(free, item.at_least, item.warn_below)
+        }
+        Err(error) => wrong(std::io::Error::from(error).to_string()),
+    }
+}
+
+/// Whether there is enough room. Pure.
+fn room(free: u64, at_least: Option<Size>, warn_below: Option<Size>) -> Verdict {
+    let is_less = |size: Option<Size>| size.filter(|size| free < size.0);
+    let free_text = HumanBytes(free);
+    match (is_less(at_least), is_less(warn_below)) {
+        (Some(least), _) => wrong(format!("{free_text} are free, less than {}", HumanBytes(least.0))),
+        (None, Some(least)) => Verdict::Wrong {
+            text: format!("{free_text} are free, less than {}", HumanBytes(least.0)),
+            severity: Some(Severity::Warn),
+            repairs: Vec::new(),
+        },
+        (None, None) => Verdict::Well(format!("{free_text} are free")),
+    }
+}
+
+/// Whether there is enough memory, by what the kernel says. Pure.
+fn memory(least: Size, meminfo: &str) -> Verdict {
+    let total = meminfo.lines().find_map(|line| {
+        let kib: u64 = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    });
+    match total {
+        None => Verdict::Skipped("the kernel does not say how much there is".to_owned()),
+        Some(total) if total < least.0 => {
+            wrong(format!("the machine has {}, less than {}", HumanBytes(total), HumanBytes(least.0)))
+        }
+        Some(total) => Verdict::Well(format!("the machine has {}", HumanBytes(total))),
+    }
+}
+
+/// Whether the processor has one of these abilities, by what the kernel says. Pure.
+fn processor(abilities: &[String], cpuinfo: &str) -> Verdict {
+    // Other architectures call them features.
+    let lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    let mut lists = lines
+        .filter(|(key, _)| matches!(key.trim(), "flags" | "Features" | "features"))
+        .map(|(_, list)| list);
+    let Some(list) = lists.next() else {
+        return Verdict::Skipped("the kernel does not say what the processor can do".to_owned());
+    };
+    let found = abilities.iter().find(|ability| list.split_whitespace().any(|has| has == ability.as_str()));
+    found.map_or_else(|| wrong("it has none of them"), |ability| Verdict::Well(format!("it has {ability}")))
+}
+
+/// The tree of a target to look at, with the link resolved that leads to the current version.
+pub(super) fn real(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok().filter(|path| path.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn item(text: &str) -> Item {
+        let item: Item = toml::from_str(text).unwrap();
+        assert_eq!(item.mistake(super::super::item::Standing::Target), None);
+        item
+    }
+
+    fn look_at(base: &Path, text: &str) -> Verdict {
+        let interrupt = Interrupt::quiet();
+        look(&item(text), Ground { base, is_changeable: true, depth: Depth::Full, interrupt: &interrupt })
+    }
+
+    #[track_caller]
+    fn check(base: &Path, text: &str, expected: &str) {
+        let said = match look_at(base, text) {
+            Verdict::Well(text) => format!("well: {text}"),
+            Verdict::Skipped(text) => format!("skipped: {text}"),
+            Verdict::Wrong { text, repairs, .. } => {
+                let repairs: Vec<String> = repairs.iter().map(ToString::to_string).collect();
+                let repairs = repairs.join("; ").replace(&shown(base), "BASE");
+                format!("wrong: {}; repairs: {repairs}", text.replace(&shown(base), "BASE"))
+            }
+        };
+        assert_eq!(said, expected, "{text}");
+    }
+
+    #[test]
+    fn files_directories_links_and_json() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path();
+        fs::create_dir(base.join("d")).unwrap();
+        fs::set_permissions(base.join("d"), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(base.join("f"), "{\"a\": [1]}").unwrap();
+        fs::write(base.join("cut"), "{\"a\": [").unwrap();
+        symlink("d", base.join("l")).unwrap();
+        symlink("gone", base.join("broken")).unwrap();
+        check(base, "directory = \"d\"", "well: it is there");
+        check(base, "directory = \"l\"", "well: it is there");
+        check(base, "directory = \"f\"", "wrong: it is not a directory; repairs: ");
+        check(base, "directory = \"n\"", "wrong: it is not there; repairs: ");
+        let repair = "make the directory BASE/n (mode 0750)";
+        check(
+            base,
+            "directory = \"n\"\nmode = \"0750\"",
+            &format!("wrong: it is not there; repairs: {repair}"),
+        );
+        let mode = "wrong: its mode is 0700 and not 0750; repairs: chmod 0750 BASE/d";
+        check(base, "directory = \"d\"\nmode = \"0750\"", mode);
+        check(base, "file = \"f\"", "well: it is there");
+        check(base, "file = \"d\"", "wrong: it is not a file; repairs: ");
+        check(base, "link = \"l\"", "well: it leads to d");
+        check(base, "link = \"broken\"", "wrong: it leads to gone, which is not there; repairs: ");
+        check(base, "link = \"d\"", "wrong: it is not a symbolic link; repairs: ");
+        check(base, "device = \"f\"", "wrong: it is not a device; repairs: ");
+        check(base, "device = \"/dev/null\"", "well: it is there");
+        check(base, "json = \"f\"", "well: it is");
+        let cut = "wrong: it is not: EOF while parsing a list at line 1 column 7; repairs: run make lock";
+        check(base, "json = \"cut\"\nfix = [\"make\", \"lock\"]", cut);
+    }
+
+    #[test]
+    fn scripts_are_found_by_patterns_and_links_are_not_followed() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path();
+        let write = |path: &str, mode: u32| {
+            fs::create_dir_all(base.join(path).parent().unwrap()).unwrap();
+            fs::write(base.join(path), "#!/bin/sh\n").unwrap();
+            fs::set_permissions(base.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write("s/a.sh", 0o755);
+        write("s/b [1]?#|.sh", 0o640);
+        write("s/deep/c.sh", 0o600);
+        write("s/data.txt", 0o644);
+        write("other/d.sh", 0o644);
+        symlink("../other", base.join("s/link")).unwrap();
+        symlink("../other/d.sh", base.join("s/l.sh")).unwrap();
+        check(
+            base,
+            "executable = \"s/*.sh\"",
+            "wrong: not so: BASE/s/b [1]?#|.sh; repairs: chmod 0750 BASE/s/b [1]?#|.sh",
+        );
+        let both = "wrong: not so: BASE/s/b [1]?#|.sh, BASE/s/deep/c.sh; repairs: chmod 0750 BASE/s/b [1]?#|.sh; chmod 0700 BASE/s/deep/c.sh";
+        check(base, "executable = \"s/**/*.sh\"", both);
+        check(base, "executable = \"s/a.sh\"", "well: 1 file is");
+        check(base, "executable = \"s/*.py\"", "skipped: no file is named so");
+        check(base, "executable = \"s/no.sh\"", "wrong: it is not there; repairs: ");
+        check(base, "executable = \"none/*.sh\"", "skipped: no file is named so");
+    }
+
+    #[test]
+    fn a_version_that_is_kept_is_not_repaired() {
+        let base = tempfile::tempdir().unwrap();
+        let interrupt = Interrupt::quiet();
+        let ground =
+            Ground { base: base.path(), is_changeable: false, depth: Depth::Full, interrupt: &interrupt };
+        let Verdict::Wrong { text, repairs, .. } = look(&item("directory = \"n\"\nmode = \"0755\""), ground)
+        else {
+            panic!("it is not there");
+        };
+        assert!(text.ends_with("publish it as it should be") && repairs.is_empty(), "{text}");
+    }
+
+    #[test]
+    fn room_is_judged_by_both_bounds() {
+        let gib = |number: u64| Some(Size(number << 30));
+        let judged = |free: u64| match room(free << 30, gib(5), gib(10)) {
+            Verdict::Wrong { severity, .. } => Some(severity),
+            _ => None,
+        };
+        assert_eq!(
+            (judged(4), judged(5), judged(9)),
+            (Some(None), Some(Some(Severity::Warn)), Some(Some(Severity::Warn)))
+        );
+        assert_eq!(judged(10), None);
+    }
+
+    #[test]
+    fn the_kernel_is_asked_for_memory_and_abilities() {
+        let gib = Size(1 << 30);
+        assert!(matches!(memory(gib, "MemTotal:       16318124 kB\nMemFree: 1 kB\n"), Verdict::Well(_)));
+        assert!(matches!(memory(gib, "MemTotal: 524288 kB\n"), Verdict::Wrong { .. }));
+        assert!(matches!(memory(gib, "nonsense"), Verdict::Skipped(_)));
+        let either = ["vmx", "svm"].map(str::to_owned);
+        assert!(matches!(processor(&either, "flags\t\t: fpu svm sse\n"), Verdict::Well(_)));
+        assert!(matches!(processor(&either, "flags\t\t: fpu svm_lock sse\n"), Verdict::Wrong { .. }));
+        assert!(matches!(processor(&either, ""), Verdict::Skipped(_)));
+    }
+}

@@ -11,6 +11,7 @@
 pub mod btrfs_disk;
 pub mod durability;
 pub mod environment;
+pub mod fleet;
 pub mod folding_disk;
 pub mod git;
 pub mod github;
@@ -35,6 +36,7 @@ pub mod versioned;
 
 pub use btrfs_disk::BtrfsDisk;
 pub use environment::TestEnvironment;
+pub use fleet::Fleet;
 pub use git::Repository;
 pub use github::GithubServer;
 pub use host::{Host, Saved};

@@ -22,6 +22,8 @@ use crate::after::confirmation::ConfirmedBy;
 use crate::after::trigger::Trigger;
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
+use crate::hosts::config::HostConfig;
+use crate::hosts::name::Destination;
 use crate::prefer::Prefer;
 use crate::reference;
 use crate::server_url::ServerUrl;
@@ -64,6 +66,9 @@ pub struct Config {
     /// Checks in addition to those.
     #[serde(default)]
     pub validate: Vec<Item>,
+    /// Other hosts, by their name.
+    #[serde(default)]
+    pub hosts: BTreeMap<Destination, HostConfig>,
 }
 
 /// A realm: its servers and how fresh its word must be.
@@ -496,6 +501,9 @@ mode = "0711"
 [[targets."/etc/nixos".validate]]
 executable = "scripts/*.sh"
 severity = "warn"
+[hosts.web1]
+ssh = "root@web1.example.org"
+groups = ["web"]
 "#;
 
     #[track_caller]
@@ -523,6 +531,8 @@ severity = "warn"
         let Ok(window) = "Sat 02:00-05:00".parse() else { panic!("it is a window") };
         let (every, jitter) = (Some(Span(Duration::from_secs(7200))), Some(Span(Duration::ZERO)));
         assert_eq!(config.watch, WatchConfig { every, jitter, windows: vec![window] });
+        let web = &config.hosts[&"web1".parse::<Destination>().unwrap()];
+        assert_eq!(web.ssh.as_ref().map(Destination::as_str), Some("root@web1.example.org"));
         assert!(!format!("{config:?}").contains("sst_secret"));
     }
 
@@ -538,7 +548,7 @@ severity = "warn"
     fn errors_name_the_file_the_line_and_the_key() {
         check(
             "target = \"/etc\"\nchanel = \"x\"\n",
-            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`, `watch`, `validate-sets`, `validate`",
+            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`, `watch`, `validate-sets`, `validate`, `hosts`",
         );
         check(
             "\n[network]\nstall = \"soon\"",

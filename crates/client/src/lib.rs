@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod failure;
 pub mod github;
+pub mod hosts;
 pub mod interrupt;
 pub mod output;
 pub mod passphrase;

@@ -17,7 +17,7 @@ use smart_sync::output::{Format, Output, Verbosity};
 use smart_sync::settings::TargetPolicy;
 use smart_sync::sync::Surroundings;
 use smart_sync::token::Tokens;
-use smart_sync::{CONFINED, WAY_BACK, settings, state_dir, versions};
+use smart_sync::{CONFINED, WAY_BACK, hosts, settings, state_dir, versions};
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::confined;
 
@@ -109,6 +109,9 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         }
         Some(Command::Service(command)) => with_network(arguments, output, |_, surroundings| {
             smart_sync::service::run(command, &arguments.global, surroundings)
+        }),
+        Some(Command::Deploy(args)) => with_network(arguments, output, |config, surroundings| {
+            hosts::deploy::run(&hosts::choose::deploy(args, config)?, surroundings)
         }),
         Some(Command::Log(args)) => {
             with_network(arguments, output, |config, surroundings| log::run(args, config, surroundings))

@@ -4,6 +4,7 @@
 //! environment is decided in [`crate::settings`]. Numbers, refs and URLs are parsed here all the same, so that a
 //! mistake is reported beside the argument that holds it.
 
+pub mod hosts;
 pub mod inspect;
 pub mod publish;
 pub mod service;
@@ -114,6 +115,11 @@ pub enum Command {
     /// Have the host follow its channels by itself, from its start on.
     #[command(subcommand)]
     Service(service::ServiceCommand),
+    /// Bring other hosts up to date over ssh, some of them first, and go on when these are well.
+    ///
+    /// smart-sync runs on each of them as it is installed and configured there; nothing but its command line is sent. The
+    /// exit status is the worst of all hosts: a version that is not healthy, one that was taken back, a refusal, and so on.
+    Deploy(Box<hosts::DeployArgs>),
     /// Say what a target holds and whether it was changed since.
     Status(inspect::StatusArgs),
     /// List how a target differs from what was applied; exit status 11 if it does.
@@ -223,6 +229,13 @@ mod tests {
         check("service install --every 15m --watch", false);
         check("service remove --user", true);
         check("service remove --every 15m", false);
+        check("deploy web1 @web --canary 1 --parallel 8 --confirm -- --ref v2", true);
+        check("deploy", false);
+        check("deploy -- --ref v2", false);
+        check("deploy web1 --parallel 0", false);
+        check("deploy web1 --confirm --dry-run", false);
+        check("deploy web1;id", false);
+        check("deploy -oProxyCommand=id", false);
         check("diff main v2", true);
         check("diff main", false);
         check("diff --generations 3 4 --target /t", true);

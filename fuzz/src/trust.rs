@@ -12,6 +12,7 @@ use smart_sync_sync::log::proof::{Claim, Proof, needed};
 use smart_sync_sync::name::RefName;
 use smart_sync_sync::testing::{PRIVATE_CHANNEL, TestRealm, after, main_branch};
 use smart_sync_sync::trust::{Policy, Question, Refusal, TrustState, verify};
+use smart_sync_sync::wire::update::Update;
 
 use crate::{Verdict, check_bytes, check_text};
 
@@ -61,8 +62,9 @@ pub static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { realm, questions, states, kept }
 });
 
-/// Evidence as a message.
+/// Evidence as a message, alone and with a bundle behind it.
 pub fn evidence(bytes: &[u8]) -> Verdict {
+    check_bytes(bytes, Update::decode, Update::encode);
     check_bytes(bytes, Evidence::decode, Evidence::encode)
 }
 

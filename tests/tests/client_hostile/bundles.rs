@@ -14,6 +14,7 @@ use smart_sync_store::unpack::{self, Dissected, Dissector, Program, take_apart};
 use smart_sync_sync::bundle::encode::{ContentSource, Effort, arrange};
 use smart_sync_sync::bundle::frames::MAGIC;
 use smart_sync_sync::bundle::plan::draft;
+use smart_sync_sync::wire::update::BUNDLE_BYTES_MAX;
 use smart_sync_tests::gzip::{endless, gnu_gzip, lines};
 use smart_sync_tests::hostile::{Reply, Request, Tree, TreeBuilder};
 use smart_sync_tests::noise::noise;
@@ -134,6 +135,40 @@ fn play(publisher: &mut Publisher, tree: &Tree, reply: Reply) -> Vec<Request> {
     publisher.server.take_requests()
 }
 
+/// How a reply is played.
+type Play = dyn Fn(&mut Publisher, &str, &Tree, Reply);
+
+/// The same with a bundle that comes with the evidence.
+#[track_caller]
+fn passed_over_along(publisher: &mut Publisher, what: &str, tree: &Tree, reply: Reply) {
+    let Reply::Ok(bundle) = reply else { return };
+    let is_one = (1..=BUNDLE_BYTES_MAX).contains(&bundle.len());
+    let requests = play_along(publisher, tree, if is_one { bundle } else { b"?".to_vec() });
+    assert!(!requests.iter().any(is_for_bundle), "{what}: another one was asked for");
+    assert!(requests.iter().any(is_for_delta), "{what}: it was taken");
+}
+
+#[track_caller]
+fn play_along(publisher: &mut Publisher, tree: &Tree, bundle: Vec<u8>) -> Vec<Request> {
+    let world = publisher.publish(tree);
+    publisher.server.take_requests();
+    publisher.server.set(move |request| with_evidence(world.answer(request), request, &bundle));
+    publisher.host.sync().success();
+    publisher.server.take_requests()
+}
+
+/// An answer, with a bundle behind it where that is asked for.
+fn with_evidence(reply: Reply, request: &Request, bundle: &[u8]) -> Reply {
+    match reply {
+        Reply::Ok(evidence)
+            if request.path.starts_with("/v1/update/") && request.query.contains("bundle=") =>
+        {
+            Reply::Ok([&evidence, bundle].concat())
+        }
+        reply => reply,
+    }
+}
+
 fn zstd_block(bytes: &[u8], claimed: u64) -> Vec<u8> {
     let packed = zstd::bulk::compress(bytes, 3).expect("bytes in memory are compressed");
     let mut block = vec![1];
@@ -188,13 +223,29 @@ fn a_bundle_that_is_no_good_is_passed_over() {
         ("a connection that is closed", Box::new(|_, _| Reply::Close)),
     ];
     for (number, (what, attack)) in attacks.iter().enumerate() {
-        let new = vec![("a", format!("version {number}\n").into_bytes()), ("b", noise(what, 3000))];
-        let other = vec![("a", b"another\n".to_vec()), ("b", noise("other", 3000))];
-        let step = |to: &[(&'static str, Vec<u8>)]| bundle(&slices(&old), &slices(to));
-        let reply = attack(&step(&new), &step(&other));
-        passed_over(&mut publisher, what, &TreeBuilder::of(&new).build(), reply);
-        old = new;
+        let mut step = |what: &str, publisher: &mut Publisher, play: &Play| {
+            let new =
+                vec![("a", format!("version {number}, {what}\n").into_bytes()), ("b", noise(what, 3000))];
+            let other = vec![("a", b"another\n".to_vec()), ("b", noise("other", 3000))];
+            let step = |to: &[(&'static str, Vec<u8>)]| bundle(&slices(&old), &slices(to));
+            play(publisher, what, &TreeBuilder::of(&new).build(), attack(&step(&new), &step(&other)));
+            old = new;
+        };
+        step(what, &mut publisher, &passed_over);
+        step(&format!("{what}, with the evidence"), &mut publisher, &passed_over_along);
     }
+}
+
+#[test]
+fn a_bundle_that_comes_with_the_evidence_is_asked_for_by_nobody() {
+    let (old, new) = ([("a", &b"old\n"[..])], [("a", &b"new\n"[..])]);
+    let mut publisher = Publisher::of(&TreeBuilder::of(&old).build());
+    let requests = play_along(&mut publisher, &TreeBuilder::of(&new).build(), bundle(&old, &new));
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    let long = vec![0; BUNDLE_BYTES_MAX + 1];
+    let world = publisher.publish(&TreeBuilder::of(&old).build());
+    publisher.server.set(move |request| with_evidence(world.answer(request), request, &long));
+    assert_eq!(publisher.host.sync().code, Some(5));
 }
 
 #[test]

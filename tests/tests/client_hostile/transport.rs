@@ -65,13 +65,13 @@ fn answers_that_do_not_end_are_given_up() {
     ];
     insta::assert_snapshot!(said.concat(), @r"
     an endless body for /v1/update/: exit 5
-        the answer of SERVER1/v1/update/repos~2fnixos/branch~3amain is longer than the 5242880 bytes that it could have
+        the answer of SERVER1/v1/update/repos~2fnixos/branch~3amain is longer than the 5251072 bytes that it could have
     an endless body for /v1/delta/: exit 5
         the answer of SERVER1/v1/delta/MANIFEST/MANIFEST is longer than the 1052800 bytes that it could have
     an endless body for /pack/: exit 5
         the answer of SERVER1/pack/PACK is longer than the 4 bytes that it could have
     a piece without an end for /v1/update/: exit 5
-        the answer of SERVER1/v1/update/repos~2fnixos/branch~3amain is longer than the 5242880 bytes that it could have
+        the answer of SERVER1/v1/update/repos~2fnixos/branch~3amain is longer than the 5251072 bytes that it could have
     a piece without an end for /v1/delta/: exit 5
         the answer of SERVER1/v1/delta/MANIFEST/MANIFEST is longer than the 1052800 bytes that it could have
     a piece without an end for /pack/: exit 5
@@ -137,7 +137,7 @@ fn answers_that_are_cut_off_or_of_another_length_are_not_used() {
         the answer of SERVER1/pack/PACK broke off
         because: end of file before message length reached
     a length that no answer has for /v1/update/: exit 5
-        the answer of SERVER1/v1/update/repos~2fnixos/branch~3amain is longer than the 5242880 bytes that it could have
+        the answer of SERVER1/v1/update/repos~2fnixos/branch~3amain is longer than the 5251072 bytes that it could have
     a length that no answer has for /v1/delta/: exit 5
         the answer of SERVER1/v1/delta/MANIFEST/MANIFEST is longer than the 1052800 bytes that it could have
     a length that no answer has for /pack/: exit 5

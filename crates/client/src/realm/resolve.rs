@@ -10,12 +10,14 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 
-use smart_sync_sync::evidence::{EVIDENCE_BYTES_MAX, Evidence, FullEvidence};
+use smart_sync_store::id::ManifestId;
+use smart_sync_sync::evidence::FullEvidence;
 use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::merkle::LogHash;
 use smart_sync_sync::name::{Channel, Kind, Origin, RefName, RefQuery, update_path as path_of_update};
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::trust::{Freshness, Policy, Question, Refusal, TrustState, Verified, verify};
+use smart_sync_sync::wire::update::{UPDATE_BYTES_MAX, Update};
 
 use super::continuation::continued;
 use super::remote::{OTHER_ANSWER_HINT, Remote, Traffic};
@@ -49,6 +51,17 @@ pub struct Resolved {
     /// The servers that answered, in the order in which they are to be asked for contents: the one that is believed,
     /// those that are as new, and those that are behind.
     pub remotes: Vec<Remote>,
+    /// What came with the evidence.
+    pub carried: Option<Carried>,
+}
+
+/// A bundle that came with evidence. Nobody has looked at it yet.
+#[derive(Debug)]
+pub struct Carried {
+    /// Where it begins.
+    pub from: ManifestId,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// Where a ref stands, for whoever is about to publish to it.
@@ -147,7 +160,18 @@ impl Realm {
         kind: Option<&Kind>,
         output: &Output,
     ) -> Result<Resolved, Failure> {
-        Ok(self.resolve_or_say(channel, query, kind, output).await?)
+        Ok(self.resolve_or_say(channel, query, kind, None, output).await?)
+    }
+
+    /// The same for a target that holds a manifest: a short bundle from there may come along.
+    pub async fn resolve_from(
+        &self,
+        channel: &Channel,
+        query: &RefQuery,
+        base: Option<ManifestId>,
+        output: &Output,
+    ) -> Result<Resolved, Failure> {
+        Ok(self.resolve_or_say(channel, query, None, base, output).await?)
     }
 
     /// Asks where a ref ends; one that was withdrawn has an end too.
@@ -157,8 +181,8 @@ impl Realm {
         query: &RefQuery,
         output: &Output,
     ) -> Result<RefHead, Failure> {
-        match self.resolve_or_say(channel, query, None, output).await {
-            Ok(Resolved { verified, reference, remotes }) => {
+        match self.resolve_or_say(channel, query, None, None, output).await {
+            Ok(Resolved { verified, reference, remotes, .. }) => {
                 let log = verified.state.checkpoint().expect("a log that was verified is known").clone();
                 let (seq, leaf) = (verified.head.seq, verified.publication.leaf());
                 Ok(RefHead { reference, seq, leaf, log, remotes })
@@ -175,6 +199,7 @@ impl Realm {
         channel: &Channel,
         query: &RefQuery,
         kind: Option<&Kind>,
+        base: Option<ManifestId>,
         output: &Output,
     ) -> Result<Resolved, Asked> {
         let candidates = query.reference.candidates();
@@ -186,7 +211,7 @@ impl Realm {
                 at: query.at,
                 kind: kind.cloned(),
             };
-            match self.ask_all(&question, output).await {
+            match self.ask_all(&question, base, output).await {
                 Ok(resolved) => return Ok(resolved),
                 // A name without a kind may be a branch or a tag.
                 Err(asked) if asked.is_absence() => absent = absent.or(Some(asked)),
@@ -225,12 +250,17 @@ impl Realm {
         self.store.state(&self.origin)
     }
 
-    async fn ask_all(&self, question: &Question, output: &Output) -> Result<Resolved, Asked> {
+    async fn ask_all(
+        &self,
+        question: &Question,
+        base: Option<ManifestId>,
+        output: &Output,
+    ) -> Result<Resolved, Asked> {
         let known = self.store.state(&self.origin)?;
         let kept = self.kept(known.as_ref(), question)?;
         let (known, kept) = (known.as_ref(), kept.as_ref());
         let mut asking: FuturesUnordered<_> = (self.remotes.iter().enumerate())
-            .map(async |(index, remote)| (index, evidence_from(remote, question, known, kept).await))
+            .map(async |(index, remote)| (index, update_from(remote, question, base, known, kept).await))
             .collect();
         let mut heard = Heard::default();
         let mut deadline = None;
@@ -241,8 +271,8 @@ impl Realm {
                 Some(deadline) => timeout_at(deadline, asking.next()).await.ok().flatten(),
             };
             match next {
-                Some((index, Ok(evidence))) => {
-                    heard.answers.push(Answered::new(index, evidence));
+                Some((index, Ok((evidence, carried)))) => {
+                    heard.answers.push(Answered::new(index, evidence, carried));
                     deadline.get_or_insert_with(|| Instant::now() + OTHERS_WAIT);
                     if !asking.is_empty() {
                         continue;
@@ -277,7 +307,7 @@ impl Realm {
     ) -> Result<Option<Resolved>, Asked> {
         heard.answers.sort_by_key(|answered| (std::cmp::Reverse(answered.size), answered.index));
         while !heard.answers.is_empty() {
-            let Answered { index, evidence, .. } = heard.answers.remove(0);
+            let Answered { index, evidence, carried, .. } = heard.answers.remove(0);
             match self.judge(evidence, question, output) {
                 Ok(verified) => {
                     for (index, asked) in heard.failures.drain(..).chain(last.take()) {
@@ -286,7 +316,8 @@ impl Realm {
                     let others = heard.answers.iter().map(|answered| answered.index);
                     let remotes = std::iter::once(index).chain(others);
                     let remotes = remotes.map(|index| self.remotes[index].clone()).collect();
-                    return Ok(Some(Resolved { verified, reference: question.reference.clone(), remotes }));
+                    let reference = question.reference.clone();
+                    return Ok(Some(Resolved { verified, reference, remotes, carried }));
                 }
                 Err(asked) if asked.may_another_know => {
                     if let Some((index, asked)) = last.replace((index, asked)) {
@@ -322,7 +353,7 @@ impl Realm {
     async fn ask(&self, remote: &Remote, question: &Question, output: &Output) -> Result<Verified, Asked> {
         let known = self.store.state(&self.origin)?;
         let kept = self.kept(known.as_ref(), question)?;
-        let evidence = evidence_from(remote, question, known.as_ref(), kept.as_ref()).await?;
+        let (evidence, _) = update_from(remote, question, None, known.as_ref(), kept.as_ref()).await?;
         self.judge(evidence, question, output)
     }
 
@@ -391,25 +422,28 @@ struct Answered {
     /// The size of the log that it says to be of.
     size: u64,
     evidence: FullEvidence,
+    carried: Option<Carried>,
 }
 
 impl Answered {
-    fn new(index: usize, evidence: FullEvidence) -> Self {
-        Self { index, size: evidence.claimed_log().map_or(0, |log| log.size), evidence }
+    fn new(index: usize, evidence: FullEvidence, carried: Option<Carried>) -> Self {
+        Self { index, size: evidence.claimed_log().map_or(0, |log| log.size), evidence, carried }
     }
 }
 
-/// Asks one server for evidence, from what is known of the log and was kept of the last time.
-async fn evidence_from(
+/// Asks one server for evidence, from what is known of the log and was kept of the last time, and for what leads there
+/// from a manifest.
+async fn update_from(
     remote: &Remote,
     question: &Question,
+    base: Option<ManifestId>,
     known: Option<&TrustState>,
     kept: Option<&FullEvidence>,
-) -> Result<FullEvidence, Asked> {
-    let path = update_path(question, known, kept.is_some());
-    let limit = EVIDENCE_BYTES_MAX as u64;
+) -> Result<(FullEvidence, Option<Carried>), Asked> {
+    let path = update_path(question, base, known, kept.is_some());
+    let limit = UPDATE_BYTES_MAX as u64;
     let bytes = remote.get(&path, limit).await.map_err(|error| Asked::of_network(error.into()))?;
-    let evidence = Evidence::decode(&bytes).map_err(|error| {
+    let Update { evidence, bundle } = Update::decode(&bytes).map_err(|error| {
         Asked::of_network(
             Failure::new(Exit::Network, error)
                 .context(format!("{} does not answer as a smart-sync server does", remote.base()))
@@ -422,7 +456,10 @@ async fn evidence_from(
         let failure = Failure::message(Exit::Network, text).hint("try another mirror with --server");
         return Err(Asked::of_network(failure));
     };
-    continued(remote, full, known.map_or(0, TrustState::size)).await.map_err(Asked::of_network)
+    let size = known.map_or(0, TrustState::size);
+    let full = continued(remote, full, size).await.map_err(Asked::of_network)?;
+    let carried = base.filter(|_| !bundle.is_empty()).map(|from| Carried { from, bytes: bundle });
+    Ok((full, carried))
 }
 
 /// A failure to learn something from one server.
@@ -470,8 +507,14 @@ fn refused(held: &HeldRealm, refusal: Refusal, output: &Output) -> Asked {
     Asked { failure: Box::new(failure), may_another_know, refusal: Some(refusal) }
 }
 
-fn update_path(question: &Question, known: Option<&TrustState>, has_kept: bool) -> String {
+fn update_path(
+    question: &Question,
+    base: Option<ManifestId>,
+    known: Option<&TrustState>,
+    has_kept: bool,
+) -> String {
     let mut query = Vec::new();
+    let mut had = None;
     if let Some(at) = question.at {
         query.push(format!("at={}", at.seconds()));
     }
@@ -480,7 +523,13 @@ fn update_path(question: &Question, known: Option<&TrustState>, has_kept: bool) 
         if let Some(reference) = known.reference(&question.channel, &question.reference).filter(|_| has_kept)
         {
             query.push(format!("have={}", reference.manifest));
+            had = Some(reference.manifest);
         }
+    }
+    match base.filter(|_| question.at.is_none()) {
+        Some(base) if had == Some(base) => query.push("bundle=".to_owned()),
+        Some(base) => query.push(format!("bundle={base}")),
+        None => {}
     }
     let mark = if query.is_empty() { "" } else { "?" };
     format!("{}{mark}{}", path_of_update(&question.channel, &question.reference), query.join("&"))

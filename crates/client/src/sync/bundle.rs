@@ -27,8 +27,8 @@ use smart_sync_sync::confined::Confined;
 use smart_sync_sync::wire::delta::decoded_len_max;
 use smart_sync_sync::wire::fetch_map::FetchMap;
 
-use self::spool::Spool;
 pub(super) use self::spool::discard_received;
+use self::spool::{Spool, SpoolReader};
 use super::realm_tree::{Rebuilt, Run};
 use super::session::Session;
 use super::write_out::writing_out;
@@ -154,13 +154,18 @@ impl Run<'_> {
         let name = name_of(base, signed.id);
         let limit = head_bytes.saturating_add(content.bytes).saturating_add(OVERHEAD_BYTES);
         let mut spool = Spool::open(&self.place().state, &name);
-        let mut feed = self.feed(&name, spool.resume(), limit);
-        let Some(begun) = feed.begin()? else { return Ok(None) };
-        self.output().info(&match begun.to_come {
-            Some(bytes) => format!("downloading {} as one bundle", HumanBytes(bytes)),
-            None => "downloading a bundle".to_owned(),
-        });
-        let reader = spool.reader(&begun, feed)?;
+        let reader = if let Some(carried) = self.carried(base) {
+            self.output().detail(&format!("a bundle of {} came along", HumanBytes(carried.len() as u64)));
+            SpoolReader::of_bytes(carried)
+        } else {
+            let mut feed = self.feed(&name, spool.resume(), limit);
+            let Some(begun) = feed.begin()? else { return Ok(None) };
+            self.output().info(&match begun.to_come {
+                Some(bytes) => format!("downloading {} as one bundle", HumanBytes(bytes)),
+                None => "downloading a bundle".to_owned(),
+            });
+            spool.reader(&begun, feed)?
+        };
 
         let manifest = base.map(|base| Manifest::open(&session.pages, base, None)).transpose();
         let manifest = manifest.map_err(|error| Failed::PassedOver(error.into()))?;

@@ -67,7 +67,11 @@ pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> R
         SyncMode::Apply => Place::make(&settings.target, settings.policy.kind, surroundings.state_dir)?,
         SyncMode::DryRun | SyncMode::CheckOnly => Place::look(&settings.target, surroundings.state_dir)?,
     };
-    let resolving = realm.resolve(channel, &settings.tree.reference, None, surroundings.output);
+    let base = match settings.mode {
+        SyncMode::Apply => place.open()?.applied()?.map(|version| version.manifest()),
+        SyncMode::DryRun | SyncMode::CheckOnly => None,
+    };
+    let resolving = realm.resolve_from(channel, &settings.tree.reference, base, surroundings.output);
     let resolved = surroundings.runtime.block_on(surroundings.interrupt.guard(resolving))?;
     let run = Run { settings, surroundings, realm: &realm, resolved, place: &place };
     if settings.mode == SyncMode::CheckOnly {
@@ -120,6 +124,12 @@ impl Run<'_> {
 
     pub(super) const fn runtime(&self) -> &Handle {
         self.surroundings.runtime
+    }
+
+    /// The bundle from a manifest that came with the evidence, if one did.
+    pub(super) fn carried(&self, base: Option<ManifestId>) -> Option<&[u8]> {
+        let carried = self.resolved.carried.as_ref()?;
+        (base == Some(carried.from)).then_some(&*carried.bytes)
     }
 
     pub(super) fn remotes(&self) -> &[Remote] {

@@ -230,6 +230,15 @@ impl Bundles {
         }
     }
 
+    /// The bytes of a stored bundle, if it has at most so many.
+    pub(crate) async fn short(&self, step: &Step, length_max: u64) -> Option<Vec<u8>> {
+        let reader = self.stored(step).await?;
+        let length = reader.length().filter(|length| *length <= length_max)?;
+        self.note(step);
+        let pieces: Vec<_> = reader.pieces(0..length).try_collect().await.ok()?;
+        Some(pieces.concat()).filter(|bytes| bytes.len() as u64 == length)
+    }
+
     /// The stored variants of a step, the one with which it is answered first.
     pub(crate) fn variants(&self, step: &Step) -> Vec<BundleFile> {
         let state = self.state();

@@ -9,13 +9,16 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
+use smart_sync_store::id::ManifestId;
 use smart_sync_sync::evidence::Evidence;
 use smart_sync_sync::name::{Channel, RefName, decode_file_segment};
 use smart_sync_sync::time::UnixTime;
+use smart_sync_sync::wire::update::{BUNDLE_BYTES_MAX, Update};
 
 use super::problem::Problem;
 use super::read::{Asked, asked_channel, choose_ref, malformed, octets};
 use super::{App, blocking};
+use crate::bundles::Step;
 use crate::realm::evidence::{Question, evidence, short_evidence};
 use crate::realm::view::View;
 
@@ -28,6 +31,16 @@ pub(super) struct UpdateQuery {
     size: Option<u64>,
     /// The time as of which the ref is asked for.
     at: Option<u64>,
+    /// The manifest from which a bundle is to lead to the answer; where it is empty, the one that the client has.
+    bundle: Option<String>,
+}
+
+impl UpdateQuery {
+    /// Where a bundle is to begin, where one is wanted.
+    fn bundle_from(&self) -> Option<ManifestId> {
+        let named = self.bundle.as_deref()?;
+        if named.is_empty() { self.have.as_deref()? } else { named }.parse().ok()
+    }
 }
 
 /// `GET /v1/update/<channel>/<ref>`
@@ -44,18 +57,38 @@ pub(super) async fn update(
     let query_time =
         query.at.map(|at| UnixTime::new(at).ok_or_else(|| malformed("at is beyond the year 9999")));
     let at = query_time.transpose()?;
-    blocking(move || {
-        let view = app.realm.view();
-        let reference = choose_ref(&app, &view, &asked, &reference)?;
-        let known = known(&app, &view, &asked, &reference, &query)?;
-        match (at, known) {
-            (Some(at), _) => answer(&app, &view, &asked, &reference, None, Some(at)),
-            (None, Known::Everything) => Ok(evidence_response(&short_evidence(&view))),
-            (None, Known::Size(size)) => answer(&app, &view, &asked, &reference, Some(size), None),
-            (None, Known::Nothing) => answer(&app, &view, &asked, &reference, None, None),
-        }
+    let from = query.bundle_from().filter(|_| at.is_none());
+    let asking = Arc::clone(&app);
+    let (evidence, to) = blocking(move || {
+        let view = asking.realm.view();
+        let reference = choose_ref(&asking, &view, &asked, &reference)?;
+        let known = known(&asking, &view, &asked, &reference, &query)?;
+        let evidence = match (at, known) {
+            (Some(at), _) => found(&asking, &view, &asked, &reference, None, Some(at))?,
+            (None, Known::Everything) => short_evidence(&view),
+            (None, Known::Size(size)) => found(&asking, &view, &asked, &reference, Some(size), None)?,
+            (None, Known::Nothing) => found(&asking, &view, &asked, &reference, None, None)?,
+        };
+        let to = match from.filter(|_| asked.is_visible) {
+            Some(_) => asking.realm.newest(&view, &asked.channel, &reference)?,
+            None => None,
+        };
+        Ok((evidence, to.and_then(|newest| newest.publication.manifest).map(|manifest| manifest.id)))
     })
-    .await
+    .await?;
+    let bundle = match (from, to) {
+        (Some(from), Some(to)) if from != to => bundle_at_hand(&app, &headers, from, to).await,
+        _ => Vec::new(),
+    };
+    Ok(octets(Update { evidence, bundle }.encode(), "no-store"))
+}
+
+/// The bundle of a step, where it is stored and short enough to be sent along.
+async fn bundle_at_hand(app: &Arc<App>, headers: &HeaderMap, from: ManifestId, to: ManifestId) -> Vec<u8> {
+    let Some(bundles) = &app.bundles else { return Vec::new() };
+    let Ok(domain) = app.domain_of_manifests(headers, vec![to, from]).await else { return Vec::new() };
+    let step = Step { domain, from: Some(from), to };
+    bundles.short(&step, BUNDLE_BYTES_MAX as u64).await.unwrap_or_default()
 }
 
 /// What the client has verified before.
@@ -95,23 +128,19 @@ pub(super) fn evidence_answer(
     reference: &RefName,
 ) -> Result<Response, Problem> {
     let asked = Asked { channel: channel.clone(), is_visible: true };
-    answer(app, view, &asked, reference, None, None)
+    Ok(octets(found(app, view, &asked, reference, None, None)?.encode(), "no-store"))
 }
 
 /// Evidence for where a ref stands, or stood at a time. `base` is the log size that the client knows.
-fn answer(
+fn found(
     app: &App,
     view: &View,
     asked: &Asked,
     reference: &RefName,
     base: Option<u64>,
     at: Option<UnixTime>,
-) -> Result<Response, Problem> {
+) -> Result<Evidence, Problem> {
     let channel = &asked.channel;
     let question = Question { channel, is_visible: asked.is_visible, reference, base, at };
-    Ok(evidence_response(&evidence(&app.realm, view, question)?))
-}
-
-fn evidence_response(evidence: &Evidence) -> Response {
-    octets(evidence.encode(), "no-store")
+    Ok(evidence(&app.realm, view, question)?)
 }

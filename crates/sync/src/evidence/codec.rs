@@ -33,10 +33,13 @@ impl Evidence {
 
     /// Reads a message.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.len() > EVIDENCE_BYTES_MAX {
-            let (value, limit) = (bytes.len() as u64, EVIDENCE_BYTES_MAX as u64);
-            return Err(DecodeError::OverLimit { field: "the length of evidence", value, limit });
-        }
+        let (evidence, rest) = Self::decode_first(bytes)?;
+        Reader::new(rest).finish()?;
+        Ok(evidence)
+    }
+
+    /// Reads the message that bytes begin with; returns what follows it, too.
+    pub fn decode_first(bytes: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
         let mut reader = Reader::new(bytes);
         reader.magic("evidence", MAGIC)?;
         let evidence = match reader.byte("form")? {
@@ -44,8 +47,12 @@ impl Evidence {
             1 => Self::Full(Box::new(read_full(&mut reader)?)),
             form => return Err(DecodeError::invalid(format!("evidence of the unknown form {form}"))),
         };
-        reader.finish()?;
-        Ok(evidence)
+        let length = bytes.len() - reader.rest().len();
+        if length > EVIDENCE_BYTES_MAX {
+            let (value, limit) = (length as u64, EVIDENCE_BYTES_MAX as u64);
+            return Err(DecodeError::OverLimit { field: "the length of evidence", value, limit });
+        }
+        Ok((evidence, reader.rest()))
     }
 }
 

@@ -7,3 +7,4 @@ pub mod delta;
 pub mod fetch_map;
 pub mod locate;
 pub mod submission;
+pub mod update;

@@ -136,6 +136,15 @@ pub(super) struct SpoolReader {
     piece: Bytes,
 }
 
+impl SpoolReader {
+    /// Reads a bundle that is here as a whole.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+        let (_, messages) = mpsc::channel(1);
+        let kept = Box::new(io::Cursor::new(bytes.to_vec()));
+        Self { kept, file: None, feed: Feed { messages }, piece: Bytes::new() }
+    }
+}
+
 impl Read for SpoolReader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let read = self.kept.read(bytes)?;

@@ -84,7 +84,10 @@ pub(super) fn update(
 ) -> Exchange {
     let mut path = format!("/v1/update/{}/{}", channel.to_url_segment(), reference.to_url_segment());
     let have = have.map(|have| format!("have={have}"));
-    let query: Vec<_> = have.into_iter().chain(size.map(|size| format!("size={size}"))).collect();
+    // A host that holds a version wants the bundle from there along with the answer.
+    let bundle = have.is_some().then(|| "bundle=".to_owned());
+    let size = size.map(|size| format!("size={size}"));
+    let query: Vec<_> = have.into_iter().chain(size).chain(bundle).collect();
     if !query.is_empty() {
         path = format!("{path}?{}", query.join("&"));
     }

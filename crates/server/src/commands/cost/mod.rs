@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use smart_sync_sync::name::Channel;
+use smart_sync_sync::wire::update::BUNDLE_BYTES_MAX;
 
 use super::{Failure, print};
 use crate::args::CostArgs;
@@ -37,14 +38,10 @@ pub(super) async fn run(args: &CostArgs) -> anyhow::Result<()> {
     let (bundles, no_bundle) = bundles_of(&realm, &step, args.stored_only).await?;
     let (working, walked) = (Arc::clone(&realm), step.clone());
     let chunks = tokio::task::spawn_blocking(move || chunks::of(&working, &walked)).await??;
-    let cost = Cost {
-        evidence: evidence_of(&realm, &view, &channel, &from, &to)?,
-        bundles,
-        no_bundle,
-        chunks,
-        channel,
-        step,
-    };
+    let evidence = evidence_of(&realm, &view, &channel, &from, &to)?;
+    let along =
+        bundles.first().and_then(|(_, bundle)| along(&realm, &channel, &from, &to, &evidence, bundle));
+    let cost = Cost { evidence, along, bundles, no_bundle, chunks, channel, step };
     if args.json {
         print(format_args!("{}", cost.to_json()))
     } else {
@@ -58,6 +55,8 @@ struct Cost {
     step: Step,
     /// By what the host knows of the log; nothing where the step does not end at a ref.
     evidence: Vec<(&'static str, Exchange)>,
+    /// The evidence with the bundle behind it, where that is short enough.
+    along: Option<Exchange>,
     /// The one with which the step is answered first.
     bundles: Vec<(String, Exchange)>,
     /// Why there is none.
@@ -102,9 +101,7 @@ fn evidence_of(
 ) -> anyhow::Result<Vec<(&'static str, Exchange)>> {
     let Some(reference) = &to.reference else { return Ok(Vec::new()) };
     let have = from.manifest.as_ref();
-    // What a host has verified that updated when its version was the newest one.
-    let known = from.leaf.map_or_else(|| view.size.saturating_sub(2), |leaf| leaf + 2);
-    let known = known.clamp(1, view.size);
+    let known = known_size(view, from);
     let bytes_from = |base| -> anyhow::Result<u64> {
         let question = Question { channel, is_visible: true, reference, base, at: None };
         Ok(evidence(realm, view, question)?.encode().len() as u64)
@@ -118,6 +115,28 @@ fn evidence_of(
     ])
 }
 
+fn along(
+    realm: &Realm,
+    channel: &Channel,
+    from: &Point,
+    to: &Point,
+    evidence: &[(&'static str, Exchange)],
+    bundle: &Exchange,
+) -> Option<Exchange> {
+    let (have, reference) = (from.manifest.as_ref()?, to.reference.as_ref()?);
+    let moved = evidence.iter().find(|(name, _)| *name == MOVED)?.1;
+    let bytes = moved.received + bundle.received;
+    let is_short = bundle.received <= BUNDLE_BYTES_MAX as u64;
+    let size = known_size(&realm.view(), from);
+    is_short.then(|| headers::update(realm, channel, reference, Some(have), Some(size), bytes))
+}
+
+/// The log that a host has verified which updated when its version was the newest one.
+fn known_size(view: &View, from: &Point) -> u64 {
+    let known = from.leaf.map_or_else(|| view.size.saturating_sub(2), |leaf| leaf + 2);
+    known.clamp(1, view.size)
+}
+
 impl Cost {
     /// The evidence that a host asks for that makes this step.
     fn evidence(&self) -> Exchange {
@@ -126,7 +145,8 @@ impl Cost {
     }
 
     fn totals(&self) -> Vec<(&'static str, Exchange)> {
-        let bundle = self.bundles.first().map(|(_, bundle)| ("with-bundle", self.evidence() + *bundle));
+        let bundle = self.bundles.first().map(|(_, bundle)| self.along.unwrap_or(self.evidence() + *bundle));
+        let bundle = bundle.map(|bundle| ("with-bundle", bundle));
         let chunks = self.chunks.iter().fold(self.evidence(), |total, (_, exchange)| total + *exchange);
         bundle.into_iter().chain([("in-chunks", chunks)]).collect()
     }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::moment::Moment;
-use super::pending::{Pending, Phase};
+use super::pending::{Pending, Phase, Return};
 
 /// Who works on the target while the question is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(super) enum Fate {
     Prove,
     /// The target goes back, for this reason.
     GoBack(String),
+    /// It is back, and the commands for that are run to their end.
+    Finish(Return),
 }
 
 /// Decides.
@@ -48,7 +50,9 @@ pub(super) fn fate(pending: &Pending, holds: Holds, hands: Hands, now: &Moment) 
     let is_same_start = pending.boot == now.boot;
     match (hands, holds, &pending.phase) {
         (Hands::Others, ..) => Fate::Leave,
+        (Hands::None, Holds::Another, Phase::Returning(back)) => Fate::Finish(back.clone()),
         (Hands::None, Holds::Another, _) => Fate::Forget,
+        (Hands::None, Holds::It, Phase::Returning(back)) => Fate::GoBack(back.reason.clone()),
         (Hands::None, Holds::It, Phase::Proving) => {
             Fate::GoBack("the run that applied it ended before it was confirmed".to_owned())
         }
@@ -90,6 +94,7 @@ mod tests {
     fn every_note_has_one_fate() {
         let waiting =
             || Phase::Waiting(Window { until: SECOND * 100, within: SECOND * 60, connection: None });
+        let returning = || Return { reason: "why".to_owned(), attempts: 1 };
         let ended = back("the run that applied it ended before it was confirmed");
         let late = back("it was not confirmed within 1 min");
         let restarted = back("it was not confirmed within 1 min: the machine was started again");
@@ -106,6 +111,11 @@ mod tests {
             // A run that ended is one that was killed, at whatever time.
             (Phase::Proving, it, none, "this", 1, &ended),
             (Phase::Proving, it, none, "next", 1, &ended),
+            // Readers are where they shall be, and what belongs to that is not.
+            (Phase::Returning(returning()), other, none, "this", 1, &Fate::Finish(returning())),
+            (Phase::Returning(returning()), other, none, "next", 1, &Fate::Finish(returning())),
+            (Phase::Returning(returning()), other, others, "this", 1, &Fate::Leave),
+            (Phase::Returning(returning()), it, none, "this", 1, &back("why")),
             // Readers were never switched.
             (Phase::Proving, other, none, "this", 1, &Fate::Forget),
             (waiting(), other, none, "next", 500, &Fate::Forget),

@@ -168,7 +168,12 @@ pub(crate) fn settle<'a>(
             Ok(Settled::Waits(Exit::RebootPending))
         }
         Fate::GoBack(reason) => {
-            undo(session, after, Changed::Unknown, &pending, &reason, surroundings).map(Settled::Undone)
+            let paths = Pending::changed(&place.state)?;
+            let changed = paths.as_deref().map_or(Changed::Unknown, Changed::Paths);
+            undo(session, after, changed, &pending, &reason, surroundings).map(Settled::Undone)
+        }
+        Fate::Finish(back) => {
+            undo::finish_again(&session, after, &pending, back, surroundings).map(Settled::Undone)
         }
         Fate::Prove => after_reboot(session, after, pending, surroundings),
     }

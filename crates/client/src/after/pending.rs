@@ -56,6 +56,18 @@ pub(crate) enum Phase {
     Waiting(Window),
     /// The machine to be started again.
     Rebooting,
+    /// The commands for going back: readers were switched back already.
+    Returning(Return),
+}
+
+/// A target that is on its way back.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Return {
+    /// Why it goes back.
+    pub(crate) reason: String,
+    /// How often the commands were begun.
+    pub(crate) attempts: u32,
 }
 
 /// How long a version waits for somebody who confirms it.

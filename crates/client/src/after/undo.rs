@@ -3,10 +3,12 @@
 //! Getting readers back comes before remembering why: where the state cannot be written, because a command has filled
 //! the disk, the target goes back all the same.
 
+use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 
 use super::ballast;
-use super::pending::{Failed, Pending};
+use super::moment::Moment;
+use super::pending::{Failed, Pending, Phase, Return};
 use super::trigger::{After, Changed, Stage, Trigger};
 use super::verdict::{How, Verdict};
 use super::work::Work;
@@ -16,6 +18,9 @@ use crate::sync::Surroundings;
 use crate::sync::place::Place;
 use crate::sync::session::{Session, seconds_now};
 use crate::versions::rollback::go_back;
+
+/// How often the commands for going back are begun.
+const ATTEMPTS_MAX: u32 = 3;
 
 /// Takes a target back to the version before, and runs the commands for that.
 pub(super) fn undo(
@@ -41,21 +46,65 @@ pub(super) fn undo(
     let Some(previous) = previous(&session, pending)? else {
         return Err(stays(place, pending, reason, surroundings));
     };
-    let number = go_back(&session, &previous, surroundings).map_err(|failure| {
+    go_back(&session, &previous, surroundings).map_err(|failure| {
         let failure = failure.context(format!("going back from a version that is not healthy ({reason})"));
         if failure.exit() == Exit::Interrupted { failure } else { failure.with_exit(Exit::RollbackFailed) }
     })?;
-    super::forget(place)?;
-    let manifest = previous.version.manifest().to_string();
-    let session = session.reopened()?;
-    let work = Work::new(&session, changed, Stage::Rollback, surroundings)?;
-    if let Err(reason) = work.run(after) {
-        let text = format!("{} is back at generation {number}, but {reason}", place.target.display());
-        let how = How::RollbackFailed(format!("the commands for going back to it: {reason}"));
-        remembered(Verdict::end(&place.state, &manifest, how), surroundings);
-        return Err(Failure::message(Exit::RollbackFailed, text));
+    // Whoever comes next runs the commands to their end, if this run does not.
+    let back = Return { reason: reason.to_owned(), attempts: 1 };
+    remembered(note(place, pending, &back), surroundings);
+    finish(&session.reopened()?, after, changed, pending, reason, surroundings)
+}
+
+fn note(place: &Place, pending: &Pending, back: &Return) -> Result<(), Failure> {
+    let phase = Phase::Returning(back.clone());
+    pending.clone().in_phase(phase, &Moment::now()?).write(&place.state)
+}
+
+/// Runs the commands for a version that was gone back to, after a run that has not got to their end.
+pub(super) fn finish_again(
+    session: &Session<'_>,
+    after: &After,
+    pending: &Pending,
+    back: Return,
+    surroundings: &Surroundings<'_>,
+) -> Result<Exit, Failure> {
+    let place = session.place();
+    if back.attempts >= ATTEMPTS_MAX {
+        let reason = format!(
+            "the commands for going back to it were begun {ATTEMPTS_MAX} times, and none came to their end"
+        );
+        return Err(is_back_but(session, &reason, surroundings));
     }
-    remembered(Verdict::end(&place.state, &manifest, How::RolledBack(reason.to_owned())), surroundings);
+    let back = Return { attempts: back.attempts + 1, ..back };
+    note(place, pending, &back)?;
+    let paths = Pending::changed(&place.state)?;
+    let changed = paths.as_deref().map_or(Changed::Unknown, Changed::Paths);
+    finish(session, after, changed, pending, &back.reason, surroundings)
+}
+
+/// Runs the commands for a version that was gone back to.
+fn finish(
+    session: &Session<'_>,
+    after: &After,
+    changed: Changed<'_>,
+    pending: &Pending,
+    reason: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Exit, Failure> {
+    let (place, output) = (session.place(), surroundings.output);
+    if let Err(reason) = Work::new(session, changed, Stage::Rollback, surroundings)?.run(after) {
+        if surroundings.interrupt.is_requested() {
+            return Err(interrupted());
+        }
+        return Err(is_back_but(session, &reason, surroundings));
+    }
+    if let Some(manifest) = session.manifest() {
+        let how = How::RolledBack(reason.to_owned());
+        remembered(Verdict::end(&place.state, &manifest.to_string(), how), surroundings);
+    }
+    super::forget(place)?;
+    let number = generation(session)?;
     output.warning(&format!(
         "{} is back at generation {number}; the version that was not healthy is not tried again without --retry-failed",
         place.target.display()
@@ -71,6 +120,26 @@ pub(super) fn undo(
         "generation": number,
     }));
     Ok(Exit::RolledBack)
+}
+
+/// Readers see the version before again, and it is not healthy either.
+fn is_back_but(session: &Session<'_>, reason: &str, surroundings: &Surroundings<'_>) -> Failure {
+    let place = session.place();
+    let manifest = session.manifest().map_or_else(String::new, |manifest| manifest.to_string());
+    let how = How::RollbackFailed(format!("going back to it: {reason}"));
+    remembered(Verdict::end(&place.state, &manifest, how), surroundings);
+    remembered(super::forget(place), surroundings);
+    let number = generation(session).unwrap_or_default();
+    let text = format!("{} is back at generation {number}, but {reason}", place.target.display());
+    Failure::message(Exit::RollbackFailed, text)
+        .hint("repair what is named here; `smart-sync --retry-failed` tries the newer version again")
+}
+
+/// The number of the version that a target holds.
+fn generation(session: &Session<'_>) -> Result<u64, Failure> {
+    let kept = session.ready().target().kept()?;
+    let current = session.applied.as_ref().and_then(Version::name);
+    Ok(kept.iter().find(|kept| Some(kept.name()) == current).map_or(0, |kept| kept.number))
 }
 
 fn previous(session: &Session<'_>, pending: &Pending) -> Result<Option<Kept>, Failure> {

@@ -96,8 +96,12 @@ impl Health {
     /// Finds it out.
     pub(crate) fn of(state: &Path, applied: &Version) -> Result<Self, Failure> {
         let manifest = applied.manifest().to_string();
-        if let Some(pending) = Pending::read(state)?.filter(|pending| pending.manifest == manifest) {
+        let pending = Pending::read(state)?;
+        let is_about =
+            |pending: &Pending| pending.manifest == manifest || matches!(pending.phase, Phase::Returning(_));
+        if let Some(pending) = pending.filter(is_about) {
             return Ok(match pending.phase {
+                Phase::Returning(back) => Self::RolledBack(back.reason),
                 Phase::Proving => Self::Unconfirmed,
                 Phase::Rebooting => Self::RebootPending,
                 Phase::Waiting(window) => {

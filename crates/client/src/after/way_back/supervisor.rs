@@ -130,7 +130,7 @@ impl Watched {
         // What the target holds is found out by the program that is started, which has to lock it for that.
         let lone = fate(&pending, Holds::It, Hands::None, &now);
         let found = match lone {
-            Fate::GoBack(_) | Fate::Forget | Fate::Prove => {
+            Fate::GoBack(_) | Fate::Finish(_) | Fate::Forget | Fate::Prove => {
                 fate(&pending, Holds::It, hands(&self.state).map_err(|error| error.to_string())?, &now)
             }
             other => other,
@@ -138,7 +138,7 @@ impl Watched {
         Ok(match found {
             Fate::Leave | Fate::Wait(_) => Next::Look,
             Fate::AwaitReboot => Next::End,
-            Fate::Forget | Fate::Prove | Fate::GoBack(_) => Next::GoBack,
+            Fate::Forget | Fate::Prove | Fate::GoBack(_) | Fate::Finish(_) => Next::GoBack,
         })
     }
 

@@ -142,6 +142,32 @@ fn a_run_that_is_killed_is_taken_back_without_anybody() {
 }
 
 #[test]
+fn commands_for_going_back_that_kill_the_run_are_run_again_up_to_a_bound() {
+    let environment = TestEnvironment::new();
+    let host = host(&environment, "");
+    let check = |kills: &str| {
+        let command = format!(
+            "echo $SMART_SYNC_ACTION >> ../../../ran; test $SMART_SYNC_ACTION = update && exit 1; {kills}"
+        );
+        let run = format!("[[run]]\nname = \"kills\"\ncommand = [\"sh\", \"-c\", \"{command}\"]\n");
+        configure(&host, &run);
+    };
+    check("test -e ../../../once || { touch ../../../once; kill -9 $PPID; }");
+    publish(&host, "two");
+    assert_eq!(host.sync().code, None);
+    wait_until_none_stands_by(&host.state());
+    assert_eq!(read(environment.path("machine/ran")), "update\nrollback\nrollback\n");
+    assert_eq!((version(&host), health(&host)), ("one".to_owned(), "rolled-back".to_owned()));
+    check("kill -9 $PPID");
+    publish(&host, "three");
+    assert_eq!(host.sync().code, None);
+    wait_until_none_stands_by(&host.state());
+    assert!(read(environment.path("machine/ran")).ends_with("update\nrollback\nrollback\nrollback\n"));
+    assert_eq!((version(&host), health(&host)), ("one".to_owned(), "rollback-failed".to_owned()));
+    host.run(&["recover"]).success();
+}
+
+#[test]
 fn a_run_that_is_at_work_is_left_alone_and_taken_back_once_it_is_dead() {
     let environment = TestEnvironment::new();
     let host = host(&environment, "");

@@ -10,7 +10,9 @@ use std::path::Path;
 
 use smart_sync_tests::folding_disk::in_namespace_of_root;
 use smart_sync_tests::noise::noise;
+use smart_sync_tests::program;
 use smart_sync_tests::strace::{KILL, points};
+use smart_sync_tests::supervisors::wait_until_none_stands_by;
 use smart_sync_tests::versioned::{Tree, tree_without};
 use smart_sync_tests::{BtrfsDisk, Saved, Strace, TestEnvironment, Versioned};
 
@@ -36,8 +38,12 @@ const CALLS: [&str; 17] = [
 ];
 const OWN: [&str; 1] = ["mine"];
 
+fn is_long() -> bool {
+    std::env::var_os("SMART_SYNC_LONG").is_some()
+}
+
 fn rounds() -> u32 {
-    if std::env::var_os("SMART_SYNC_LONG").is_some() { 200 } else { 34 }
+    if is_long() { 200 } else { 34 }
 }
 
 /// The next one of numbers that look as if there were no order in them.
@@ -161,6 +167,52 @@ fn an_update_of_directories_that_is_killed_anywhere_shows_one_version() {
         }
     }
     assert!(killed > rounds() / 2, "only {killed} runs were killed");
+}
+
+/// The same where what is applied has to prove itself. What stands by is hit as well as the run: strace follows it.
+#[test]
+fn an_update_with_a_check_that_is_killed_anywhere_goes_back_or_is_confirmed() {
+    let environment = TestEnvironment::new();
+    let Some(strace) = Strace::find(&environment) else { return };
+    let mut round = Round::new(Versioned::new(&environment, "generations", "machine"));
+    let (target, state) = (round.host.target(), round.host.state());
+    let table = target.display();
+    environment.write(
+        "etc/config.toml",
+        format!("[targets.\"{table}\"]\nkind = \"generations\"\n[[targets.\"{table}\".check]]\ncommand = [\"true\"]\n"),
+    );
+    round.publish();
+    let before = Saved::new(&environment, "before", &[&target, &state]);
+    let restore = || before.restore();
+    let mut killed = 0;
+    // A round takes twice as long as the others do.
+    let rounds = if is_long() { rounds() } else { rounds() / 2 };
+    for (call, when) in kills(&strace, &round, &restore).into_iter().take(rounds as usize) {
+        restore();
+        let what = format!("killed at {call} {when}");
+        let ended = strace.run(&round.host.sync_command(), &call, &when.to_string(), KILL);
+        wait_until_none_stands_by(&state);
+        round.check_seen(&what);
+        if ended.code.is_some() {
+            continue;
+        }
+        killed += 1;
+        // Where what stands by was hit too, this takes its place.
+        let recovered = round.host.run(&["recover"]);
+        assert!([Some(0), Some(8)].contains(&recovered.code), "{what}: {}", recovered.stderr);
+        round.check_seen(&what);
+        round.host.run(&["recover"]).success();
+        program::run(round.host.sync_command().arg("--retry-failed")).success();
+        let seen = tree_without(&round.host.seen(), &OWN);
+        assert!(seen == round.new, "{what}: not the new one");
+        let status = round.host.run(&["status"]).success().stdout;
+        assert!(status.contains("confirmed\n") && !status.contains("not confirmed"), "{what}: {status}");
+        let left = fs::read_dir(state.join("targets")).unwrap().next().unwrap().unwrap().path();
+        for name in ["pending", "way-back", "ballast", "journal"] {
+            assert!(!left.join(name).exists(), "{what}: {name} is left");
+        }
+    }
+    assert!(killed > rounds / 2, "only {killed} runs were killed");
 }
 
 /// A disk that can be put back to what it was: the image is copied while nothing is mounted.

@@ -241,6 +241,36 @@ fn what_cannot_be_taken_back_is_not_begun() {
 }
 
 #[test]
+fn versions_stay_that_are_confirmed_or_mounted() {
+    if !in_namespace() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let host = host(&environment, "keep = 1\n");
+    let first = fs::read_link(host.target().join("current")).unwrap();
+    let place = environment.path("mounted");
+    fs::create_dir(&place).unwrap();
+    let mut mount = environment.command("mount");
+    program::run(mount.arg("--bind").arg(host.target().join(first)).arg(&place)).success();
+    let check = |command: &str| format!("keep = 1\n[[check]]\ncommand = [\"{command}\"]\nretries = 0\n");
+    for (number, command, code) in [(2, "true", 0), (3, "false", 8), (4, "false", 8)] {
+        configure(&host, &check(command));
+        publish(&host, &format!("number {number}"));
+        host.sync().expect_code(code);
+    }
+    // The first is mounted, the second was confirmed; of the others the newest one stays.
+    assert_eq!(host.generations(), (vec![1, 2, 4], 2));
+    assert_eq!(read(place.join("version")), "one");
+    program::run(environment.command("umount").arg(&place)).success();
+    configure(&host, "keep = 1\n");
+    publish(&host, "number 5");
+    host.sync().success();
+    assert_eq!(host.generations(), (vec![2, 5], 5));
+    host.run(&["prune", "--keep", "1", "--yes"]).success();
+    assert_eq!(host.generations(), (vec![2, 5], 5));
+}
+
+#[test]
 fn a_command_that_fills_the_disk_does_not_keep_the_target_from_going_back() {
     if !in_namespace() {
         return;

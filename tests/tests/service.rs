@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use smart_sync_tests::program::{self, Finished};
-use smart_sync_tests::{Recording, TestEnvironment, skipped};
+use smart_sync_tests::program::{self, Finished, Running};
+use smart_sync_tests::{Host, Recording, TestEnvironment, skipped};
 
 /// A user of a machine with targets, whose service manager only writes down what it is told.
 struct Scene {
@@ -194,6 +195,37 @@ fn the_units_are_ones_that_systemd_understands() {
         let complaints: Vec<&str> = said.stderr.lines().filter(|line| line.contains("smart-sync-")).collect();
         assert_eq!(complaints, Vec::<&str>::new(), "{}", said.stderr);
     }
+}
+
+/// systemd waits until a service of this type says that it has begun; what the service starts has nothing to say.
+#[test]
+fn watching_tells_the_service_manager_that_it_has_begun() {
+    let environment = TestEnvironment::new();
+    let host = Host::new(&environment);
+    let target = host.target();
+    let text = format!(
+        "[targets.\"{}\"]\nchannel = \"{}\"\n[[targets.\"{0}\".run]]\n\
+         command = [\"sh\", \"-c\", \"echo ${{NOTIFY_SOCKET-nothing}} > ../heard\"]\n",
+        target.display(),
+        Host::CHANNEL
+    );
+    environment.write("etc/config.toml", text);
+    environment.write("tree/file", "first");
+    host.publish().success();
+    let socket = environment.path("notify");
+    let listening = UnixDatagram::bind(&socket).unwrap();
+    let mut command = environment.client();
+    command.args(["watch", "--server", host.realm.server().url(), "--target"]).arg(&target);
+    let mut watching = Running::start(command.env("NOTIFY_SOCKET", &socket));
+    let mut said = [0; 100];
+    let length = listening.recv(&mut said).unwrap();
+    assert_eq!(&said[..length], b"READY=1\n");
+    let heard = environment.path("heard");
+    while !fs::read_to_string(&heard).is_ok_and(|heard| heard.ends_with('\n')) {
+        assert!(watching.is_alive(), "it ended");
+        environment.run_client(["--version"]).success();
+    }
+    assert_eq!(fs::read_to_string(heard).unwrap(), "nothing\n");
 }
 
 #[test]

@@ -159,6 +159,8 @@ impl Service {
             ("RestartSec", "30s".to_owned()),
             // Another attempt would find the same arguments and the same configuration.
             ("RestartPreventExitStatus", "4 6".to_owned()),
+            // It was stopped in the middle of a sync, which the next one completes.
+            ("SuccessExitStatus", "130".to_owned()),
         ];
         own.extend(usual());
         Unit {
@@ -181,8 +183,8 @@ impl Service {
             let shown = target.replace('%', "%%");
             let mut own =
                 vec![("Type", "oneshot".to_owned()), ("ExecStart", self.command(&["--target", target]))];
-            // Applied, and a reboot is pending: no failure.
-            own.push(("SuccessExitStatus", "12".to_owned()));
+            // Applied, and a reboot is pending, or stopped in the middle of it: no failure.
+            own.push(("SuccessExitStatus", "12 130".to_owned()));
             own.extend(usual());
             units.push(Unit {
                 kind: UnitKind::Service,
@@ -312,6 +314,7 @@ mod tests {
         Restart=on-failure
         RestartSec=30s
         RestartPreventExitStatus=4 6
+        SuccessExitStatus=130
         KillMode=mixed
         OOMPolicy=continue
         LimitCORE=0
@@ -358,7 +361,7 @@ mod tests {
         [Service]
         Type=oneshot
         ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml --target "/srv/a b"
-        SuccessExitStatus=12
+        SuccessExitStatus=12 130
         KillMode=mixed
         OOMPolicy=continue
         LimitCORE=0
@@ -386,7 +389,7 @@ mod tests {
         [Service]
         Type=oneshot
         ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml --target /srv/a-b
-        SuccessExitStatus=12
+        SuccessExitStatus=12 130
         KillMode=mixed
         OOMPolicy=continue
         LimitCORE=0
@@ -414,7 +417,7 @@ mod tests {
         [Service]
         Type=oneshot
         ExecStart="/opt/smart sync/smart-sync" --config /etc/100%%/config.toml --target /watch
-        SuccessExitStatus=12
+        SuccessExitStatus=12 130
         KillMode=mixed
         OOMPolicy=continue
         LimitCORE=0
@@ -474,6 +477,7 @@ mod tests {
         Restart=on-failure
         RestartSec=30s
         RestartPreventExitStatus=4 6
+        SuccessExitStatus=130
         KillMode=mixed
         OOMPolicy=continue
         LimitCORE=0

@@ -237,6 +237,40 @@ fn a_hypervisor_on_nixos_is_asked_with_its_own_programs() {
     assert_eq!(recording.calls(), Vec::<String>::new());
 }
 
+/// Nix itself says what a flake has, in a directory whose name means something to it, and writes no lock.
+#[test]
+fn nix_is_understood() {
+    if !has("nix") {
+        return skipped("there is no nix");
+    }
+    let machine = Machine::new(
+        "[[validate]]\nname = \"good\"\nflake = \"ROOT/a ?#b\"\ninput = \"hypervisor\"\nhost = \"two\"\n\
+         [[validate]]\nname = \"no such input\"\nflake = \"ROOT/a ?#b\"\ninput = \"other\"\n\
+         [[validate]]\nname = \"broken\"\nflake = \"ROOT/broken\"\n",
+    );
+    let input = machine.environment.write("root/input/file", "").parent().unwrap().to_owned();
+    let flake = "outputs = { ... }: { nixosConfigurations.one = { }; nixosConfigurations.two = { }; };";
+    let flake = format!(
+        "{{ inputs.hypervisor = {{ url = \"path:{}\"; flake = false; }}; {flake} }}",
+        input.display()
+    );
+    let path = machine.environment.write("root/a ?#b/flake.nix", flake);
+    machine.environment.write("root/broken/flake.nix", "{ outputs = { nixosConfigurations");
+    let mut command = machine.command(&["--verbose"]);
+    // Its store is one of this machine alone.
+    command.env("NIX_REMOTE", machine.environment.path("nix"));
+    let said = program::run(&mut command).expect_code(1).stderr;
+    assert!(said.contains("good: it has configurations for one, two"), "{said}");
+    assert!(said.contains("no such input: it has no input `other`"), "{said}");
+    assert!(said.contains("ERROR] broken: it ended with status 1"), "{said}");
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+}
+
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
 #[test]
 fn trees_of_targets_are_looked_at_where_they_are() {
     for kind in ["directory", "generations"] {

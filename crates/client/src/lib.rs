@@ -14,6 +14,7 @@ pub mod output;
 pub mod passphrase;
 pub mod prefer;
 pub mod programs;
+pub mod question;
 pub mod realm;
 pub mod rebuild_action;
 pub mod reference;

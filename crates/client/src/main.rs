@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use smart_sync::after::{confirm, way_back};
 use smart_sync::args::trust::RootCommand;
 use smart_sync::args::{Arguments, Command};
-use smart_sync::commands::{diff, documents, key, log, publish, root, tree, trust};
+use smart_sync::commands::{diff, documents, key, log, publish, root, tree, trust, update};
 use smart_sync::config::Config;
 use smart_sync::failure::{Exit, Failure};
 use smart_sync::interrupt::Interrupt;
@@ -104,6 +104,9 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
             let settings = settings::watch(args, config, &Tokens::of_servers()?)?;
             smart_sync::watch::run(&settings, surroundings)
         }),
+        Some(Command::Update(args)) => {
+            with_network(arguments, output, |config, surroundings| update::run(args, config, surroundings))
+        }
         Some(Command::Validate(args)) => {
             with_network(arguments, output, |_, surroundings| smart_sync::validate::run(args, surroundings))
         }

@@ -10,6 +10,7 @@ use crate::after::check::Check;
 use crate::after::confirmation::Confirmation;
 use crate::after::trigger::{After, Trigger};
 use crate::args::sync::{ChannelArgs, SyncArgs, TreeArgs, WatchArgs};
+use crate::args::validate::UpdateArgs;
 use smart_sync_sync::apply::versions::{Kind, prune};
 use smart_sync_sync::name::{Channel, Origin, RefQuery};
 
@@ -244,6 +245,13 @@ pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSet
         },
         target,
     })
+}
+
+/// Decides what an update is to do.
+pub fn update(args: &UpdateArgs, config: &Config, tokens: &Tokens) -> Result<SyncSettings, Failure> {
+    let mut settings = sync(&args.sync(), config, tokens)?;
+    settings.policy.rebuild_action = args.rebuild_action;
+    Ok(settings)
 }
 
 /// Decides what is watched, and how.

@@ -104,6 +104,10 @@ pub enum Command {
     /// What the server lacks is uploaded first; then the statement that the ref is this tree is signed and handed in.
     /// It needs a token of the server and a key that the root document lists for the channel.
     Publish(Box<publish::PublishArgs>),
+    /// Validate the host, sync, and run what an update needs, in one.
+    ///
+    /// A check that fails ends it before anything is changed; on a terminal, it is asked whether to go on.
+    Update(Box<validate::UpdateArgs>),
     /// Say whether the host is fit for an update; exit status 1 if a check fails.
     ///
     /// The checks are those of what the host is, and those of the configuration. All of them are made.
@@ -223,6 +227,10 @@ mod tests {
         check("watch --every 15m --jitter 0s --window 02:00-05:00 --window Sun", false);
         check("watch --every 15m --jitter 0s --window 02:00-05:00", true);
         check("watch --dry-run", false);
+        check("update --ref v2 --rebuild-action build --yes", true);
+        check("update --skip-rebuild --rebuild-action build", false);
+        check("update --yes --no", false);
+        check("update --check-only --force-full", false);
         check("validate --quick --fix --yes", true);
         check("validate --yes", false);
         check("service install --user --every 15m", true);

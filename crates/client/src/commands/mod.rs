@@ -9,6 +9,7 @@ pub mod publish;
 pub mod root;
 pub mod tree;
 pub mod trust;
+pub mod update;
 
 use std::fmt::Write as _;
 use std::io;

@@ -39,6 +39,15 @@ const CONFIGURED: &str = "configuration";
 /// The most repairs that are listed one by one.
 const LISTED_MAX: usize = 100;
 
+/// What faults of a target's tree mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trees {
+    /// As much as any other.
+    Count,
+    /// No more than a warning: another tree is about to take its place, and may be the one that mends them.
+    AreReplaced,
+}
+
 /// What a check has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -85,6 +94,14 @@ impl Found {
             }
         };
         Self { of: of.to_owned(), title: title.to_owned(), state, text, hint: None, repairs }
+    }
+
+    /// With what it means for a tree.
+    fn counted(self, trees: Trees) -> Self {
+        match (self.state, trees) {
+            (State::Failed, Trees::AreReplaced) => Self { state: State::Warning, ..self },
+            _ => self,
+        }
     }
 
     fn say(&self, output: &Output) {
@@ -137,8 +154,8 @@ impl Report {
         repairs
     }
 
-    /// Says what was found; how it ends is a failure where any check failed.
-    pub fn say(&self, output: &Output) -> Result<Exit, Failure> {
+    /// Says what was found; it is a failure where any check failed.
+    pub fn say(&self, output: &Output) -> Result<(), Failure> {
         self.0.iter().for_each(|found| found.say(output));
         let [ok, skipped, warnings, failed] =
             [State::Ok, State::Skipped, State::Warning, State::Failed].map(|state| self.number(state));
@@ -153,12 +170,17 @@ impl Report {
         };
         if failed == 0 {
             output.info(&format!("{all}, none failed{warned}"));
-            return Ok(Exit::Success);
+            return Ok(());
         }
-        let failure = Failure::message(Exit::General, format!("{failed} of {all} failed{warned}"));
-        Err(if self.repairs().is_empty() {
-            failure
-        } else {
+        Err(Failure::message(Exit::General, format!("{failed} of {all} failed{warned}")))
+    }
+
+    /// The same, with advice about what can be repaired.
+    pub fn say_and_advise(&self, output: &Output) -> Result<(), Failure> {
+        self.say(output).map_err(|failure| {
+            if self.repairs().is_empty() {
+                return failure;
+            }
             failure.hint("`smart-sync validate --fix` shows what can be repaired")
         })
     }
@@ -168,25 +190,19 @@ impl Report {
 pub fn run(args: &ValidateArgs, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
     let output = surroundings.output;
-    let report = all(depth, args.target.as_deref(), surroundings)?;
+    let look = || all(depth, args.target.as_deref(), Trees::Count, surroundings);
+    let report = look()?;
     if !args.fix {
-        return report.say(output);
+        return report.say_and_advise(output).map(|()| Exit::Success);
     }
-    let ended = report.say(output);
+    let ended = report.say(output).map(|()| Exit::Success);
     let repairs = report.repairs();
     if repairs.is_empty() {
-        output.info("nothing of it can be repaired by smart-sync");
+        output.info("there is nothing that smart-sync could repair");
         return ended;
     }
     if !args.yes {
-        for repair in repairs.iter().take(LISTED_MAX) {
-            output.info(&format!("would {repair}"));
-        }
-        let more = repairs.len().saturating_sub(LISTED_MAX) as u64;
-        if more > 0 {
-            output.info(&format!("and {}", count(more, "more like this", "more like these")));
-        }
-        output.info("nothing was changed; add --yes to do it");
+        show(&repairs, output);
         return ended;
     }
     for repair in repairs {
@@ -202,11 +218,28 @@ pub fn run(args: &ValidateArgs, surroundings: &Surroundings<'_>) -> Result<Exit,
             Err(reason) => output.warning(&format!("not done: {repair}: {reason}")),
         }
     }
-    all(depth, args.target.as_deref(), surroundings)?.say(output)
+    look()?.say(output).map(|()| Exit::Success)
+}
+
+/// Shows what would be done.
+fn show(repairs: &[&Repair], output: &Output) {
+    for repair in repairs.iter().take(LISTED_MAX) {
+        output.info(&format!("would {repair}"));
+    }
+    let more = repairs.len().saturating_sub(LISTED_MAX) as u64;
+    if more > 0 {
+        output.info(&format!("and {}", count(more, "more like this", "more like these")));
+    }
+    output.info("nothing was changed; add --yes to do it");
 }
 
 /// Makes all checks: of one target's tree where one is named, else of all that are configured.
-pub fn all(depth: Depth, target: Option<&Path>, surroundings: &Surroundings<'_>) -> Result<Report, Failure> {
+pub fn all(
+    depth: Depth,
+    target: Option<&Path>,
+    trees: Trees,
+    surroundings: &Surroundings<'_>,
+) -> Result<Report, Failure> {
     let config = surroundings.config;
     let mut found = own::look(depth, surroundings)?;
     let sets = sets::chosen(config.validate_sets.as_deref(), Path::exists);
@@ -228,7 +261,8 @@ pub fn all(depth: Depth, target: Option<&Path>, surroundings: &Surroundings<'_>)
             interrupt,
         });
         for item in items {
-            found.extend(one(&target.to_string_lossy(), item, ground, depth, surroundings)?);
+            let of_tree = one(&target.to_string_lossy(), item, ground, depth, surroundings)?;
+            found.extend(of_tree.map(|found| found.counted(trees)));
         }
     }
     Ok(Report(found))

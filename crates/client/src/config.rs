@@ -22,7 +22,7 @@ use crate::after::confirmation::ConfirmedBy;
 use crate::after::trigger::Trigger;
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
-use crate::hosts::config::HostConfig;
+use crate::hosts::config::{HostConfig, ReportConfig};
 use crate::hosts::name::Destination;
 use crate::prefer::Prefer;
 use crate::reference;
@@ -69,6 +69,8 @@ pub struct Config {
     /// Other hosts, by their name.
     #[serde(default)]
     pub hosts: BTreeMap<Destination, HostConfig>,
+    /// To whom this host reports how it stands; to nobody where this is left out.
+    pub report: Option<ReportConfig>,
 }
 
 /// A realm: its servers and how fresh its word must be.
@@ -421,7 +423,7 @@ fn optional_ref<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ref
     reference::parse(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
-fn optional_from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(crate) fn optional_from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr<Err: fmt::Display>,
@@ -504,6 +506,11 @@ severity = "warn"
 [hosts.web1]
 ssh = "root@web1.example.org"
 groups = ["web"]
+
+[report]
+name = "this"
+realm = "lab.example.org"
+server = "https://sync.lab.example.org"
 "#;
 
     #[track_caller]
@@ -533,6 +540,7 @@ groups = ["web"]
         assert_eq!(config.watch, WatchConfig { every, jitter, windows: vec![window] });
         let web = &config.hosts[&"web1".parse::<Destination>().unwrap()];
         assert_eq!(web.ssh.as_ref().map(Destination::as_str), Some("root@web1.example.org"));
+        assert_eq!(config.report.as_ref().map(|report| report.name.as_str()), Some("this"));
         assert!(!format!("{config:?}").contains("sst_secret"));
     }
 
@@ -548,7 +556,7 @@ groups = ["web"]
     fn errors_name_the_file_the_line_and_the_key() {
         check(
             "target = \"/etc\"\nchanel = \"x\"\n",
-            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`, `watch`, `validate-sets`, `validate`, `hosts`",
+            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`, `watch`, `validate-sets`, `validate`, `hosts`, `report`",
         );
         check(
             "\n[network]\nstall = \"soon\"",

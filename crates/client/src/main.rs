@@ -16,6 +16,7 @@ use smart_sync::interrupt::Interrupt;
 use smart_sync::output::{Format, Output, Verbosity};
 use smart_sync::settings::TargetPolicy;
 use smart_sync::sync::Surroundings;
+use smart_sync::sync::look::Looked;
 use smart_sync::token::Tokens;
 use smart_sync::{CONFINED, WAY_BACK, hosts, settings, state_dir, versions};
 use smart_sync_store::manifest::path::Shown;
@@ -46,14 +47,14 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         Some(Command::Completions(args)) => documents::completions(args, output),
         Some(Command::Man(args)) => documents::man(args, output),
         Some(Command::Status(args)) => {
-            let run = Run::prepare(arguments)?;
-            let (target, policy) = settings::target(args.target.as_deref(), &run.config)?;
-            smart_sync::sync::look::status(&target, &policy, &run.state_dir, output)
+            look(arguments, args.target.as_deref(), args.report, output, |target, policy, state_dir| {
+                smart_sync::sync::look::status(target, policy, state_dir, output)
+            })
         }
         Some(Command::Verify(args)) => {
-            let run = Run::prepare(arguments)?;
-            let (target, policy) = settings::target(args.target.as_deref(), &run.config)?;
-            smart_sync::sync::look::verify(&target, &policy, args.full, &run.state_dir, output)
+            look(arguments, args.target.as_deref(), args.report, output, |target, policy, state_dir| {
+                smart_sync::sync::look::verify(target, policy, args.full, state_dir, output)
+            })
         }
         Some(Command::Generations(args)) => {
             on_target(arguments, args.target.as_deref(), |target, _, state_dir| {
@@ -62,7 +63,9 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         }
         Some(Command::Rollback(args)) => with_network(arguments, output, |config, surroundings| {
             let (target, policy) = settings::target(args.target.as_deref(), config)?;
-            versions::rollback(&target, args.generation, &policy, surroundings)
+            let ended = versions::rollback(&target, args.generation, &policy, surroundings);
+            hosts::report::after(&target, &ended, surroundings);
+            ended
         }),
         Some(Command::Resume(args)) => {
             on_target(arguments, args.target.as_deref(), |target, _, state_dir| {
@@ -82,12 +85,21 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
             })
         }
         Some(Command::Recover(args)) => with_network(arguments, output, |config, surroundings| {
-            versions::recover(&settings::targets(args.target.as_deref(), config)?, surroundings)
+            let targets = settings::targets(args.target.as_deref(), config)?;
+            let ended = versions::recover(&targets, surroundings);
+            for (target, _) in &targets {
+                hosts::report::after(target, &ended, surroundings);
+            }
+            ended
         }),
         Some(Command::Confirm(args)) => with_network(arguments, output, |config, surroundings| {
             let targets = settings::targets(args.target.as_deref(), config)?;
             let over = if args.same_connection { confirm::Over::Any } else { confirm::Over::NewConnections };
-            confirm::run(&targets, over, surroundings)
+            let ended = confirm::run(&targets, over, surroundings);
+            for (target, _) in &targets {
+                hosts::report::after(target, &ended, surroundings);
+            }
+            ended
         }),
         Some(Command::Trust(command)) => {
             with_network(arguments, output, |_, surroundings| trust::run(command, surroundings))
@@ -115,6 +127,9 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         }),
         Some(Command::Deploy(args)) => with_network(arguments, output, |config, surroundings| {
             hosts::deploy::run(&hosts::choose::deploy(args, config)?, surroundings)
+        }),
+        Some(Command::Hosts(args)) => with_network(arguments, output, |config, surroundings| {
+            hosts::list::run(args, config, surroundings)
         }),
         Some(Command::Log(args)) => {
             with_network(arguments, output, |config, surroundings| log::run(args, config, surroundings))
@@ -166,6 +181,26 @@ fn on_target(
     let Run { config, state_dir } = Run::prepare(arguments)?;
     let (target, policy) = settings::target(target, &config)?;
     act(&target, &policy, &state_dir)
+}
+
+/// Looks at a target, and reports what was found if that is asked for.
+fn look(
+    arguments: &Arguments,
+    target: Option<&Path>,
+    is_reported: bool,
+    output: &Output,
+    act: impl Fn(&Path, &TargetPolicy, &Path) -> Result<Looked, Failure>,
+) -> Result<Exit, Failure> {
+    if !is_reported {
+        return on_target(arguments, target, |target, policy, state_dir| {
+            Ok(act(target, policy, state_dir)?.exit)
+        });
+    }
+    with_network(arguments, output, |config, surroundings| {
+        let (target, policy) = settings::target(target, config)?;
+        let looked = act(&target, &policy, surroundings.state_dir)?;
+        hosts::report::looked(&target, looked, surroundings)
+    })
 }
 
 /// Runs a command that may ask servers and be interrupted.

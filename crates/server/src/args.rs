@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use smart_sync_sync::wire::report::HostName;
+
 use crate::tokens::Verb;
 
 /// Publishes signed trees to smart-sync clients, and plain files to everyone else.
@@ -63,6 +65,9 @@ pub(crate) enum Command {
     SeeThrough(SeeThroughArgs),
     /// Write the realm as static files for a plain web server or a disk
     Export(ExportArgs),
+    /// Look after what hosts have reported
+    #[command(subcommand)]
+    Hosts(HostsCommand),
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -282,9 +287,23 @@ pub(crate) struct TokenCreateArgs {
     /// A channel, or everything below one as `repos/`; empty for all
     #[arg(long, default_value = "")]
     pub(crate) prefix: String,
+    /// The only host that `report` and `hosts` are about; all without it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<HostName>,
     /// Days until it ends
     #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3650))]
     pub(crate) days: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostsCommand {
+    /// Forget what a host has reported: it is gone
+    Forget {
+        #[command(flatten)]
+        data: Data,
+        /// The name that it reported by
+        name: HostName,
+    },
 }
 
 #[derive(Debug, Subcommand)]

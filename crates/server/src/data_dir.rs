@@ -9,6 +9,7 @@
 //! store/          packs, bundles and the catalogue; bundles may be deleted
 //! spool/          bundles while they are computed, as files without names: it always looks empty
 //! index.db        where publications stand in the log; made anew from the log when it is missing
+//! hosts.db        what hosts have reported last; they report again
 //! secrets/        secret bytes of private channels
 //! attachments/    sidecar signatures by leaf
 //! lock            held while the log is appended to
@@ -95,6 +96,11 @@ impl DataDir {
     /// The index of the log.
     pub(crate) fn index(&self) -> PathBuf {
         self.root.join("index.db")
+    }
+
+    /// What hosts have reported.
+    pub(crate) fn hosts(&self) -> PathBuf {
+        self.root.join("hosts.db")
     }
 
     /// Secret bytes of private channels.

@@ -10,6 +10,7 @@ mod config;
 mod data_dir;
 mod durable;
 mod export;
+mod hosts;
 mod http;
 mod priority;
 mod realm;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use smart_sync_store::id::to_hex;
 use smart_sync_sync::name::Channel;
+use smart_sync_sync::wire::report::HostName;
 
 use crate::durable;
 
@@ -30,6 +31,10 @@ pub(crate) enum Verb {
     Publish,
     /// Uploading root documents.
     Admin,
+    /// Reporting how a host stands.
+    Report,
+    /// Reading what hosts have reported.
+    Hosts,
 }
 
 /// A token as it is kept.
@@ -44,6 +49,9 @@ pub(crate) struct Token {
     pub(crate) verbs: Vec<Verb>,
     /// A channel, or everything below a channel that ends in `/`; empty for all.
     pub(crate) prefix: String,
+    /// The only host that it is about, of verbs that are about hosts; nothing for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<HostName>,
     /// When it ends, in seconds since 1970.
     pub(crate) expires: u64,
 }
@@ -52,6 +60,12 @@ impl Token {
     /// Whether the token allows this now. A prefix matches whole components: `nixos` is not `nixos-evil`.
     pub(crate) fn allows(&self, verb: Verb, channel: &Channel, now: u64) -> bool {
         now < self.expires && self.verbs.contains(&verb) && self.covers(channel)
+    }
+
+    /// Whether the token allows this of a host now. Hosts are in no channel, so that the prefix does not count.
+    pub(crate) fn allows_of_host(&self, verb: Verb, host: &HostName, now: u64) -> bool {
+        let covers = self.host.as_ref().is_none_or(|only| only == host);
+        now < self.expires && self.verbs.contains(&verb) && covers
     }
 
     fn covers(&self, channel: &Channel) -> bool {
@@ -107,6 +121,7 @@ impl TokenStore {
         name: String,
         verbs: Vec<Verb>,
         prefix: String,
+        host: Option<HostName>,
         expires: u64,
     ) -> anyhow::Result<String> {
         let mut file = self.load()?;
@@ -116,7 +131,7 @@ impl TokenStore {
         let mut random = [0; 32];
         getrandom::fill(&mut random).context("asking the system for random bytes")?;
         let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-        file.tokens.push(Token { name, sha256: hash(&text), verbs, prefix, expires });
+        file.tokens.push(Token { name, sha256: hash(&text), verbs, prefix, host, expires });
         self.save(&file)?;
         Ok(text)
     }
@@ -213,6 +228,7 @@ mod tests {
             sha256: String::new(),
             verbs: vec![Verb::Publish],
             prefix: prefix.into(),
+            host: None,
             expires: 100,
         }
     }
@@ -242,14 +258,33 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_one_host_is_about_no_other() {
+        let (web, other) = ("web1".parse().unwrap(), "web10".parse().unwrap());
+        let of = |host: Option<&HostName>| Token {
+            verbs: vec![Verb::Report],
+            host: host.cloned(),
+            ..token("repos/")
+        };
+        assert!(of(None).allows_of_host(Verb::Report, &other, 99));
+        assert!(of(Some(&web)).allows_of_host(Verb::Report, &web, 99));
+        assert!(!of(Some(&web)).allows_of_host(Verb::Report, &other, 99));
+        assert!(!of(Some(&web)).allows_of_host(Verb::Hosts, &web, 99));
+        assert!(!of(Some(&web)).allows_of_host(Verb::Report, &web, 100));
+        // One that was made before there were such verbs.
+        let old = "[[token]]\nname = \"a\"\nsha256 = \"\"\nverbs = [\"read\"]\nprefix = \"\"\nexpires = 1\n";
+        let old: TokenFile = toml::from_str(old).unwrap();
+        assert_eq!(old.tokens[0].host, None);
+    }
+
+    #[test]
     fn tokens_are_found_by_their_text_and_kept_as_hashes() {
         let dir = tempfile::tempdir().unwrap();
         let store = TokenStore::new(path_in(dir.path()));
         assert!(store.find("sst_x").unwrap().is_none());
-        let text = store.create("ci".into(), vec![Verb::Publish], "repos/".into(), 100).unwrap();
+        let text = store.create("ci".into(), vec![Verb::Publish], "repos/".into(), None, 100).unwrap();
         assert!(!fs::read_to_string(path_in(dir.path())).unwrap().contains(&text));
         assert_eq!(store.find(&text).unwrap().unwrap().name, "ci");
-        assert!(store.create("ci".into(), vec![], String::new(), 1).is_err());
+        assert!(store.create("ci".into(), vec![], String::new(), None, 1).is_err());
         store.revoke("ci").unwrap();
         assert!(store.find(&text).unwrap().is_none());
         assert!(store.revoke("ci").is_err());

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::config::Span;
 use crate::hosts::name::Named;
+use crate::server_url::ServerUrl;
 
 /// Arguments of `deploy`: which hosts, in which order, and what they are to do.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -37,6 +38,14 @@ pub struct DeployArgs {
     /// Arguments of smart-sync on the hosts, behind `--`.
     #[arg(last = true, value_name = "ARGUMENT")]
     pub arguments: Vec<OsString>,
+}
+
+/// Arguments of `hosts`: who is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct HostsArgs {
+    /// The server that hosts report to [default: that of this host's own reports, else of its realm].
+    #[arg(long, value_name = "URL")]
+    pub server: Option<ServerUrl>,
 }
 
 fn parallel(text: &str) -> Result<usize, &'static str> {

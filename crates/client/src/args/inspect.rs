@@ -17,6 +17,10 @@ pub struct StatusArgs {
     /// The target [default: that of the configuration].
     #[arg(long, value_name = "DIR")]
     pub target: Option<PathBuf>,
+
+    /// Report what was found to the server that the configuration names in [report].
+    #[arg(long)]
+    pub report: bool,
 }
 
 /// Arguments of `diff`: what differs between two refs.
@@ -109,4 +113,8 @@ pub struct VerifyArgs {
     /// Read every file, not only those whose size or time changed.
     #[arg(long)]
     pub full: bool,
+
+    /// Report what was found to the server that the configuration names in [report].
+    #[arg(long)]
+    pub report: bool,
 }

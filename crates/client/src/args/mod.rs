@@ -124,6 +124,8 @@ pub enum Command {
     /// smart-sync runs on each of them as it is installed and configured there; nothing but its command line is sent. The
     /// exit status is the worst of all hosts: a version that is not healthy, one that was taken back, a refusal, and so on.
     Deploy(Box<hosts::DeployArgs>),
+    /// List the hosts that report to a server: what each of them holds, and whether it is well.
+    Hosts(hosts::HostsArgs),
     /// Say what a target holds and whether it was changed since.
     Status(inspect::StatusArgs),
     /// List how a target differs from what was applied; exit status 11 if it does.

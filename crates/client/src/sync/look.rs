@@ -41,18 +41,27 @@ struct DriftEvent<'a> {
     how: &'a str,
 }
 
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// How the run ends.
+    pub exit: Exit,
+    /// The number of local changes; nothing where nothing was applied yet.
+    pub drift: Option<u64>,
+}
+
 /// Says what a target holds and whether it was changed since.
 pub fn status(
     target: &Path,
     policy: &TargetPolicy,
     state_dir: &Path,
     output: &Output,
-) -> Result<Exit, Failure> {
+) -> Result<Looked, Failure> {
     let place = Place::find(target, state_dir)?;
     let session = Session::begin(&place, policy, Validation::TrustStat, output)?;
     let Some(version) = &session.applied else {
         output.info(&format!("nothing was applied to {} yet", place.target.display()));
-        return Ok(Exit::Success);
+        return Ok(Looked { exit: Exit::Success, drift: None });
     };
     let scan = session.scan(session.fidelity())?;
     let manifest = format!("blake3:{}", version.manifest());
@@ -102,7 +111,7 @@ pub fn status(
         output
             .info(&format!("{changes}; `smart-sync verify --target {}` lists them", place.target.display()));
     }
-    Ok(Exit::Success)
+    Ok(Looked { exit: Exit::Success, drift: Some(scan.findings.len() as u64) })
 }
 
 /// Lists how a target differs from its manifest.
@@ -112,7 +121,7 @@ pub fn verify(
     is_full: bool,
     state_dir: &Path,
     output: &Output,
-) -> Result<Exit, Failure> {
+) -> Result<Looked, Failure> {
     let place = Place::find(target, state_dir)?;
     let validation = if is_full { Validation::Full } else { Validation::Sample };
     let session = Session::begin(&place, policy, validation, output)?;
@@ -131,13 +140,13 @@ pub fn verify(
         let how =
             if is_full { "every file was read" } else { "what changed and a sample of the rest were read" };
         output.info(&format!("{} is as it was applied; {how}", place.target.display()));
-        return Ok(Exit::Success);
+        return Ok(Looked { exit: Exit::Success, drift: Some(0) });
     }
     let number = scan.findings.len() as u64;
     let (differ, them) =
         (count(number, "path differs", "paths differ"), if number == 1 { "it" } else { "them" });
     output.info(&format!("{differ} from what was applied; the next sync restores {them}"));
-    Ok(Exit::Drift)
+    Ok(Looked { exit: Exit::Drift, drift: Some(number) })
 }
 
 fn tell(finding: &Finding, output: &Output) {

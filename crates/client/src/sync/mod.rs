@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
+use crate::hosts::report;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::settings::{NetworkSettings, SyncMode, SyncSettings, TreeSource};
@@ -53,6 +54,14 @@ pub struct Surroundings<'a> {
 
 /// Brings a target to a ref, or says what that would change.
 pub fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    let ended = run_unreported(settings, surroundings);
+    if settings.mode == SyncMode::Apply {
+        report::after_sync(settings, &ended, surroundings);
+    }
+    ended
+}
+
+fn run_unreported(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
     if settings.mode == SyncMode::Apply
         && let Some(place) = Place::known(&settings.target, surroundings.state_dir)
         && let Some(held) = Hold::read(&place.state)?

@@ -6,6 +6,7 @@ mod clock;
 mod cost;
 mod export;
 mod gc;
+mod hosts;
 mod init;
 mod log;
 mod publish_local;
@@ -56,6 +57,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Bundles(command) => bundles::run(command).await,
         Command::SeeThrough(args) => see_through::run(&args).await,
         Command::Export(args) => export::run(&args).await,
+        Command::Hosts(command) => hosts::run(&command),
         Command::Token(command) => token::run(command),
         Command::Log(LogCommand::Audit { data }) => log::run(&data),
     }

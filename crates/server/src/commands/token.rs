@@ -1,5 +1,6 @@
 //! `token create|list|revoke`
 
+use anyhow::bail;
 use jiff::Timestamp;
 
 use super::print;
@@ -25,8 +26,11 @@ fn store(data: &std::path::Path) -> anyhow::Result<TokenStore> {
 
 fn create(args: TokenCreateArgs) -> anyhow::Result<()> {
     check_prefix(&args.prefix)?;
+    if args.host.is_some() && !args.verbs.iter().any(|verb| matches!(verb, Verb::Report | Verb::Hosts)) {
+        bail!("--host says which host the verbs `report` and `hosts` are about, and neither is given");
+    }
     let store = store(&args.data.path)?;
-    let text = store.create(args.name, args.verbs, args.prefix, now() + args.days * DAY)?;
+    let text = store.create(args.name, args.verbs, args.prefix, args.host, now() + args.days * DAY)?;
     print(format_args!("{text}"))
 }
 
@@ -36,7 +40,8 @@ fn list(store: &TokenStore) -> anyhow::Result<()> {
         let ends = i64::try_from(token.expires).ok().and_then(|at| Timestamp::from_second(at).ok());
         let ends = ends.map_or_else(|| token.expires.to_string(), |at| at.to_string());
         let prefix = if token.prefix.is_empty() { "every channel" } else { &token.prefix };
-        print(format_args!("{}\t{}\t{prefix}\tuntil {ends}", token.name, verbs.join(",")))?;
+        let host = token.host.map_or_else(String::new, |host| format!("\thost {host}"));
+        print(format_args!("{}\t{}\t{prefix}{host}\tuntil {ends}", token.name, verbs.join(",")))?;
     }
     Ok(())
 }
@@ -46,5 +51,7 @@ const fn verb_name(verb: Verb) -> &'static str {
         Verb::Read => "read",
         Verb::Publish => "publish",
         Verb::Admin => "admin",
+        Verb::Report => "report",
+        Verb::Hosts => "hosts",
     }
 }

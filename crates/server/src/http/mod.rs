@@ -10,6 +10,7 @@ mod deltas;
 mod events;
 mod evidence;
 mod files;
+mod hosts;
 mod index;
 pub(crate) mod listen;
 mod problem;
@@ -47,6 +48,7 @@ use problem::Problem;
 pub(crate) use read::DELTA_LEVEL;
 
 use crate::bundles::Bundles;
+use crate::hosts::HostReports;
 use crate::realm::Realm;
 use crate::realm::view::View;
 use crate::tokens::{Caller, TokenStore, Verb};
@@ -66,6 +68,7 @@ pub(crate) struct App {
     deltas: Deltas,
     bundles: Option<Arc<Bundles>>,
     events: Events,
+    hosts: HostReports,
 }
 
 impl App {
@@ -73,6 +76,7 @@ impl App {
     pub(crate) fn new(realm: Arc<Realm>, tokens: TokenStore, bundles: Option<Arc<Bundles>>) -> Self {
         Self {
             events: Events::new(&realm.config.limits),
+            hosts: HostReports::new(realm.data.hosts()),
             realm,
             tokens: Arc::new(tokens),
             uploads: Semaphore::new(UPLOADS_MAX),
@@ -186,6 +190,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/publish", post(write::publish).layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX)))
         .route("/v1/root", post(write::root).layer(DefaultBodyLimit::max(1 << 16)))
         .route("/v1/cosignature", post(write::cosignature).layer(DefaultBodyLimit::max(1 << 16)))
+        .route("/v1/hosts", get(hosts::list))
+        .route("/v1/hosts/{name}", post(hosts::report).layer(DefaultBodyLimit::max(hosts::BODY_BYTES_MAX)))
         .route("/files", get(files::without_slash))
         .route("/files/", get(files::top))
         .route("/files/{*path}", get(files::file))

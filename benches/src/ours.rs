@@ -154,6 +154,16 @@ impl<'bench> Ours<'bench> {
         command
     }
 
+    /// The command by which a host follows `main` until it is ended; it says when it is told of something.
+    pub(crate) fn watch(&self, host: &str, target: &Path) -> Command {
+        let command = self.sync(host, self.url(), target);
+        let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let mut watch = self.client(host);
+        watch.envs(command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
+        watch.args(["--json", "--verbose", "watch", "--jitter", "0s", "--every", "1000d"]).args(words);
+        watch
+    }
+
     /// The command that takes such a target back to a version.
     pub(crate) fn rollback(&self, host: &str, target: &Path, generation: u64) -> Command {
         let mut command = self.client(host);

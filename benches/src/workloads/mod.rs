@@ -12,6 +12,7 @@ mod publish;
 mod storage;
 mod updates;
 mod versions;
+mod watching;
 
 use std::path::Path;
 
@@ -64,6 +65,8 @@ pub(crate) enum Workload {
     Versions,
     /// What the versions of a target take on its disk.
     VersionSpace,
+    /// Telling many hosts that something was published.
+    Watching,
 }
 
 impl Workload {
@@ -93,6 +96,7 @@ impl Workload {
             Self::Storage => "storage",
             Self::Versions => "versions",
             Self::VersionSpace => "version-space",
+            Self::Watching => "watching",
         }
     }
 
@@ -118,6 +122,7 @@ impl Workload {
             Self::Storage => storage::run(bench),
             Self::Versions => versions::switch(bench),
             Self::VersionSpace => versions::space(bench),
+            Self::Watching => watching::run(bench),
         }
     }
 }

@@ -16,6 +16,9 @@
 //! file that is gone has been moved to its place and a file that may be lost is known by its state. So a kill at
 //! any moment leaves the old tree, the new one, or one that the next run completes.
 //!
+//! Targets that are switched together wait at *staged* for each other. Once that is decided, which the caller knows, a
+//! run at *staged* is completed as well.
+//!
 //! A target that keeps its [versions](super::versions) goes through the same states, and its steps are done in the
 //! next version, where nobody looks. It is whole and durable at *flipped*, and what follows is the switch, which is
 //! recognised when it was done. So readers see the old tree or the new one at any moment, and a run that is found
@@ -38,6 +41,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use smart_sync_store::codec::{DecodeError, Reader, put_prefixed};
+use smart_sync_store::id::ManifestId;
 
 use super::backup::Stamp;
 use super::error::ApplyError;
@@ -74,6 +78,13 @@ pub struct Unfinished {
     pub(super) state: State,
     /// By what a target that keeps versions tells whether it was switched.
     pub(super) token: Box<[u8]>,
+}
+
+impl Unfinished {
+    /// Whether the run is to be completed: it has touched the tree, or has everything for a manifest that is decided on.
+    pub(super) fn is_decided(&self, on: Option<ManifestId>) -> bool {
+        self.state >= State::Flipping || (self.state == State::Staged && on == Some(self.version.manifest()))
+    }
 }
 
 /// The journal of the current run.
@@ -231,7 +242,6 @@ mod tests {
     use crate::apply::op::OpKind;
     use crate::apply::step::Steps;
     use crate::apply::tree_dir::RootLink;
-    use smart_sync_store::id::ManifestId;
 
     fn open(directory: &tempfile::TempDir) -> TreeDir {
         TreeDir::open(directory.path(), RootLink::Refuse, Steps::default()).unwrap()

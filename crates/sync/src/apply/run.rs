@@ -7,6 +7,7 @@ use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::entry::{Attributes, Entry, Fidelity, FileTime, Node};
 
 use super::backup::{Backup, Stamp};
@@ -164,18 +165,27 @@ pub struct Saved {
 impl LockedTarget {
     /// Settles a run that did not end.
     pub fn recover(self) -> Result<(ReadyTarget, Recovery), ApplyError> {
+        self.recover_to(None)
+    }
+
+    /// The same, but a run that has everything beside the tree is completed if it is to this manifest. It is for
+    /// targets that are switched together: others may have been switched already.
+    pub fn recover_to(self, decided: Option<ManifestId>) -> Result<(ReadyTarget, Recovery), ApplyError> {
         let Target { tree, state, versions } = &self.target;
         let mut is_switched = false;
         let recovery = match Journal::reopen(state)? {
             None => Recovery::Nothing,
-            Some((journal, run)) if run.state < State::Flipping => {
+            Some((journal, run)) if !run.is_decided(decided) => {
                 journal.end()?;
                 Recovery::RolledBack(run.version)
             }
             Some((mut journal, run)) => {
                 let mut backup = Backup::new(state, &run.stamp);
                 let mut token = run.token;
-                if run.state == State::Flipping {
+                if run.state < State::Flipping {
+                    journal.reached(State::Flipping)?;
+                }
+                if run.state <= State::Flipping {
                     let reopened = versions.as_ref().map(Versions::reopen_next).transpose()?.flatten();
                     let work = reopened.as_ref().unwrap_or(tree);
                     flip::flip(work, &mut backup, &run.ops)?;
@@ -460,6 +470,11 @@ pub struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
+    /// What the target will hold.
+    pub const fn version(&self) -> &Version {
+        &self.version
+    }
+
     /// Changes the tree. From here on an error leaves a run that the next one completes.
     pub fn flip(mut self) -> Result<Flipped<'a>, ApplyError> {
         let (work, versions) = (self.target.work()?, self.target.versions.as_ref());

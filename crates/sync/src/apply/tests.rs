@@ -9,4 +9,5 @@ mod refusals;
 mod scanning;
 mod staging;
 mod system;
+mod together;
 mod versions;

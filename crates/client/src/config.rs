@@ -25,6 +25,8 @@ use crate::github::Address;
 use crate::hosts::config::{HostConfig, ReportConfig};
 use crate::hosts::name::Destination;
 use crate::prefer::Prefer;
+use crate::profile::config::{ProfileConfig, ProfileName};
+use crate::profile::merge::Layer;
 use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::token::{Token, TokenError, check_private};
@@ -71,6 +73,12 @@ pub struct Config {
     pub hosts: BTreeMap<Destination, HostConfig>,
     /// To whom this host reports how it stands; to nobody where this is left out.
     pub report: Option<ReportConfig>,
+    /// What profiles may do on this host, by their channel.
+    #[serde(default)]
+    pub profiles: BTreeMap<ProfileName, ProfileConfig>,
+    /// The table `targets` once more, with the lines of its values.
+    #[serde(skip)]
+    pub lines: Layer,
 }
 
 /// A realm: its servers and how fresh its word must be.
@@ -308,14 +316,20 @@ impl Config {
 
     /// Parses the text of the file at `path`.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start.min(text.len()));
-            let before = text.get(..at).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            let key = KeyInLine(text.lines().nth(line - 1).and_then(key_of_line));
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let (line, key) = place_of(text, &error);
             ConfigError::Wrong { path: path.to_owned(), line, key, message: error.message().to_owned() }
-        })
+        })?;
+        Ok(Self { lines: Layer::of_host(text), ..config })
     }
+}
+
+/// The line of an error in a text, from 1, and the key that stands there.
+pub(crate) fn place_of(text: &str, error: &toml::de::Error) -> (usize, KeyInLine) {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    (line, KeyInLine(text.lines().nth(line - 1).and_then(key_of_line)))
 }
 
 impl ConfigError {
@@ -419,7 +433,7 @@ fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D:
     Token::parse(&text, "the configuration").map(Some).map_err(D::Error::custom)
 }
 
-fn optional_ref<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefQuery>, D::Error> {
+pub(crate) fn optional_ref<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefQuery>, D::Error> {
     reference::parse(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
@@ -556,7 +570,7 @@ server = "https://sync.lab.example.org"
     fn errors_name_the_file_the_line_and_the_key() {
         check(
             "target = \"/etc\"\nchanel = \"x\"\n",
-            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`, `watch`, `validate-sets`, `validate`, `hosts`, `report`",
+            "config.toml, line 2, `chanel`: unknown field `chanel`, expected one of `target`, `realms`, `targets`, `bytes-from`, `prefer`, `network`, `watch`, `validate-sets`, `validate`, `hosts`, `report`, `profiles`",
         );
         check(
             "\n[network]\nstall = \"soon\"",

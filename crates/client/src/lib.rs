@@ -13,6 +13,7 @@ pub mod interrupt;
 pub mod output;
 pub mod passphrase;
 pub mod prefer;
+pub mod profile;
 pub mod programs;
 pub mod question;
 pub mod realm;

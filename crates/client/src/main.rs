@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use smart_sync::after::{confirm, way_back};
+use smart_sync::args::profile::ProfileCommand;
 use smart_sync::args::trust::RootCommand;
+use smart_sync::args::versions::{ListArgs, RollbackArgs};
 use smart_sync::args::{Arguments, Command};
 use smart_sync::commands::{diff, documents, key, log, publish, root, tree, trust, update};
 use smart_sync::config::Config;
@@ -18,7 +20,7 @@ use smart_sync::settings::TargetPolicy;
 use smart_sync::sync::Surroundings;
 use smart_sync::sync::look::Looked;
 use smart_sync::token::Tokens;
-use smart_sync::{CONFINED, WAY_BACK, hosts, settings, state_dir, versions};
+use smart_sync::{CONFINED, WAY_BACK, hosts, profile, settings, state_dir, versions};
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::confined;
 
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     run(&arguments, &output).unwrap_or_else(|failure| fail(&output, &failure)).into()
 }
 
+#[expect(clippy::too_many_lines, reason = "a few lines for each command")]
 fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
     settings::check_placement(arguments)?;
     match &arguments.command {
@@ -56,9 +59,18 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
                 smart_sync::sync::look::verify(target, policy, args.full, state_dir, output)
             })
         }
+        Some(Command::Generations(ListArgs { profile: Some(profile), .. })) => {
+            let run = Run::prepare(arguments)?;
+            profile::list(profile, &run.state_dir, output)
+        }
         Some(Command::Generations(args)) => {
             on_target(arguments, args.target.as_deref(), |target, _, state_dir| {
                 versions::list(target, state_dir, output)
+            })
+        }
+        Some(Command::Rollback(RollbackArgs { profile: Some(profile), generation, .. })) => {
+            with_network(arguments, output, |_, surroundings| {
+                profile::rollback(profile, *generation, surroundings)
             })
         }
         Some(Command::Rollback(args)) => with_network(arguments, output, |config, surroundings| {
@@ -67,6 +79,10 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
             hosts::report::after(&target, &ended, surroundings);
             ended
         }),
+        Some(Command::Resume(ListArgs { profile: Some(profile), .. })) => {
+            let run = Run::prepare(arguments)?;
+            profile::resume(profile, &run.state_dir, output)
+        }
         Some(Command::Resume(args)) => {
             on_target(arguments, args.target.as_deref(), |target, _, state_dir| {
                 versions::resume(target, state_dir, output)
@@ -85,12 +101,7 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
             })
         }
         Some(Command::Recover(args)) => with_network(arguments, output, |config, surroundings| {
-            let targets = settings::targets(args.target.as_deref(), config)?;
-            let ended = versions::recover(&targets, surroundings);
-            for (target, _) in &targets {
-                hosts::report::after(target, &ended, surroundings);
-            }
-            ended
+            recover(args.target.as_deref(), config, surroundings)
         }),
         Some(Command::Confirm(args)) => with_network(arguments, output, |config, surroundings| {
             let targets = settings::targets(args.target.as_deref(), config)?;
@@ -131,6 +142,13 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         Some(Command::Hosts(args)) => with_network(arguments, output, |config, surroundings| {
             hosts::list::run(args, config, surroundings)
         }),
+        Some(Command::Pull(args)) => with_network(arguments, output, |config, surroundings| {
+            profile::pull(&profile::settings::pull(args, config, &Tokens::of_servers()?)?, surroundings)
+        }),
+        Some(Command::Profile(command)) => with_network(arguments, output, |config, surroundings| {
+            let ProfileCommand::Show(args) = &**command;
+            profile::show(&profile::settings::profile(args, config, &Tokens::of_servers()?)?, surroundings)
+        }),
         Some(Command::Log(args)) => {
             with_network(arguments, output, |config, surroundings| log::run(args, config, surroundings))
         }
@@ -153,6 +171,22 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
             smart_sync::sync::run(&settings, surroundings)
         }),
     }
+}
+
+/// Settles what was interrupted: of one target, or of all targets and profiles.
+fn recover(target: Option<&Path>, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    let is_all = target.is_none() && (!config.targets.is_empty() || profile::is_any(surroundings.state_dir)?);
+    let (targets, sets) = if is_all {
+        let targets = config.targets.keys().map(|path| settings::target(Some(&path.0), config));
+        (targets.collect::<Result<Vec<_>, _>>()?, profile::settle_all(surroundings)?)
+    } else {
+        (vec![settings::target(target, config)?], Exit::Success)
+    };
+    let ended = versions::recover(&targets, surroundings);
+    for (target, _) in &targets {
+        hosts::report::after(target, &ended, surroundings);
+    }
+    ended.map(|exit| if sets == Exit::Success { exit } else { sets })
 }
 
 /// What every command that does something needs.

@@ -480,7 +480,8 @@ fn realm<'a>(
     Ok(Some((&found.0.0, found.1)))
 }
 
-fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
+/// What protects a target with this table, or with none.
+pub fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
     let usual = || DEFAULT_EXCLUSIONS.map(ToOwned::to_owned).to_vec();
     let Some(section) = section else {
         return TargetPolicy {

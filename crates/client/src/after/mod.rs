@@ -1,7 +1,8 @@
 //! What happens on a host after a new tree is in its place: commands of the host's configuration, and checks that say
 //! whether all is well. Where it is not, the target goes back to the version before.
 //!
-//! Commands and checks stand in the configuration of the host. A channel cannot name any.
+//! Commands and checks stand in the configuration of the host. A channel cannot name any; a profile can, where that
+//! configuration lets it.
 //!
 //! A version is noted before readers are switched to it, and the way back is armed then. The note goes when the version
 //! is confirmed, which may be long after the run: by somebody, or when the machine was started again. Whoever finds the
@@ -22,7 +23,7 @@ pub mod trigger;
 mod undo;
 pub(crate) mod verdict;
 pub mod way_back;
-mod work;
+pub(crate) mod work;
 
 use smart_sync_store::id::ManifestId;
 use smart_sync_sync::apply::Version;

@@ -19,7 +19,7 @@ use crate::sync::session::Session;
 const LINES: usize = 20;
 
 /// Commands and checks, and what they are told.
-pub(super) struct Work<'a> {
+pub(crate) struct Work<'a> {
     surroundings: &'a Surroundings<'a>,
     changed: Changed<'a>,
     stage: Stage,
@@ -31,7 +31,7 @@ pub(super) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         session: &Session<'a>,
         changed: Changed<'a>,
         stage: Stage,
@@ -74,7 +74,7 @@ impl<'a> Work<'a> {
     }
 
     /// Runs the commands for what changed; returns why one of them did not do what it was to do.
-    pub(super) fn run(&self, after: &After) -> Result<(), String> {
+    pub(crate) fn run(&self, after: &After) -> Result<(), String> {
         let output = self.surroundings.output;
         for trigger in after.chosen(self.changed, self.stage) {
             let title = Shown(trigger.title().as_bytes()).to_string();
@@ -104,7 +104,7 @@ impl<'a> Work<'a> {
     }
 
     /// Looks whether all is well; returns why not.
-    pub(super) fn check(&self, after: &After) -> Result<(), String> {
+    pub(crate) fn check(&self, after: &After) -> Result<(), String> {
         let Surroundings { runtime, interrupt, output, .. } = self.surroundings;
         for check in &after.check {
             let title = Shown(check.title().as_bytes()).to_string();

@@ -6,6 +6,7 @@
 
 pub mod hosts;
 pub mod inspect;
+pub mod profile;
 pub mod publish;
 pub mod service;
 pub mod sync;
@@ -126,12 +127,20 @@ pub enum Command {
     Deploy(Box<hosts::DeployArgs>),
     /// List the hosts that report to a server: what each of them holds, and whether it is well.
     Hosts(hosts::HostsArgs),
+    /// Bring all targets of a profile to what it says: all of them, or none.
+    ///
+    /// Everything is verified and fetched before the first target is changed. Where a command or a check fails
+    /// afterwards, all targets go back together.
+    Pull(Box<profile::PullArgs>),
+    /// Look at profiles.
+    #[command(subcommand)]
+    Profile(Box<profile::ProfileCommand>),
     /// Say what a target holds and whether it was changed since.
     Status(inspect::StatusArgs),
     /// List how a target differs from what was applied; exit status 11 if it does.
     Verify(inspect::VerifyArgs),
-    /// List the versions of a target that are kept on this host.
-    Generations(versions::TargetArgs),
+    /// List the versions of a target, or of all targets of a profile together, that are kept on this host.
+    Generations(versions::ListArgs),
     /// Switch a target to a version that is kept: the one before, or the one of a number.
     ///
     /// It stays there until `smart-sync resume`, whatever is published meanwhile. What belongs to the host stays as it
@@ -142,8 +151,8 @@ pub enum Command {
     /// For targets with confirm = "person": what nobody confirms in time is taken back. From another host, it is
     /// `ssh HOST smart-sync confirm`.
     Confirm(versions::ConfirmArgs),
-    /// Let a target that was taken back follow its ref again.
-    Resume(versions::TargetArgs),
+    /// Let what was taken back, a target or all those of a profile, follow its ref again.
+    Resume(versions::ListArgs),
     /// Keep a version until it is unpinned.
     Pin(versions::NumberArgs),
     /// Keep a version only as long as any other.
@@ -257,6 +266,15 @@ mod tests {
         check("confirm", true);
         check("confirm --target /t --same-connection", true);
         check("confirm 3", false);
+        check("rollback 3 --profile profiles/x", true);
+        check("rollback --profile profiles/x --target /t", false);
+        check("generations --profile profiles/x", true);
+        check("resume --profile profiles/x --target /t", false);
+        check("pull profiles/x --ref v1 --at 2026-11-01 --under /srv", true);
+        check("pull profiles/x --at yesterday", false);
+        check("pull profiles/x --dry-run --check-only", false);
+        check("pull", false);
+        check("profile show profiles/x --ref v1", true);
         check("pin 3", true);
         check("unpin", false);
         check("prune --keep 3 --yes", true);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use smart_sync_sync::name::Channel;
 
 use crate::config::Keep;
 
@@ -27,6 +28,18 @@ pub struct ConfirmArgs {
     pub same_connection: bool,
 }
 
+/// Arguments of commands that take a target, or the targets of a profile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct ListArgs {
+    /// The target [default: that of the configuration].
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+
+    /// All targets of this profile together.
+    #[arg(long, value_name = "PROFILE", conflicts_with = "target")]
+    pub profile: Option<Channel>,
+}
+
 /// Arguments of `rollback`: which version to go to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct RollbackArgs {
@@ -37,6 +50,10 @@ pub struct RollbackArgs {
     /// The target [default: that of the configuration].
     #[arg(long, value_name = "DIR")]
     pub target: Option<PathBuf>,
+
+    /// All targets of this profile together; GENERATION is the number of a set then.
+    #[arg(long, value_name = "PROFILE", conflicts_with = "target")]
+    pub profile: Option<Channel>,
 }
 
 /// Arguments of `pin` and `unpin`: which version.

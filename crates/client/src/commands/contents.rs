@@ -32,7 +32,7 @@ const COPY_BYTES: usize = 256 << 10;
 type Put<'a> = &'a mut dyn FnMut(ContentId, u64, &[u8]) -> io::Result<()>;
 
 /// Contents that servers have.
-pub(super) struct Contents<'a> {
+pub(crate) struct Contents<'a> {
     remotes: &'a [Remote],
     /// The trees that the contents are of.
     trees: Vec<Tree>,
@@ -41,13 +41,13 @@ pub(super) struct Contents<'a> {
 }
 
 impl<'a> Contents<'a> {
-    pub(super) fn new(remotes: &'a [Remote], trees: Vec<Tree>, surroundings: &'a Surroundings<'a>) -> Self {
+    pub(crate) fn new(remotes: &'a [Remote], trees: Vec<Tree>, surroundings: &'a Surroundings<'a>) -> Self {
         let mirrors = Mirrors::new(remotes.to_vec(), 1, surroundings.output.clone());
         Self { remotes, trees, mirrors, surroundings }
     }
 
     /// Fetches contents into memory.
-    pub(super) fn small(&self, contents: &[Content]) -> Result<HashMap<ContentId, Vec<u8>>, Failure> {
+    pub(crate) fn small(&self, contents: &[Content]) -> Result<HashMap<ContentId, Vec<u8>>, Failure> {
         let mut found: HashMap<ContentId, Vec<u8>> = HashMap::new();
         for content in contents {
             let length = usize::try_from(content.size)

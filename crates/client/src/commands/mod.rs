@@ -1,6 +1,6 @@
 //! The subcommands, one module each.
 
-mod contents;
+pub(crate) mod contents;
 pub mod diff;
 pub mod documents;
 pub mod key;

@@ -42,7 +42,7 @@ pub struct Realm {
 }
 
 /// What a ref is, and which server said so.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Resolved {
     /// What was proven.
     pub verified: Verified,
@@ -56,7 +56,7 @@ pub struct Resolved {
 }
 
 /// A bundle that came with evidence. Nobody has looked at it yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Carried {
     /// Where it begins.
     pub from: ManifestId,

@@ -18,7 +18,7 @@ mod repository_tree;
 pub mod session;
 mod write_out;
 
-pub(crate) use self::realm_tree::realm_of;
+pub(crate) use self::realm_tree::{Part, Staged, realm_of};
 
 use std::path::Path;
 
@@ -72,6 +72,11 @@ fn run_unreported(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> R
             "{target} was taken back to generation {number} and stays there; `smart-sync resume` lets it follow its ref again"
         ));
         return Ok(Exit::Success);
+    }
+    if settings.mode == SyncMode::Apply
+        && let Some(place) = Place::known(&settings.target, surroundings.state_dir)
+    {
+        crate::profile::store::check_between(&place)?;
     }
     let was_there = settings.target.symlink_metadata().is_ok();
     let ended = match &settings.tree.source {

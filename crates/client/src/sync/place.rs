@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use super::kind;
 use crate::failure::{DAMAGED_HINT, Exit, Failure};
+use crate::profile::store::PROFILES;
 use crate::state_dir::make_private;
 
 /// What is noted of a version of a target, beside its manifest.
@@ -53,7 +54,7 @@ impl Label {
 }
 
 /// Who runs this program, and how, as far as the system says so.
-pub(super) fn triggered_by() -> String {
+pub(crate) fn triggered_by() -> String {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let uid = rustix::process::getuid().as_raw();
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -98,6 +99,8 @@ pub struct Place {
     pub state: PathBuf,
     /// How it is kept.
     pub kind: Kind,
+    /// Where it is noted which targets are switched together.
+    pub profiles: PathBuf,
     /// What stands in for both until it is dropped.
     _stand_in: Option<Arc<TempDir>>,
 }
@@ -134,7 +137,8 @@ impl Place {
             let (target, state) = (directory.path().join("target"), directory.path().join("state"));
             fs::create_dir(&target)?;
             make_private(&state)?;
-            Ok(Self { target, state, kind: Kind::Directory, _stand_in: Some(Arc::new(directory)) })
+            let profiles = state_dir.join(PROFILES);
+            Ok(Self { target, state, kind: Kind::Directory, profiles, _stand_in: Some(Arc::new(directory)) })
         });
         directory.map_err(|error| Failure::from(error).context("making an empty directory to compare with"))
     }
@@ -172,7 +176,8 @@ impl Place {
         let id = ObjectId::of(target.as_os_str().as_bytes());
         let name = target.file_name().map_or_else(String::new, |name| plain(name.as_bytes()));
         let state = state_dir.join("targets").join(format!("{name}-{}", to_hex(&id.as_bytes()[..8])));
-        Self { target, state, kind: Kind::Directory, _stand_in: None }
+        let profiles = state_dir.join(PROFILES);
+        Self { target, state, kind: Kind::Directory, profiles, _stand_in: None }
     }
 
     /// Opens the target.

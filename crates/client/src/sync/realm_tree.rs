@@ -1,5 +1,9 @@
 //! Following a channel of a realm.
 
+mod together;
+
+pub(crate) use self::together::{Part, Staged};
+
 use std::collections::HashSet;
 
 use reqwest::StatusCode;

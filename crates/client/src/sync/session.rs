@@ -3,12 +3,15 @@
 //! The order is that of the promises: nothing of the target changes before everything is here and verified, and what
 //! an earlier run left unfinished is settled before anything else.
 
+mod switch;
+
+pub use self::switch::{Next, Prepared};
+
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use indicatif::HumanBytes;
-use serde::Serialize;
 use smart_sync_store::content::name_content;
 use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_store::manifest::{Content, Entry, Fidelity, FileTime, GitMode, Manifest, TreePath};
@@ -28,12 +31,12 @@ use smart_sync_sync::exclude::Exclusions;
 use super::Surroundings;
 use super::pages::Pages;
 use super::place::{Label, Place};
-use crate::after;
-use crate::after::trigger::{self, After, Changed};
+use crate::after::trigger::After;
 use crate::after::way_back::WayBack;
 use crate::config::Allowed;
 use crate::failure::{Exit, Failure, MAKE_ROOM};
 use crate::output::{Output, count};
+use crate::profile;
 use crate::settings::{SyncMode, TargetPolicy, Validation};
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::apply::metadata::Owners;
@@ -107,47 +110,6 @@ pub enum Outcome {
     },
 }
 
-/// How long the parts of a run took.
-struct Timing {
-    since: Instant,
-    staged: Duration,
-    switched: Duration,
-}
-
-/// The same for programs, in seconds.
-#[derive(Debug, Serialize)]
-#[serde(tag = "event", rename = "timing")]
-struct TimingEvent {
-    /// Fetching what is needed.
-    staged: f64,
-    /// From there until readers see the new tree.
-    switched: f64,
-    /// Noting what the target holds.
-    noted: f64,
-}
-
-impl Timing {
-    fn start() -> Self {
-        Self { since: Instant::now(), staged: Duration::ZERO, switched: Duration::ZERO }
-    }
-
-    fn staged(&mut self) {
-        self.staged = self.since.elapsed();
-    }
-
-    fn switched(&mut self) {
-        self.switched = self.since.elapsed().saturating_sub(self.staged);
-    }
-
-    fn tell(&self, output: &Output) {
-        let noted = self.since.elapsed().saturating_sub(self.staged + self.switched);
-        let [staged, switched, noted] = [self.staged, self.switched, noted].map(|span| span.as_secs_f64());
-        output
-            .detail(&format!("fetched in {staged:.2} s, switched in {switched:.2} s, noted in {noted:.2} s"));
-        output.event(&TimingEvent { staged, switched, noted });
-    }
-}
-
 impl<'a> Session<'a> {
     /// Takes the target, settles what an earlier run left, and finds out what it holds.
     pub fn begin(
@@ -159,7 +121,7 @@ impl<'a> Session<'a> {
         let exclusions = Exclusions::new(policy.exclusions.iter().map(String::as_str))
             .map_err(|error| Failure::new(Exit::Configuration, error))?;
         let locked = place.open()?.lock(&Holder::this_process("smart-sync", seconds_now()))?;
-        let (ready, recovery) = locked.recover()?;
+        let (ready, recovery) = profile::store::recover(place, locked)?;
         tell_recovery(&recovery, place, output);
         let applied = ready.target().applied()?;
         let pages = match &applied {
@@ -347,88 +309,6 @@ impl<'a> Session<'a> {
         Ok(self.ready.discard_staged()?)
     }
 
-    /// Makes the target what is wanted. `stage_needs` brings contents into the stage that are not `staged` already.
-    pub fn apply<'s>(
-        &'s self,
-        wanted: &Wanted,
-        mut scan: Scan,
-        mode: SyncMode,
-        staged: Option<Stage<'s>>,
-        stage_needs: impl FnOnce(&[&Need], &Stage<'_>) -> Result<(), Failure>,
-    ) -> Result<Outcome, Failure> {
-        let plan = self.plan(wanted, &mut scan, mode, staged.as_ref())?;
-        self.tell_plan(&plan);
-        if mode != SyncMode::Apply {
-            plan.to_string().lines().for_each(|line| self.output.info(line));
-            let paths = changed(&plan);
-            let chosen = |stage| self.after.chosen(Changed::Paths(&paths), stage);
-            for trigger in chosen(trigger::Stage::Update) {
-                self.output.info(&format!("would run {}", Shown(trigger.title().as_bytes())));
-            }
-            for check in self.after.check.iter().filter(|_| !plan.is_empty()) {
-                self.output.info(&format!("would check {}", Shown(check.title().as_bytes())));
-            }
-            for trigger in chosen(trigger::Stage::Confirmed) {
-                self.output
-                    .info(&format!("would run {} when all is well", Shown(trigger.title().as_bytes())));
-            }
-            return Ok(Outcome::Shown { fetches: plan.fetches().cloned().collect() });
-        }
-        if !plan.problems.is_empty() {
-            if staged.is_some() {
-                drop(staged);
-                self.ready.discard_staged()?;
-            }
-            self.ready.discard_next()?;
-            return Err(refused(&plan));
-        }
-        let label = wanted.label.to_bytes();
-        let version = Version::new(wanted.manifest, &label).ok_or_else(|| {
-            Failure::message(Exit::General, "the names of this ref are too long to be noted")
-        })?;
-        wanted.pages.save(&self.place.state, wanted.manifest)?;
-        if plan.is_empty() {
-            self.with_options(wanted.fidelity, |options| {
-                wanted.with_entries(|entries| Ok(self.ready.adopt(&version, entries, &scan, options)?))
-            })?;
-            Pages::discard_others(&self.place.state, needed_pages(&self.ready, wanted.manifest)?)?;
-            if staged.is_some() {
-                self.ready.discard_staged()?;
-            }
-            self.ready.discard_next()?;
-            return Ok(Outcome::Nothing);
-        }
-        let changes = plan.actions.len();
-        let paths = if self.after.is_empty() { Vec::new() } else { changed(&plan) };
-        let armed = version.clone();
-        let mut timing = Timing::start();
-        let mut run = self.ready.begin_with(plan, version, stamp(), staged)?;
-        let mut needs = Vec::new();
-        for need in run.needs() {
-            if !run.stage().has(&need.content)? && !run.stage().copy_local(need)? {
-                needs.push(need);
-            }
-        }
-        stage_needs(&needs, run.stage())?;
-        drop(needs);
-        timing.staged();
-        if let Some(way_back) = self.way_back.as_ref().filter(|_| !self.after.is_empty()) {
-            after::arm(self.place, &armed, self.applied.as_ref(), way_back)?;
-        }
-        run.fill(&mut scan, wanted.fidelity, time_now)?;
-        let flipped = run.prepare()?.flip()?;
-        timing.switched();
-        let saved = self.with_options(wanted.fidelity, |options| {
-            wanted.with_entries(|entries| Ok(flipped.commit(entries, &scan, options)?))
-        })?;
-        timing.tell(self.output);
-        self.tell_backups(&saved.backed_up);
-        self.tell_left(saved.left.as_deref());
-        self.prune()?;
-        Pages::discard_others(&self.place.state, needed_pages(&self.ready, wanted.manifest)?)?;
-        Ok(Outcome::Applied { changes, changed: paths })
-    }
-
     /// Removes versions that are not kept any longer.
     fn prune(&self) -> Result<(), Failure> {
         if !self.ready.target().keeps_versions() {
@@ -438,9 +318,10 @@ impl<'a> Session<'a> {
         let applied = self.ready.target().applied()?;
         // The new version is not confirmed yet: the one before has to be there to go back to.
         let before = self.applied.as_ref().and_then(Version::name).filter(|_| !self.after.is_empty());
-        let mut before: Vec<_> = before.into_iter().collect();
-        before.extend(crate::versions::kept_anyway(&kept, &self.place.state)?);
-        for gone in prune::plan(&kept, applied.as_ref().and_then(Version::name), self.keep, &before) {
+        let needed = profile::store::needed(self.place, &kept)?;
+        let anyway = crate::versions::kept_anyway(&kept, &self.place.state)?;
+        let named: Vec<_> = before.into_iter().chain(&needed).chain(anyway).collect();
+        for gone in prune::plan(&kept, applied.as_ref().and_then(Version::name), self.keep, &named) {
             self.ready.remove_version(gone)?;
         }
         Ok(self.ready.prune_left(self.keep)?)

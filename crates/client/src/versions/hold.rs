@@ -37,13 +37,13 @@ impl Hold {
     }
 
     /// Holds a target.
-    pub(super) fn write(&self, state: &Path) -> Result<(), Failure> {
+    pub(crate) fn write(&self, state: &Path) -> Result<(), Failure> {
         let bytes = serde_json::to_vec(self).expect("two numbers");
         write(&state.join(NOTE), &bytes)
     }
 
     /// Lets a target follow its ref again; false if it did already.
-    pub(super) fn remove(state: &Path) -> Result<bool, Failure> {
+    pub(crate) fn remove(state: &Path) -> Result<bool, Failure> {
         match fs::remove_file(state.join(NOTE)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

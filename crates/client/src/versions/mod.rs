@@ -20,6 +20,7 @@ use crate::after::{self, Settled};
 use crate::commands::Listing;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, count};
+use crate::profile;
 use crate::settings::{TargetPolicy, Validation};
 use crate::sync::Surroundings;
 use crate::sync::place::{Label, Place};
@@ -57,7 +58,7 @@ impl Opened {
         let place = Place::find(target, state_dir)?;
         let locked =
             place.open()?.lock(&Holder::this_process("smart-sync", crate::sync::session::seconds_now()))?;
-        let (ready, _) = locked.recover()?;
+        let (ready, _) = profile::store::recover(&place, locked)?;
         let kept = ready.target().kept()?;
         if !ready.target().keeps_versions() {
             return Err(keeps_none(&place.target));
@@ -184,8 +185,10 @@ pub fn prune(
         opened.kept.iter().find(|kept| held.as_ref().is_some_and(|held| held.generation == kept.number));
     let pending = Pending::read(&opened.place.state)?.and_then(|pending| pending.previous);
     let before = opened.kept.iter().find(|kept| Some(kept.name().as_str()) == pending.as_deref());
-    let mut named: Vec<&VersionName> = [held, before].into_iter().flatten().map(Kept::name).collect();
-    named.extend(kept_anyway(&opened.kept, &opened.place.state)?);
+    let needed = profile::store::needed(&opened.place, &opened.kept)?;
+    let anyway = kept_anyway(&opened.kept, &opened.place.state)?;
+    let named = [held, before].into_iter().flatten().map(Kept::name).chain(&needed).chain(anyway);
+    let named: Vec<&VersionName> = named.collect();
     let newest = newest.unwrap_or(policy.keep);
     let gone = prune::plan(&opened.kept, opened.current.as_ref(), newest, &named);
     for kept in &gone {

@@ -28,6 +28,7 @@ use crate::args::sync::ChannelArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::profile;
 use crate::realm::remote::Remote;
 use crate::realm::resolve::{Realm, RefStanding, now};
 use crate::realm::roots::{RootChain, trusted_by};
@@ -55,6 +56,11 @@ pub fn run(args: &PublishArgs, config: &Config, surroundings: &Surroundings<'_>)
     }
     let (realm, _) = open_realm(&tree, config, surroundings)?;
     let keys = Keys::load(args)?;
+    if let (Some(TreeInput::Directory(path)), Some(kind)) = (&args.tree, &args.kind)
+        && *kind == profile::resolve::kind()
+    {
+        profile::document::check_directory(path)?;
+    }
     let publisher = Publisher { args, surroundings, realm, keys, root: OnceCell::new() };
     if args.withdraw {
         return publisher.withdraw();

@@ -1,0 +1,167 @@
+//! The journal of a set: targets that are switched together, and what is to become of them when that was interrupted.
+//!
+//! A set goes through these states, each a record that is made durable before what it allows:
+//!
+//! | record | before it | after it, until the next |
+//! |---|---|---|
+//! | none | nothing is touched | |
+//! | staging | what everything shall be is proven | the next version of each target is made beside what readers see |
+//! | switching | each next version is whole and durable, and the target's own journal says so | readers are switched, one target after the other |
+//! | proving | all targets are switched | commands and checks of all targets |
+//! | going back | it is decided that all go back | readers are switched back, one target after the other |
+//!
+//! The set is *committed* when it is written to the list of sets of its profile, before its journal goes.
+//!
+//! A journal that is found belongs to a run that ended. At *staging* nothing has changed for anybody, and each target
+//! forgets its own run. At *switching* the set is completed: each target that waits at *staged* in its own
+//! [journal](smart_sync_sync::apply::journal) goes on from there, whoever comes to it first, and keeps waiting for
+//! nobody. Where one cannot, because somebody has taken away what it needs, all go back. A set at *proving* was never
+//! found to be well, and goes back; one that goes back goes on doing so.
+//!
+//! So a kill at any moment leaves all targets old, or a set that the next run makes all new or all old.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use smart_sync_store::id::ManifestId;
+
+use super::set::Set;
+
+/// The version of the file.
+pub const FORMAT: u32 = 1;
+
+/// What is known of a set that is not committed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Journal {
+    /// The version of the file.
+    pub format: u32,
+    /// How far it has come.
+    pub state: State,
+    /// What the targets shall be.
+    pub set: Set,
+    /// Where each of them goes back to.
+    pub back: Vec<Way>,
+}
+
+/// How far a set has come.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Next versions are made.
+    Staging,
+    /// Readers are switched.
+    Switching,
+    /// It is looked whether all is well.
+    Proving,
+    /// Readers are switched back.
+    GoingBack(Reason),
+}
+
+/// Why a set goes back.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// It is not well.
+    Unhealthy(String),
+    /// Somebody has said so. The journal's set is the one that is gone back to.
+    Asked,
+}
+
+/// A version of a target to go back to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Way {
+    /// The target.
+    pub target: PathBuf,
+    /// The name of the version, where versions are kept and there was one.
+    pub version: Option<String>,
+    /// Its manifest; none where nothing was applied.
+    pub manifest: Option<String>,
+}
+
+/// Where a target of a set stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// At what the set makes of it.
+    New,
+    /// Anywhere else.
+    Elsewhere,
+}
+
+/// What is done with a set whose run has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing was switched: it is forgotten.
+    Forget,
+    /// All is switched: it is looked whether it is well.
+    Prove,
+    /// All targets go back.
+    GoBack(Reason),
+}
+
+impl Journal {
+    /// The manifest that it is decided to switch a target to.
+    pub fn decided(&self, target: &std::path::Path) -> Option<ManifestId> {
+        let member = self.set.members.iter().find(|member| member.target == target)?;
+        (self.state == State::Switching).then(|| member.manifest.parse().ok())?
+    }
+
+    /// Whether a target of this set may be somewhere where the set will not leave it.
+    pub fn is_between(&self, target: &std::path::Path) -> bool {
+        self.state != State::Staging && self.set.members.iter().any(|member| member.target == target)
+    }
+}
+
+/// Decides what is done with a set that was found at `state`, with those of its targets that change standing so.
+pub fn next(state: &State, changing: &[Standing]) -> Next {
+    let is_new = |standing: &Standing| *standing == Standing::New;
+    match state {
+        State::Staging => Next::Forget,
+        State::Switching if changing.iter().all(is_new) => Next::Prove,
+        State::Switching if !changing.iter().any(is_new) => Next::Forget,
+        State::Switching => Next::GoBack(Reason::Unhealthy(
+            "a run was interrupted, and not all targets could be switched afterwards".to_owned(),
+        )),
+        State::Proving => Next::GoBack(Reason::Unhealthy(
+            "the run that switched its targets ended before all was found to be well".to_owned(),
+        )),
+        State::GoingBack(reason) => Next::GoBack(reason.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Standing::{Elsewhere, New};
+    use super::*;
+
+    #[track_caller]
+    fn check(state: &State, changing: &[Standing], expected: &str) {
+        let found = match next(state, changing) {
+            Next::Forget => "forget",
+            Next::Prove => "prove",
+            Next::GoBack(Reason::Unhealthy(_)) => "unhealthy",
+            Next::GoBack(Reason::Asked) => "asked",
+        };
+        assert_eq!(found, expected, "{state:?} {changing:?}");
+    }
+
+    #[test]
+    fn a_set_that_was_interrupted_becomes_all_new_or_all_old() {
+        let unhealthy = State::GoingBack(Reason::Unhealthy("it burns".to_owned()));
+        for changing in [&[][..], &[New], &[Elsewhere], &[New, New], &[New, Elsewhere]] {
+            check(&State::Staging, changing, "forget");
+            check(&State::Proving, changing, "unhealthy");
+            check(&unhealthy, changing, "unhealthy");
+            check(&State::GoingBack(Reason::Asked), changing, "asked");
+        }
+        check(&State::Switching, &[], "prove");
+        check(&State::Switching, &[New], "prove");
+        check(&State::Switching, &[New, New, New], "prove");
+        check(&State::Switching, &[Elsewhere], "forget");
+        check(&State::Switching, &[Elsewhere, Elsewhere], "forget");
+        check(&State::Switching, &[New, Elsewhere], "unhealthy");
+        check(&State::Switching, &[Elsewhere, New], "unhealthy");
+        assert_eq!(next(&unhealthy, &[]), Next::GoBack(Reason::Unhealthy("it burns".to_owned())));
+    }
+}

@@ -1,0 +1,204 @@
+//! The sets of a profile: listing them, going back to one, and going on.
+
+use std::path::Path;
+
+use serde::Serialize;
+use smart_sync_sync::name::Channel;
+
+use super::journal::{FORMAT, Journal, Reason, State, Way};
+use super::members::{Members, Places};
+use super::set::{Member, Set, Sets};
+use super::settle::{self, Ended};
+use super::store::{Store, sets_of};
+use crate::commands::Listing;
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Output};
+use crate::sync::Surroundings;
+use crate::sync::place::Place;
+use crate::versions::hold::Hold;
+
+/// A set, for programs.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename = "set")]
+pub(super) struct SetEvent<'a> {
+    profile: &'a str,
+    set: u64,
+    origin: &'a str,
+    r#ref: &'a str,
+    seq: u64,
+    manifest: String,
+    at: Option<u64>,
+    applied: u64,
+    by: &'a str,
+    current: bool,
+    held: bool,
+    targets: Vec<TargetOfSet<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct TargetOfSet<'a> {
+    target: &'a Path,
+    channel: &'a str,
+    r#ref: &'a str,
+    seq: u64,
+    manifest: String,
+    generation: Option<u64>,
+}
+
+impl<'a> SetEvent<'a> {
+    /// What is said of a set.
+    pub(super) fn of(set: &'a Set, current: bool, held: bool) -> Self {
+        let target = |member: &'a Member| TargetOfSet {
+            target: &member.target,
+            channel: &member.channel,
+            r#ref: &member.r#ref,
+            seq: member.seq,
+            manifest: format!("blake3:{}", member.manifest),
+            generation: member.generation,
+        };
+        Self {
+            profile: &set.profile,
+            set: set.number,
+            origin: &set.origin,
+            r#ref: &set.r#ref,
+            seq: set.seq,
+            manifest: format!("blake3:{}", set.manifest),
+            at: set.at,
+            applied: set.applied,
+            by: &set.by,
+            current,
+            held,
+            targets: set.members.iter().map(target).collect(),
+        }
+    }
+}
+
+/// Lists the sets of a profile.
+pub fn list(profile: &Channel, state_dir: &Path, output: &Output) -> Result<Exit, Failure> {
+    let sets = sets_of(profile, state_dir)?;
+    let held = Hold::read(&super::store::directory_of(profile, state_dir))?;
+    let mut lines = Listing::default();
+    for set in &sets.all {
+        let is_current = set.number == sets.current;
+        let is_held = held.as_ref().is_some_and(|held| held.generation == set.number);
+        if output.format() == Format::Json {
+            output.event(&SetEvent::of(set, is_current, is_held));
+            continue;
+        }
+        let marks = [(is_current, "current"), (is_held, "held")];
+        let marks: Vec<&str> = marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect();
+        let marks = if marks.is_empty() { String::new() } else { format!("  ({})", marks.join(", ")) };
+        lines.line(&format!("{:>4}  {}{marks}", set.number, described(set)));
+        for member in &set.members {
+            let generation =
+                member.generation.map_or_else(String::new, |number| format!(" generation {number}"));
+            lines.line(&format!(
+                "      {}{generation}: {} {} number {}",
+                member.target.display(),
+                member.channel,
+                member.r#ref,
+                member.seq
+            ));
+        }
+    }
+    if sets.all.is_empty() {
+        output.info(&format!("{profile} was not pulled on this host"));
+    }
+    lines.print(output)?;
+    Ok(Exit::Success)
+}
+
+/// When a set was applied, what it is, and who had it applied.
+fn described(set: &Set) -> String {
+    let shown = |seconds: u64| {
+        let when = i64::try_from(seconds).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+        when.map_or_else(String::new, |at| at.strftime("%F %H:%M:%SZ").to_string())
+    };
+    let at = set.at.map_or_else(String::new, |at| format!("  as of {}", shown(at)));
+    let manifest = set.manifest.get(..12).unwrap_or(&set.manifest);
+    let by = if set.by.is_empty() { String::new() } else { format!("  by {}", set.by) };
+    format!(
+        "{}  {} {} number {}{at}  manifest {manifest}{by}",
+        shown(set.applied),
+        set.profile,
+        set.r#ref,
+        set.seq
+    )
+}
+
+/// Takes all targets of a profile back together: to the set of this number, else to the one before the current one.
+pub fn rollback(
+    profile: &Channel,
+    number: Option<u64>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Exit, Failure> {
+    let output = surroundings.output;
+    let store = Store::open(profile, surroundings.state_dir)?;
+    if let Ended::Back(exit) = settle::settle(&store, surroundings)? {
+        return Ok(exit);
+    }
+    let sets = store.sets()?;
+    let set = choose(&sets, number, profile)?.clone();
+    let back: Vec<Way> = set.members.iter().map(way).collect();
+    let places = Places::find(&set, surroundings)?;
+    let members = Members::take(&places, surroundings)?;
+    let unreachable = members.unreachable(&back)?;
+    if !unreachable.is_empty() {
+        let names: Vec<_> = unreachable.iter().map(|target| target.display().to_string()).collect();
+        return Err(Failure::message(
+            Exit::Arguments,
+            format!("what set {} was is not kept by {}, and nothing was changed", set.number, names.join(", ")),
+        )
+        .hint(format!("versions are kept by targets of the kinds generations and btrfs; `smart-sync pull {profile} --ref REF` or `--at DATE` applies what was published then")));
+    }
+    drop(members);
+    let journal = Journal { format: FORMAT, state: State::GoingBack(Reason::Asked), set: set.clone(), back };
+    settle::go_back(&store, journal, None, Reason::Asked, surroundings)?;
+    output.info(&format!("all targets of {profile} are at set {} now: {}", set.number, described(&set)));
+    for target in not_in(sets.current(), &set) {
+        output.info(&format!("{} is not in that set; it is left as it is", target.display()));
+    }
+    output.info(&format!("they stay there until `smart-sync resume --profile {profile}`"));
+    output.event(&SetEvent::of(&set, true, true));
+    Ok(Exit::Success)
+}
+
+fn choose<'s>(sets: &'s Sets, number: Option<u64>, profile: &Channel) -> Result<&'s Set, Failure> {
+    let (found, text) = match number {
+        Some(number) => (sets.find(number), format!("set {number} of {profile} is not kept")),
+        None => (sets.before(), format!("no set of {profile} before the current one is kept")),
+    };
+    found.ok_or_else(|| {
+        Failure::message(Exit::Arguments, text)
+            .hint(format!("`smart-sync generations --profile {profile}` lists those that are"))
+    })
+}
+
+fn way(member: &Member) -> Way {
+    Way {
+        target: member.target.clone(),
+        version: member.version.clone(),
+        manifest: Some(member.manifest.clone()),
+    }
+}
+
+fn not_in<'s>(current: Option<&'s Set>, set: &Set) -> Vec<&'s Path> {
+    let members = current.iter().flat_map(|current| &current.members);
+    let is_gone = |member: &&Member| set.members.iter().all(|other| other.target != member.target);
+    members.filter(is_gone).map(|member| &*member.target).collect()
+}
+
+/// Lets a profile be pulled again, and its targets follow their refs.
+pub fn resume(profile: &Channel, state_dir: &Path, output: &Output) -> Result<Exit, Failure> {
+    let store = Store::open(profile, state_dir)?;
+    let sets = store.sets()?;
+    for member in sets.current().iter().flat_map(|set| &set.members) {
+        if let Some(place) = Place::known(&member.target, state_dir) {
+            Hold::remove(&place.state)?;
+        }
+    }
+    let was_held = Hold::remove(store.directory())?;
+    let what = if was_held { "can be pulled again" } else { "was not held" };
+    output.info(&format!("{profile} {what}"));
+    Ok(Exit::Success)
+}

@@ -1,0 +1,27 @@
+//! Profiles: several targets as one.
+//!
+//! A profile is a channel whose tree holds a file that says which channels a machine follows, and where. It is read
+//! together with those that it builds on ([`document`], [`merge`]) and held against what the host lets it do
+//! ([`permit`]); everything that it names is proven against one state of the log ([`resolve`]). All targets become that together, or
+//! none does ([`journal`]), and what they are together is kept as a [`set`].
+
+pub mod config;
+pub mod document;
+pub mod journal;
+mod list;
+mod members;
+pub mod merge;
+pub mod permit;
+mod pull;
+pub mod resolve;
+pub mod set;
+pub mod settings;
+mod settle;
+mod show;
+pub mod store;
+
+pub use self::list::{list, resume, rollback};
+pub use self::pull::pull;
+pub use self::settle::settle_all;
+pub use self::show::show;
+pub use self::store::is_any;

@@ -1,0 +1,110 @@
+//! SIGKILL while a profile is pulled: readers of each target see one version at any moment, and the next run makes all
+//! targets new, or leaves all of them old.
+//!
+//! With `SMART_SYNC_LONG` in the environment there are 200 rounds, else a sample of them.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use smart_sync_tests::program;
+use smart_sync_tests::strace::{KILL, points};
+use smart_sync_tests::{Profiled, Saved, Strace, TestEnvironment};
+
+/// The calls that change something on disk or make it durable.
+const CALLS: [&str; 13] = [
+    "renameat",
+    "renameat2",
+    "unlinkat",
+    "mkdirat",
+    "symlinkat",
+    "linkat",
+    "fsync",
+    "syncfs",
+    "write",
+    "rename",
+    "unlink",
+    "ftruncate",
+    "fchmod",
+];
+const ALL: [&str; 3] = ["site", "plain", "tool"];
+const PROFILE: &str = r#"
+[targets."ROOT/srv/site"]
+channel = "repos/site"
+kind = "generations"
+[targets."ROOT/srv/plain"]
+channel = "repos/plain"
+[targets."ROOT/srv/tool"]
+channel = "repos/tool"
+kind = "generations"
+"#;
+
+fn rounds() -> usize {
+    if std::env::var_os("SMART_SYNC_LONG").is_some() { 200 } else { 26 }
+}
+
+fn publish(host: &Profiled<'_>, version: &str) {
+    for name in ALL {
+        host.publish(
+            &format!("repos/{name}"),
+            "main",
+            &[("version", version), (version, "only in this one")],
+        );
+    }
+}
+
+/// The points at which the pull is killed: all kinds of calls, each here and there.
+fn kills(strace: &Strace<'_>, host: &Profiled<'_>) -> Vec<(String, u32)> {
+    let counts = strace.count(&host.pull_command(&[]), &CALLS);
+    let mut all: Vec<(String, u32)> = counts
+        .into_iter()
+        .flat_map(|(call, count)| points(count, 40).into_iter().map(move |when| (call.clone(), when)))
+        .collect();
+    let mut seed = 20_261_129_u64;
+    let mut chosen = Vec::new();
+    while !all.is_empty() && chosen.len() < rounds() {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        chosen.push(all.swap_remove(usize::try_from(seed >> 33).unwrap() % all.len()));
+    }
+    chosen
+}
+
+#[test]
+fn a_pull_that_is_killed_anywhere_leaves_all_targets_old_or_is_completed() {
+    let environment = TestEnvironment::new();
+    let Some(strace) = Strace::find(&environment) else { return };
+    let host = Profiled::new(&environment);
+    host.publish_profile(Profiled::PROFILE, "main", PROFILE);
+    publish(&host, "old");
+    host.pull(&[]).success();
+    publish(&host, "new");
+    let before =
+        Saved::new(&environment, "before", &[&environment.path("srv"), &environment.state_directory()]);
+    let points = kills(&strace, &host);
+    let (mut killed, mut completed) = (0, 0);
+    for (call, when) in points {
+        before.restore();
+        let what = format!("killed at {call} {when}");
+        let ended = strace.run(&host.pull_command(&[]), &call, &when.to_string(), KILL);
+        for version in host.versions(&["site", "tool"]) {
+            assert!(version == "old" || version == "new", "{what}: {version}");
+        }
+        if ended.code.is_some() {
+            continue;
+        }
+        killed += 1;
+        // Whoever looks at one target first does not decide for it alone.
+        let site = host.target("site");
+        host.run(&["status", "--target", site.to_str().unwrap()]).success();
+        host.run(&["recover"]).success();
+        let versions = host.versions(&ALL);
+        assert!(versions == ["old"; 3] || versions == ["new"; 3], "{what}: {versions:?}");
+        completed += usize::from(versions == ["new"; 3]);
+        program::run(&mut host.pull_command(&[])).success();
+        assert_eq!(host.versions(&ALL), ["new"; 3], "{what}");
+        for name in ALL {
+            host.run(&["verify", "--full", "--target", host.target(name).to_str().unwrap()]).success();
+        }
+        host.run(&["rollback", "--profile", Profiled::PROFILE]).expect_code(4).stderr_contains("srv/plain");
+    }
+    assert!(killed > rounds() / 2, "only {killed} runs were killed");
+    assert!(completed > 0 && completed < killed, "{completed} of {killed} were completed");
+}

@@ -50,6 +50,8 @@ fn all_targets_become_what_the_profile_says_and_go_back_together() {
     assert_eq!(host.versions(&ALL), ["one", "one", "one"]);
     let again = host.pull(&[]).success().stdout;
     assert!(again.contains("is up to date: 3 targets, set 1"), "{again}");
+    // One for each ref.
+    assert!(again.contains("4 requests"), "{again}");
     host.pull(&["--check-only"]).success();
 
     host.publish("repos/site", "main", &[("version", "two")]);
@@ -95,6 +97,24 @@ fn a_target_that_is_not_named_any_more_is_left_as_it_is() {
     let pulled = host.pull(&[]).success().stdout;
     assert!(pulled.contains("/srv/plain is not in profiles/host any more; it is left as it is"), "{pulled}");
     assert_eq!(host.version("plain"), "one");
+}
+
+#[test]
+fn two_profiles_do_not_have_targets_in_each_other() {
+    let environment = TestEnvironment::new();
+    let host = configured(&environment);
+    host.pull(&[]).success();
+    let other = |path: &str| {
+        let text = format!("[targets.\"ROOT/srv/{path}\"]\nchannel = \"repos/site\"\n");
+        host.publish_profile("profiles/other", "main", &text);
+        let under = host.rooted("ROOT/srv");
+        host.run(&["pull", "profiles/other", "--under", &under])
+    };
+    other("site/inner").expect_code(6).stderr_contains("a target of profiles/host");
+    assert_eq!(host.version("site"), "one");
+    other("plain").success().stderr_contains("is a target of profiles/host too");
+    other("own").success();
+    assert_eq!(host.version("own"), "one");
 }
 
 #[test]

@@ -31,8 +31,8 @@ const TARGETS_MAX: usize = 64;
 const EXTENDS_MAX: usize = 16;
 /// The longest path of a target.
 const PATH_BYTES_MAX: usize = 1024;
-/// How much of a parser's message is shown: it may repeat what it met.
-const MESSAGE_CHARS_MAX: usize = 300;
+/// How much of a message is shown that may repeat what is in the file.
+const MESSAGE_CHARS_MAX: usize = 500;
 
 /// A profile that another one builds on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +70,8 @@ impl Document {
     /// Parses the file of a profile. `name` is what it is called in messages.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, Failure> {
         let at = |line: usize, key: &dyn fmt::Display, message: &str| {
-            let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
-            wrong(&format!("{name}, {FILE} line {line}{key}: {message}"))
+            let text = format!("{name}, {FILE} line {line}{key}: {message}");
+            wrong(&text.chars().take(MESSAGE_CHARS_MAX).collect::<String>())
         };
         if bytes.len() as u64 > BYTES_MAX {
             return Err(too_large(name));

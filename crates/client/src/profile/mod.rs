@@ -5,6 +5,7 @@
 //! ([`permit`]); everything that it names is proven against one state of the log ([`resolve`]). All targets become that together, or
 //! none does ([`journal`]), and what they are together is kept as a [`set`].
 
+mod cache;
 pub mod config;
 pub mod document;
 pub mod journal;

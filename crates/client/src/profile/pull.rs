@@ -17,7 +17,7 @@ use super::resolve::{View, open_realm, resolve};
 use super::set::{Member, Set};
 use super::settings::{PullSettings, followed, target};
 use super::settle::{self, Ended};
-use super::store::Store;
+use super::store::{self, Store};
 use crate::after::Settled;
 use crate::after::pending::Failed;
 use crate::failure::{Exit, Failure};
@@ -79,6 +79,7 @@ impl<'a> Plan<'a> {
             .map(|(one, tree)| target(one, tree, &permitted, settings, config))
             .collect();
         let plan = Self { settings, view, permitted, targets };
+        plan.check_others(surroundings)?;
         plan.tell_left_out(surroundings);
         Ok((realm, plan))
     }
@@ -90,6 +91,33 @@ impl<'a> Plan<'a> {
     fn name(&self) -> String {
         let publication = self.view.resolved.verified.publication.record();
         format!("{} {} number {}", publication.channel, self.view.resolved.reference, publication.seq)
+    }
+
+    /// Refuses targets that lie in those of another profile, or around them. A target that moves from one profile to
+    /// another is said.
+    fn check_others(&self, surroundings: &Surroundings<'_>) -> Result<(), Failure> {
+        let profile = self.profile();
+        for (other, remembered, theirs) in store::of_others(profile, surroundings.state_dir)? {
+            for ours in self.permitted.iter().map(|target| &target.directory) {
+                if *ours == theirs {
+                    surroundings.output.warning(&format!(
+                        "{} is a target of {other} too; whichever of the two is pulled last decides what it is",
+                        ours.display()
+                    ));
+                } else if ours.starts_with(&theirs) || theirs.starts_with(ours) {
+                    let text = format!(
+                        "the target {} overlaps with {}, a target of {other}",
+                        ours.display(),
+                        theirs.display()
+                    );
+                    return Err(Failure::message(Exit::Configuration, text).hint(format!(
+                        "where {other} is not pulled any more, remove {}",
+                        remembered.display()
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Says what of the profile does not count on this host.

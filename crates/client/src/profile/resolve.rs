@@ -10,6 +10,7 @@ use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::{Found, Manifest, TreePath};
 use smart_sync_sync::name::{Channel, Kind, RefQuery};
 
+use super::cache;
 use super::document::{BYTES_MAX, Document, Extended, FILE, too_large};
 use super::merge::Layer;
 use super::settings::ProfileSettings;
@@ -79,7 +80,10 @@ pub fn resolve<T>(
             layers: Vec::new(),
         };
         match reader.read(&named) {
-            Ok(view) => return Ok(view),
+            Ok(view) => {
+                cache::prune(surroundings.state_dir, &documents.into_keys().collect());
+                return Ok(view);
+            }
             Err(Stop::Moved) => {}
             Err(Stop::Failed(failure)) => return Err(failure),
         }
@@ -200,8 +204,16 @@ impl Reader<'_> {
         }
         let publication = resolved.verified.publication.record();
         let name = format!("{} {}", publication.channel, resolved.reference);
-        let bytes = fetch(resolved, &name, self.surroundings)?;
+        let state_dir = self.surroundings.state_dir;
+        let known = cache::find(state_dir, manifest);
+        let bytes = match &known {
+            Some(bytes) => bytes.clone(),
+            None => fetch(resolved, &name, self.surroundings)?,
+        };
         let document = Document::parse(&name, &bytes)?;
+        if known.is_none() {
+            cache::keep(state_dir, manifest, &bytes)?;
+        }
         self.documents.insert(manifest, document.clone());
         Ok(document)
     }

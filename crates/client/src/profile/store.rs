@@ -145,6 +145,22 @@ pub(crate) fn check_between(place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The targets of other profiles: the profile, where it is remembered, and the directory.
+pub(crate) fn of_others(
+    profile: &Channel,
+    state_dir: &Path,
+) -> Result<Vec<(String, PathBuf, PathBuf)>, Failure> {
+    let own = directory_of(profile, state_dir);
+    let mut found = Vec::new();
+    for directory in all(&state_dir.join(PROFILES))?.into_iter().filter(|directory| *directory != own) {
+        let sets = read_sets(&directory)?;
+        let Some(current) = sets.current() else { continue };
+        let theirs = current.members.iter().map(|member| member.target.clone());
+        found.extend(theirs.map(|target| (current.profile.clone(), directory.clone(), target)));
+    }
+    Ok(found)
+}
+
 /// The versions of a target that sets need: those that are kept, and those of one that is not committed.
 pub(crate) fn needed(place: &Place, kept: &[Kept]) -> Result<Vec<VersionName>, Failure> {
     let mut needed = Vec::new();

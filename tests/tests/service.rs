@@ -163,7 +163,17 @@ fn status_says_what_systemd_says() {
     let scene = Scene::new();
     let recording = Recording::new(&scene.environment);
     recording.program("systemctl", "");
-    scene.run(&recording, &["install", "--user"]).success();
+    // A token of this shell is none of the service.
+    let mut install = scene.command(&recording, &["install", "--user"]);
+    let installed = program::run(install.env("SMART_SYNC_TOKEN", "sst_secret")).success();
+    assert!(
+        installed.stderr.contains("SMART_SYNC_TOKEN is set here, and not for a service"),
+        "{}",
+        installed.stderr
+    );
+    for name in scene.names() {
+        assert!(!fs::read_to_string(scene.units().join(name)).unwrap().contains("sst_secret"));
+    }
     recording.calls();
     recording.program(
         "systemctl",

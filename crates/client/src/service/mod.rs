@@ -28,6 +28,8 @@ use crate::token::Tokens;
 
 /// A host on which this file is makes its units from its configuration.
 const MARK_OF_NIXOS: &str = "/etc/NIXOS";
+/// A token that is there for this run alone.
+const TOKEN: &str = "SMART_SYNC_TOKEN";
 /// The shortest time between two runs.
 const EVERY_MIN: Duration = Duration::from_secs(60);
 
@@ -98,6 +100,11 @@ fn install(
     }
     let systemctl = Systemctl::new(service.scope, surroundings);
     Systemctl::find()?;
+    if std::env::var_os(TOKEN).is_some() {
+        output.warning(&format!(
+            "{TOKEN} is set here, and not for a service: put the token into the configuration or its file"
+        ));
+    }
     let directory = directory(service.scope)?;
     let installed = Installed::find(&directory)?;
     let files: Vec<(String, String)> = units.iter().map(|unit| (unit.name.clone(), unit.text())).collect();

@@ -205,7 +205,7 @@ fn a_hypervisor_on_nixos_is_asked_with_its_own_programs() {
     );
     machine.environment.write("root/flake.nix", "{ }");
     machine.configure(
-        "[\"host\", \"nixos\", \"hypervisor\"]",
+        "[\"host\", \"nixos\", \"flake\", \"hypervisor\"]",
         "[[validate]]\nflake = \"ROOT\"\ninput = \"hypervisor\"\nhost = \"machine\"\n\
          [[validate]]\nname = \"another host\"\nflake = \"ROOT\"\nhost = \"other\"\n",
     );

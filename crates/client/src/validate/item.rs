@@ -57,8 +57,10 @@ pub struct Item {
     /// Abilities of the processor of which it has one.
     pub processor: Option<Vec<String>>,
 
-    /// Permission bits of a directory.
+    /// Permission bits that a directory has.
     pub mode: Option<FileMode>,
+    /// Permission bits that a directory is made with where it is missing; those of one that is there are its owner's.
+    pub make: Option<FileMode>,
     /// A user, or `USER:GROUP`.
     pub owner: Option<String>,
     /// An input that a flake has.
@@ -188,6 +190,7 @@ impl Item {
     fn particulars(&self, subject: Subject<'_>) -> Option<String> {
         let given = [
             (self.mode.is_some(), "mode", matches!(subject, Subject::Directory(_))),
+            (self.make.is_some(), "make", matches!(subject, Subject::Directory(_))),
             (self.owner.is_some(), "owner", matches!(subject, Subject::Owned(_))),
             (self.input.is_some(), "input", matches!(subject, Subject::Flake(_))),
             (self.host.is_some(), "host", matches!(subject, Subject::Flake(_))),
@@ -357,6 +360,8 @@ mod tests {
     fn a_check_looks_at_one_thing_and_says_nothing_about_others() {
         let host = Standing::Host;
         check("directory = \"/a\"\nmode = \"0750\"", host, None);
+        check("directory = \"/a\"\nmake = \"0750\"", host, None);
+        check("device = \"/a\"\nmake = \"0750\"", host, Some("`make`"));
         check("space = \"/\"\nat-least = \"5G\"", host, None);
         check("json = \"/a\"\nfix = [\"make\"]", host, None);
         check("name = \"nothing\"", host, Some("looks at one thing"));

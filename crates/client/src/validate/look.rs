@@ -143,6 +143,7 @@ fn directory(path: &Path, item: &Item) -> Verdict {
     match fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             // A directory of another program is not made: that would be an empty one in the place of what is missing.
+            let mode = item.make.map(|mode| mode.0).or(mode);
             let repair = mode.map(|mode| Repair::MakeDirectory { path: path.to_owned(), mode });
             repaired_by("it is not there".to_owned(), repair.into_iter().collect())
         }
@@ -233,10 +234,8 @@ fn owned(path: &Path, owner: &str) -> Verdict {
         .map(|(path, _)| Repair::SetOwner { path, owner: owner.clone() })
         .collect();
     if repairs.is_empty() {
-        return Verdict::Well(format!(
-            "{} that it should",
-            count(number, "path belongs to whom", "paths belong to whom")
-        ));
+        let paths = count(number, "path belongs", "paths belong");
+        return Verdict::Well(format!("{paths} to {owner}"));
     }
     repaired_by(format!("not so: {}", named(&repairs)), repairs)
 }
@@ -405,6 +404,12 @@ mod tests {
         );
         let mode = "wrong: its mode is 0700 and not 0750; repairs: chmod 0750 BASE/d";
         check(base, "directory = \"d\"\nmode = \"0750\"", mode);
+        check(base, "directory = \"d\"\nmake = \"0750\"", "well: it is there");
+        check(
+            base,
+            "directory = \"n\"\nmake = \"0750\"",
+            &format!("wrong: it is not there; repairs: {repair}"),
+        );
         check(base, "file = \"f\"", "well: it is there");
         check(base, "file = \"d\"", "wrong: it is not a file; repairs: ");
         check(base, "link = \"l\"", "well: it leads to d");

@@ -12,8 +12,10 @@ use super::item::Item;
 pub enum SetName {
     /// Any host.
     Host,
-    /// NixOS with flakes.
+    /// NixOS.
     Nixos,
+    /// A configuration of NixOS that is a flake.
+    Flake,
     /// Gentoo.
     Gentoo,
     /// A host of virtual machines.
@@ -28,8 +30,9 @@ struct File {
 }
 
 /// A set, and what a host has that belongs to it.
-const DETECTED: [(SetName, &str); 3] = [
+const DETECTED: [(SetName, &str); 4] = [
     (SetName::Nixos, "/etc/NIXOS"),
+    (SetName::Flake, "/etc/nixos/flake.nix"),
     (SetName::Gentoo, "/etc/gentoo-release"),
     (SetName::Hypervisor, "/etc/hypervisor"),
 ];
@@ -40,6 +43,7 @@ impl SetName {
         match self {
             Self::Host => "host",
             Self::Nixos => "nixos",
+            Self::Flake => "flake",
             Self::Gentoo => "gentoo",
             Self::Hypervisor => "hypervisor",
         }
@@ -50,6 +54,7 @@ impl SetName {
         let text = match self {
             Self::Host => include_str!("sets/host.toml"),
             Self::Nixos => include_str!("sets/nixos.toml"),
+            Self::Flake => include_str!("sets/flake.toml"),
             Self::Gentoo => include_str!("sets/gentoo.toml"),
             Self::Hypervisor => include_str!("sets/hypervisor.toml"),
         };
@@ -73,7 +78,8 @@ mod tests {
     use super::*;
     use crate::validate::item::Standing;
 
-    const ALL: [SetName; 4] = [SetName::Host, SetName::Nixos, SetName::Gentoo, SetName::Hypervisor];
+    const ALL: [SetName; 5] =
+        [SetName::Host, SetName::Nixos, SetName::Flake, SetName::Gentoo, SetName::Hypervisor];
 
     #[test]
     fn every_set_is_well_formed_and_its_checks_have_names_of_their_own() {

@@ -7,10 +7,12 @@
 mod flake;
 pub mod item;
 mod look;
+mod machine;
 mod own;
 mod owners;
 mod repair;
 pub mod sets;
+pub mod values;
 mod walk;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ use serde_json::json;
 use smart_sync_sync::apply::versions::{CURRENT, Kind};
 
 use self::item::{Item, Severity};
-use self::look::{Ground, look, real};
+use self::look::{Ground, look};
 use self::repair::Repair;
 use crate::args::validate::ValidateArgs;
 use crate::config::AbsolutePath;
@@ -302,10 +304,13 @@ fn of_targets<'c>(
     .map(|(AbsolutePath(path), section)| (path.clone(), section.validate.as_slice()))
 }
 
-/// Where the tree of a target is, and whether it may be repaired in place.
+/// Where the tree of a target is, with the link resolved that leads to the current version, and whether it may be
+/// repaired in place.
 fn tree_of(place: &Place) -> Option<(PathBuf, bool)> {
-    match place.kind {
-        Kind::Generations => real(&place.target.join(CURRENT)).map(|tree| (tree, false)),
-        _ => real(&place.target).map(|tree| (tree, true)),
-    }
+    let (path, is_changeable) = match place.kind {
+        Kind::Generations => (place.target.join(CURRENT), false),
+        _ => (place.target.clone(), true),
+    };
+    let tree = path.canonicalize().ok().filter(|tree| tree.is_dir())?;
+    Some((tree, is_changeable))
 }

@@ -13,6 +13,9 @@ use crate::snapshot::Snapshot;
 /// What the host had changed itself in a file that the update replaces.
 const LOCAL: &str = "edited on the host\n";
 
+/// The clock of the server signs once, at its start: what a host believes of it would change in the middle of a long test.
+const CLOCK: &str = "clock-interval-seconds = 86400";
+
 /// A host that is about to make an update with every kind of change in it.
 #[derive(Debug)]
 pub struct Update<'environment> {
@@ -29,7 +32,7 @@ pub struct Update<'environment> {
 impl<'environment> Update<'environment> {
     /// The first sync of a new host.
     pub fn first(environment: &'environment TestEnvironment) -> Self {
-        let host = Host::new(environment);
+        let host = Host::with_settings(environment, CLOCK);
         old_tree(&host);
         host.publish().success();
         Self::new(host)
@@ -37,7 +40,7 @@ impl<'environment> Update<'environment> {
 
     /// From one version to the next, with a local change in between.
     pub fn next(environment: &'environment TestEnvironment) -> Self {
-        let host = Host::new(environment);
+        let host = Host::with_settings(environment, CLOCK);
         old_tree(&host);
         host.publish().success();
         host.sync().success();

@@ -182,11 +182,8 @@ fn recover(target: Option<&Path>, config: &Config, surroundings: &Surroundings<'
     } else {
         (vec![settings::target(target, config)?], Exit::Success)
     };
-    let ended = versions::recover(&targets, surroundings);
-    for (target, _) in &targets {
-        hosts::report::after(target, &ended, surroundings);
-    }
-    ended.map(|exit| if sets == Exit::Success { exit } else { sets })
+    let exit = versions::recover(&targets, surroundings)?;
+    Ok(if sets == Exit::Success { exit } else { sets })
 }
 
 /// What every command that does something needs.

@@ -46,6 +46,9 @@ impl FromStr for Destination {
         if text.is_empty() || text.len() > DESTINATION_BYTES_MAX || !text.bytes().all(is_usual) {
             return Err("a host is named as for ssh, such as web1 or root@web.example.org");
         }
+        if text.starts_with('@') {
+            return Err("`@` in front of a name means a group");
+        }
         // Also behind the name of a user, where older versions of ssh look for options as well.
         if text.split(['@', '/']).any(|part| part.starts_with('-')) {
             return Err("a name that begins with `-` would be an option of ssh");
@@ -124,6 +127,7 @@ mod tests {
             "a'b",
             "wéb",
             "~",
+            "@web",
             &long,
         ] {
             assert!(refused.parse::<Destination>().is_err(), "{refused:?}");

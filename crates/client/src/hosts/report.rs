@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use smart_sync_store::manifest::path::Shown;
+use smart_sync_sync::apply::Version;
 use smart_sync_sync::wire::report::{Health, HostName, Report};
 use tokio::time::timeout;
 
@@ -56,11 +57,21 @@ pub fn looked(target: &Path, looked: Looked, surroundings: &Surroundings<'_>) ->
         Failure::message(Exit::Configuration, "nothing says to whom this host reports")
             .hint("add [report] with name = \"…\" to the configuration")
     })?;
-    tell(config, target, looked.exit, looked.drift, None, surroundings)?;
+    if tell(config, target, looked.exit, looked.drift, None, surroundings)? == Told::Nothing {
+        surroundings.output.info("there is nothing to report yet");
+    }
     Ok(looked.exit)
 }
 
-fn courteously(surroundings: &Surroundings<'_>, report: impl FnOnce(&ReportConfig) -> Result<(), Failure>) {
+/// Whether something was reported.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Report,
+    /// Nothing is known of the target.
+    Nothing,
+}
+
+fn courteously(surroundings: &Surroundings<'_>, report: impl FnOnce(&ReportConfig) -> Result<Told, Failure>) {
     let Some(config) = &surroundings.config.report else { return };
     // Whoever wants it to end does not wait for this.
     if surroundings.interrupt.is_requested() {
@@ -83,14 +94,15 @@ fn tell(
     drift: Option<u64>,
     otherwise: Option<Report>,
     surroundings: &Surroundings<'_>,
-) -> Result<(), Failure> {
+) -> Result<Told, Failure> {
     let found = found(target, exit, drift, surroundings)?;
     let Some(report) = found.or_else(|| otherwise.map(|report| Report { exit: exit.code(), ..report }))
     else {
-        return Ok(());
+        return Ok(Told::Nothing);
     };
     let (server, token) = server(config.server.as_ref(), config.realm.as_ref(), surroundings)?;
-    send(&config.name, &report, server, token, surroundings)
+    send(&config.name, &report, server, token, surroundings)?;
+    Ok(Told::Report)
 }
 
 /// How a target stands; nothing where it holds nothing.
@@ -101,14 +113,17 @@ fn found(
     surroundings: &Surroundings<'_>,
 ) -> Result<Option<Report>, Failure> {
     let Some(place) = Place::known(target, surroundings.state_dir) else { return Ok(None) };
-    let Some(version) = place.open()?.applied()? else { return Ok(None) };
+    let opened = place.open()?;
+    let Some(version) = opened.applied()? else { return Ok(None) };
     let Some(label) = Label::of(&version) else { return Ok(None) };
+    let is_failed =
+        |version: &Version| Failed::find(&place.state, version.manifest()).map(|failed| failed.is_some());
+    let newest = opened.kept()?.into_iter().max_by_key(|kept| kept.number);
     let stands = Stands {
         exit,
         is_pending: Pending::read(&place.state)?.is_some(),
-        is_failed: Failed::find(&place.state, version.manifest())?.is_some(),
-        failed_last: Failed::newest(&place.state)?.map(|failed| failed.since),
-        applied: label.applied,
+        is_failed: is_failed(&version)?,
+        is_newest_failed: newest.is_some_and(|newest| is_failed(&newest.version).unwrap_or(false)),
     };
     Ok(Some(Report {
         target: shown(&place.target),
@@ -159,10 +174,8 @@ struct Stands {
     is_pending: bool,
     /// Its version was found not to be healthy.
     is_failed: bool,
-    /// When a version was last found not to be.
-    failed_last: Option<u64>,
-    /// When what it holds was applied.
-    applied: u64,
+    /// The newest version that is kept was.
+    is_newest_failed: bool,
 }
 
 impl Stands {
@@ -173,8 +186,8 @@ impl Stands {
             Exit::RolledBack => Health::RolledBack,
             _ if self.is_failed => Health::NotHealthy,
             _ if self.is_pending => Health::Waiting,
-            // What it holds is older than the last that failed, and was gone back to.
-            _ if self.failed_last.is_some_and(|failed| failed >= self.applied) => Health::RolledBack,
+            // What it holds is an older one, which was gone back to.
+            _ if self.is_newest_failed => Health::RolledBack,
             _ => Health::Healthy,
         }
     }
@@ -251,22 +264,21 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(exit: Exit, is_pending: bool, is_failed: bool, failed_last: Option<u64>, expected: Health) {
-        let stands = Stands { exit, is_pending, is_failed, failed_last, applied: 100 };
+    fn check(exit: Exit, [is_pending, is_failed, is_newest_failed]: [bool; 3], expected: Health) {
+        let stands = Stands { exit, is_pending, is_failed, is_newest_failed };
         assert_eq!(stands.health(), expected);
     }
 
     #[test]
     fn health_is_what_the_run_and_the_notes_of_the_target_say() {
-        check(Exit::Success, false, false, None, Health::Healthy);
-        check(Exit::Network, false, false, None, Health::Healthy);
-        check(Exit::Success, true, false, None, Health::Waiting);
-        check(Exit::RebootPending, true, false, None, Health::RebootPending);
-        check(Exit::RolledBack, false, false, Some(200), Health::RolledBack);
-        check(Exit::RollbackFailed, false, true, Some(200), Health::NotHealthy);
+        check(Exit::Success, [false, false, false], Health::Healthy);
+        check(Exit::Network, [false, false, false], Health::Healthy);
+        check(Exit::Success, [true, false, false], Health::Waiting);
+        check(Exit::RebootPending, [true, false, false], Health::RebootPending);
+        check(Exit::RolledBack, [false, false, true], Health::RolledBack);
+        check(Exit::RollbackFailed, [false, true, true], Health::NotHealthy);
         // Nobody tries the failed version in a run that only looks.
-        check(Exit::Success, false, false, Some(200), Health::RolledBack);
-        check(Exit::Drift, false, true, Some(200), Health::NotHealthy);
-        check(Exit::Success, false, false, Some(50), Health::Healthy);
+        check(Exit::Success, [false, false, true], Health::RolledBack);
+        check(Exit::Drift, [false, true, true], Health::NotHealthy);
     }
 }

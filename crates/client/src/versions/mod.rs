@@ -19,6 +19,7 @@ use crate::after::verdict::Verdict;
 use crate::after::{self, Settled};
 use crate::commands::Listing;
 use crate::failure::{Exit, Failure};
+use crate::hosts::report;
 use crate::output::{Format, Output, count};
 use crate::profile;
 use crate::settings::{TargetPolicy, Validation};
@@ -232,7 +233,9 @@ pub fn recover(
     for (target, policy) in targets {
         // What was never synced has nothing to be settled.
         let Some(place) = Place::known(target, surroundings.state_dir) else { continue };
-        let exit = recover_one(&place, policy, surroundings).unwrap_or_else(|failure| {
+        let recovered = recover_one(&place, policy, surroundings);
+        report::after(target, &recovered, surroundings);
+        let exit = recovered.unwrap_or_else(|failure| {
             surroundings.output.failure(&failure);
             failure.exit()
         });

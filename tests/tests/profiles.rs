@@ -3,9 +3,10 @@
 use std::fs;
 use std::sync::Mutex;
 
+use rustix::process::Signal;
 use smart_sync_sync::time::UnixTime;
 use smart_sync_tests::hostile::{HostileServer, Reply, forward};
-use smart_sync_tests::program;
+use smart_sync_tests::program::{self, Running};
 use smart_sync_tests::server::create_token;
 use smart_sync_tests::{Profiled, TestEnvironment};
 
@@ -357,6 +358,37 @@ fn what_a_hostile_profile_says_changes_nothing() {
     host.publish_profile(Profiled::PROFILE, "main", PROFILE);
     host.pull(&[]).success();
     assert_eq!(host.versions(&ALL), ["two", "two", "two"]);
+}
+
+#[test]
+fn a_profile_is_followed_with_all_that_it_names() {
+    let environment = TestEnvironment::new();
+    let host = configured(&environment);
+    host.publish_profile("profiles/common", "main", "");
+    host.publish_profile(Profiled::PROFILE, "main", &format!("extends = [\"profiles/common\"]\n{PROFILE}"));
+    host.configure("follow = true\n");
+    let words = ["watch", "--jitter", "0s", "--every", "1000d"];
+    let mut watching = Running::start(&mut host.command(&words));
+    // The server is left alone meanwhile: it answers only so many requests of one address.
+    let mut wait_for = |names: &[&str], expected: &[&str]| {
+        while host.versions(names) != expected {
+            assert!(watching.is_alive(), "it ended");
+            host.run(&["--version"]).success();
+        }
+    };
+    wait_for(&ALL, &["one", "one", "one"]);
+    host.publish("repos/tool", "main", &[("version", "two")]);
+    wait_for(&ALL, &["one", "two", "one"]);
+    // A channel that is named later is followed as well, and a profile that cannot be used does not end it.
+    let more = "[targets.\"ROOT/srv/more\"]\nchannel = \"repos/more\"\n";
+    host.publish("repos/more", "main", &[("version", "one")]);
+    host.publish_profile("profiles/common", "main", "nonsense");
+    host.publish_profile("profiles/common", "main", more);
+    wait_for(&["more"], &["one"]);
+    host.publish("repos/more", "main", &[("version", "two")]);
+    wait_for(&["more"], &["two"]);
+    watching.signal(Signal::TERM);
+    assert_eq!(watching.wait().code, Some(0));
 }
 
 /// Somebody publishes to two channels while the host reads: it gets both or none.

@@ -23,6 +23,7 @@ use crate::failure::{Exit, Failure};
 use crate::github::Address;
 use crate::output::{Format, Verbosity};
 use crate::prefer::Prefer;
+use crate::profile;
 use crate::realm::resolve::RealmOptions;
 use crate::rebuild_action::RebuildAction;
 use crate::reference;
@@ -30,7 +31,7 @@ use crate::server_url::ServerUrl;
 use crate::sync::elsewhere::Elsewhere;
 use crate::token::{Token, Tokens};
 use crate::validate::item::{Item, Standing};
-use crate::watch::WatchSettings;
+use crate::watch::{Followed, WatchSettings};
 
 /// What belongs to the host in every target that does not say otherwise.
 pub const DEFAULT_EXCLUSIONS: [&str; 6] =
@@ -256,22 +257,29 @@ pub fn update(args: &UpdateArgs, config: &Config, tokens: &Tokens) -> Result<Syn
 
 /// Decides what is watched, and how.
 pub fn watch(args: &WatchArgs, config: &Config, tokens: &Tokens) -> Result<WatchSettings, Failure> {
+    let profiles = profile::settings::followed_by(config, tokens)?;
     let one = |target: Option<PathBuf>| {
         let args = SyncArgs { tree: args.tree.clone(), target, ..SyncArgs::default() };
         let settings = sync(&args, config, tokens)?;
         let reference = &settings.tree.reference;
         if reference.at.is_none() {
-            return Ok(settings);
+            return Ok(Followed::Target(Box::new(settings)));
         }
         let text = format!("`{reference}` does not change any more: there is nothing to watch");
         Err(Failure::message(Exit::Arguments, text)
             .hint("leave the date out, or sync it once without `watch`"))
     };
-    let is_one = args.target.is_some() || args.tree != TreeArgs::default() || config.targets.is_empty();
-    let targets = if is_one {
+    let is_none_configured = config.targets.is_empty() && profiles.is_empty();
+    let targets = if args.target.is_some() || args.tree != TreeArgs::default() || is_none_configured {
         vec![one(args.target.clone())?]
     } else {
-        config.targets.keys().map(|path| one(Some(path.0.clone()))).collect::<Result<_, _>>()?
+        // A table that says nothing to follow is there for what a profile says of that target.
+        let is_own = |section: &TargetConfig| section.channel.is_some() || section.source.is_some();
+        let all_are = profiles.is_empty();
+        let own = config.targets.iter().filter(|(_, section)| all_are || is_own(section));
+        let own = own.map(|(path, _)| one(Some(path.0.clone())));
+        let profiles = profiles.into_iter().map(|pull| Ok(Followed::Profile(Box::new(pull))));
+        own.chain(profiles).collect::<Result<_, _>>()?
     };
     let WatchConfig { every, jitter, windows } = &config.watch;
     let span = |typed: Option<Span>, configured: Option<Span>, usual| {
@@ -624,9 +632,8 @@ exclude = ["data/"]
             };
             watch(&args, &config, &Tokens::default())
         };
-        let targets = |settings: &WatchSettings| -> Vec<_> {
-            settings.targets.iter().map(|target| target.target.display().to_string()).collect()
-        };
+        let targets =
+            |settings: &WatchSettings| -> Vec<_> { settings.targets.iter().map(Followed::name).collect() };
         let all = watched(CONFIG, "").unwrap();
         assert_eq!(targets(&all), ["/etc/nixos", "/srv/repo"]);
         assert_eq!((all.every, all.jitter), (Duration::from_secs(3600), Duration::from_secs(10)));
@@ -636,6 +643,10 @@ exclude = ["data/"]
         assert_eq!((one.every, one.jitter), (Duration::from_secs(7200), Duration::ZERO));
         assert_eq!(one.windows, ["04:00-05:00".parse().unwrap()]);
         assert_eq!(watched(config, "").unwrap().windows, ["02:00-03:00".parse().unwrap()]);
+        let profile = "[profiles.\"profiles/x\"]\nfollow = true\n[profiles.\"profiles/y\"]\n";
+        let config = &format!("{CONFIG}[targets.\"/srv/own\"]\nref = \"v1\"\n{profile}");
+        assert_eq!(targets(&watched(config, "").unwrap()), ["/etc/nixos", "/srv/repo", "profiles/x"]);
+        assert_eq!(targets(&watched(config, "--target /etc/nixos").unwrap()), ["/etc/nixos"]);
         let failure = watched(CONFIG, "--ref main@2026-11-01 --target /etc/nixos").unwrap_err();
         assert_eq!(failure.exit(), Exit::Arguments);
     }

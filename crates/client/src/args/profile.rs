@@ -69,6 +69,21 @@ pub struct PullArgs {
     pub check_only: bool,
 }
 
+impl PullArgs {
+    /// A pull of a profile, with nothing else said.
+    pub const fn of(profile: Channel) -> Self {
+        let servers = Vec::new();
+        Self {
+            which: ProfileArgs { profile, reference: None, at: None, servers, max_age: None },
+            under: Vec::new(),
+            skip_rebuild: false,
+            retry_failed: false,
+            dry_run: false,
+            check_only: false,
+        }
+    }
+}
+
 /// Looking at profiles.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ProfileCommand {

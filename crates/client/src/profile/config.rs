@@ -25,6 +25,9 @@ pub struct ProfileConfig {
     /// Directories that it may place targets in.
     #[serde(default)]
     pub under: Vec<AbsolutePath>,
+    /// Whether `watch` pulls it.
+    #[serde(default)]
+    pub follow: bool,
 }
 
 /// What a profile may do only where the host says so.

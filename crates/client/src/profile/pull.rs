@@ -240,6 +240,12 @@ impl<'a> Plan<'a> {
             r#ref: self.view.resolved.reference.to_string(),
             seq: publication.seq,
             manifest: self.view.resolved.verified.manifest.id.to_string(),
+            builds_on: self
+                .view
+                .builds_on
+                .iter()
+                .map(|(channel, reference)| (channel.to_string(), reference.to_string()))
+                .collect(),
             at: self.settings.which.at.map(UnixTime::seconds),
             applied: now().seconds(),
             by: triggered_by(),

@@ -54,6 +54,8 @@ pub struct View {
     pub resolved: Resolved,
     /// What those that it builds on say and what it says itself, in the order in which later ones win.
     pub layers: Vec<Layer>,
+    /// Those that it builds on.
+    pub builds_on: Vec<(Channel, RefQuery)>,
     /// The trees that it names, in the order in which they were asked for.
     pub trees: Vec<Resolved>,
 }
@@ -140,7 +142,8 @@ impl Reader<'_> {
             }
             found.push(known[&key].clone());
         }
-        Ok((View { resolved, layers: self.layers, trees: found }, result))
+        let view = View { resolved, layers: self.layers, builds_on: self.seen, trees: found };
+        Ok((view, result))
     }
 
     /// Reads a profile and, before it, those that it builds on. `path` leads to it.

@@ -29,6 +29,9 @@ pub struct Set {
     pub seq: u64,
     /// The tree of the profile.
     pub manifest: String,
+    /// The profiles that it builds on: each channel and ref.
+    #[serde(default)]
+    pub builds_on: Vec<(String, String)>,
     /// The moment that was asked for, in seconds since 1970.
     pub at: Option<u64>,
     /// When it was applied, in seconds since 1970.
@@ -164,6 +167,7 @@ mod tests {
             r#ref: "branch:main".into(),
             seq: 1,
             manifest: "m".into(),
+            builds_on: Vec::new(),
             at: None,
             applied: number,
             by: String::new(),

@@ -102,6 +102,22 @@ pub fn pull(args: &PullArgs, config: &Config, tokens: &Tokens) -> Result<PullSet
     })
 }
 
+/// The profiles that `watch` pulls.
+pub fn followed_by(config: &Config, tokens: &Tokens) -> Result<Vec<PullSettings>, Failure> {
+    let followed = config.profiles.iter().filter(|(_, own)| own.follow).map(|(name, _)| {
+        let settings = pull(&PullArgs::of(name.0.clone()), config, tokens)?;
+        match settings.which.at {
+            None => Ok(settings),
+            Some(at) => {
+                let text =
+                    format!("{} as of {at} does not change any more: there is nothing to watch", name.0);
+                Err(Failure::message(Exit::Configuration, text).hint("leave the date out of its ref"))
+            }
+        }
+    });
+    followed.collect()
+}
+
 /// The tree that a target of a profile follows. A date holds for what is followed without one, or from later on.
 pub fn followed(
     target: &Permitted,

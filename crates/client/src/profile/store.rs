@@ -15,12 +15,13 @@ use smart_sync_sync::apply::run::{LockedTarget, ReadyTarget, Recovery};
 use smart_sync_sync::apply::step::Steps;
 use smart_sync_sync::apply::tree_dir::{RootLink, TreeDir};
 use smart_sync_sync::apply::versions::{Kept, VersionName};
-use smart_sync_sync::name::Channel;
+use smart_sync_sync::name::{Channel, RefQuery};
 
 use super::journal::{FORMAT, Journal, Way};
 use super::set::Sets;
 use crate::failure::{Exit, Failure};
 use crate::realm::trust_store::write;
+use crate::settings::ChannelSettings;
 use crate::state_dir::make_private;
 use crate::sync::place::Place;
 use crate::sync::session::seconds_now;
@@ -91,6 +92,25 @@ impl Store {
 /// The sets of a profile, without taking anything.
 pub fn sets_of(profile: &Channel, state_dir: &Path) -> Result<Sets, Failure> {
     read_sets(&directory_of(profile, state_dir))
+}
+
+/// The refs that a profile depends on, itself included, as far as the last pull knows. Those of a date do not change.
+pub(crate) fn followed(
+    profile: &ChannelSettings,
+    state_dir: &Path,
+) -> Result<Vec<(Channel, RefQuery)>, Failure> {
+    let sets = sets_of(&profile.channel, state_dir)?;
+    let mut all = vec![(profile.channel.clone(), profile.reference.clone())];
+    if let Some(set) = sets.current() {
+        let members = set.members.iter().map(|member| (&member.channel, &member.r#ref));
+        let named = set.builds_on.iter().map(|(channel, reference)| (channel, reference)).chain(members);
+        // What is noted was parsed before.
+        all.extend(
+            named.filter_map(|(channel, reference)| Some((channel.parse().ok()?, reference.parse().ok()?))),
+        );
+    }
+    all.retain(|(_, reference)| reference.at.is_none());
+    Ok(all)
 }
 
 /// Where a profile is remembered.

@@ -1,26 +1,28 @@
-//! `watch`: targets that follow what is published, for as long as the program runs.
+//! `watch`: targets and profiles that follow what is published, for as long as the program runs.
 //!
 //! Servers tell of what has moved, and only then they are asked; now and then they are asked anyway, because nobody
 //! has to tell. Each attempt is a sync like any other: being told proves nothing.
 
+mod followed;
 mod listen;
 pub mod pace;
 pub mod windows;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Zoned;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub use self::followed::Followed;
 use self::listen::listen;
 use self::pace::{after_failures, after_news, after_success, random};
 use self::windows::{Window, next_open};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::realm::remote::Remote;
-use crate::settings::SyncSettings;
-use crate::sync::{self, Surroundings};
+use crate::sync::Surroundings;
 
 /// A clock may be set, and a laptop sleeps: the time of day is looked at again at least so often.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -28,8 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// What is watched, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchSettings {
-    /// The targets.
-    pub targets: Vec<SyncSettings>,
+    /// What follows.
+    pub targets: Vec<Followed>,
     /// How often servers are asked that have not told of anything.
     pub every: Duration,
     /// The longest wait after something was told of.
@@ -47,18 +49,38 @@ struct Agenda {
     waits_for: Option<Zoned>,
 }
 
+/// Who listens to what servers tell.
+struct Listeners<'a> {
+    tasks: JoinSet<()>,
+    /// What is listened to: a server, a ref, and for whom.
+    known: HashSet<(String, String, usize)>,
+    sender: mpsc::Sender<usize>,
+    surroundings: &'a Surroundings<'a>,
+}
+
+impl Listeners<'_> {
+    /// Listens to everything that one of them follows now, where nobody does yet.
+    fn listen(&mut self, index: usize, followed: &Followed) -> Result<(), Failure> {
+        for (remote, path) in followed.streams(self.surroundings)? {
+            if self.known.insert((remote.base().to_string(), path.clone(), index)) {
+                let listening = listen(remote, path, index, self.sender.clone());
+                self.tasks.spawn_on(listening, self.surroundings.runtime);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Follows until it is asked to end.
 pub fn run(settings: &WatchSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
     let (sender, mut news) = mpsc::channel(settings.targets.len().max(1));
-    let mut listeners = tokio::task::JoinSet::new();
-    for (index, target) in settings.targets.iter().enumerate() {
-        for (remote, path) in streams(target, surroundings)? {
-            listeners.spawn_on(listen(remote, path, index, sender.clone()), surroundings.runtime);
-        }
+    let mut listeners = Listeners { tasks: JoinSet::new(), known: HashSet::new(), sender, surroundings };
+    for (index, followed) in settings.targets.iter().enumerate() {
+        listeners.listen(index, followed)?;
     }
     tell_service_manager(surroundings);
     let now = Instant::now();
-    let agenda = |_: &SyncSettings| Agenda { due: now, failures: 0, waits_for: None };
+    let agenda = |_: &Followed| Agenda { due: now, failures: 0, waits_for: None };
     let mut agendas: Vec<Agenda> = settings.targets.iter().map(agenda).collect();
     loop {
         let due = agendas.iter().map(|agenda| agenda.due).min().unwrap_or(now + LOOK_EVERY);
@@ -72,14 +94,17 @@ pub fn run(settings: &WatchSettings, surroundings: &Surroundings<'_>) -> Result<
             }
             Woken::Due => {}
         }
-        for (target, agenda) in settings.targets.iter().zip(&mut agendas) {
+        for (index, (followed, agenda)) in settings.targets.iter().zip(&mut agendas).enumerate() {
             if agenda.due > Instant::now() {
                 continue;
             }
-            match wait_for_window(settings, target, agenda, surroundings) {
-                Some(wait) => agenda.due = Instant::now() + wait.min(LOOK_EVERY),
-                None => attempt(settings, target, agenda, surroundings)?,
+            if let Some(wait) = wait_for_window(settings, followed, agenda, surroundings) {
+                agenda.due = Instant::now() + wait.min(LOOK_EVERY);
+                continue;
             }
+            attempt(settings, followed, agenda, surroundings)?;
+            // A profile may name other channels now.
+            listeners.listen(index, followed)?;
         }
     }
 }
@@ -89,14 +114,6 @@ fn tell_service_manager(surroundings: &Surroundings<'_>) {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         surroundings.output.warning(&format!("telling systemd that it has begun: {error}"));
     }
-}
-
-/// The streams that tell of a target's ref: one of each server.
-fn streams(target: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Vec<(Remote, String)>, Failure> {
-    let Some((realm, channel)) = sync::realm_of(target, surroundings)? else { return Ok(Vec::new()) };
-    let (channel, reference) = (channel.to_url_segment(), target.tree.reference.to_url_segment());
-    let path = format!("v1/events/{channel}/{reference}");
-    Ok(realm.remotes().iter().map(|remote| (remote.clone(), path.clone())).collect())
 }
 
 /// What ended a wait.
@@ -118,7 +135,7 @@ async fn wait(interrupt: &Interrupt, news: &mut mpsc::Receiver<usize>, due: Inst
 /// How long it is until a window opens, if none is open; says so once.
 fn wait_for_window(
     settings: &WatchSettings,
-    target: &SyncSettings,
+    followed: &Followed,
     agenda: &mut Agenda,
     surroundings: &Surroundings<'_>,
 ) -> Option<Duration> {
@@ -132,7 +149,7 @@ fn wait_for_window(
     if agenda.waits_for != opens {
         let at =
             opens.as_ref().map_or_else(|| "ever".to_owned(), |at| at.strftime("%a %F %H:%M %Z").to_string());
-        surroundings.output.info(&format!("{} is not changed before {at}", target.target.display()));
+        surroundings.output.info(&format!("{} is not changed before {at}", followed.name()));
         agenda.waits_for = opens;
     }
     wait
@@ -140,27 +157,23 @@ fn wait_for_window(
 
 fn attempt(
     settings: &WatchSettings,
-    target: &SyncSettings,
+    followed: &Followed,
     agenda: &mut Agenda,
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
-    let wait = match sync::run(target, surroundings) {
+    let wait = match followed.run(surroundings) {
         Ok(_) => {
             agenda.failures = 0;
             after_success(settings.every, random())
         }
         // Another attempt would end like this one.
-        Err(failure)
-            if matches!(failure.exit(), Exit::Interrupted | Exit::Arguments | Exit::Configuration) =>
-        {
-            return Err(failure);
-        }
+        Err(failure) if followed.is_final(failure.exit()) => return Err(failure),
         Err(failure) => {
             surroundings.output.failure(&failure);
             agenda.failures += 1;
             let wait = after_failures(agenda.failures, random()).min(settings.every);
-            let target = target.target.display();
-            surroundings.output.info(&format!("{target} is tried again in {} s", wait.as_secs().max(1)));
+            let name = followed.name();
+            surroundings.output.info(&format!("{name} is tried again in {} s", wait.as_secs().max(1)));
             wait
         }
     };

@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use smart_sync_tests::program::{self, Running};
 use smart_sync_tests::supervisors::{supervisors, wait_until_none_stands_by};
-use smart_sync_tests::{Finished, TestEnvironment, Versioned};
+use smart_sync_tests::{Finished, Strace, TestEnvironment, Versioned};
 
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
@@ -115,14 +115,18 @@ fn somebody_who_goes_back_has_decided() {
     let host = host(&environment, "confirm = \"person\"\nconfirm-within = \"1h\"\n");
     publish(&host, "two");
     host.sync().success();
+    let shown = program::run(host.sync_command().arg("--dry-run")).success().stdout;
+    assert!(!shown.contains("would wait"), "{shown}");
     host.run(&["rollback"]).success();
     wait_until_none_stands_by(&host.state());
     assert_eq!((version(&host), health(&host)), ("one".to_owned(), "confirmed".to_owned()));
     // It was not found to be bad.
     host.run(&["resume"]).success();
-    host.sync().success();
+    let shown = program::run(host.sync_command().arg("--dry-run")).success().stdout;
+    assert!(shown.contains("would wait 1 h for somebody who confirms it"), "{shown}");
+    over("1000", &mut host.sync_command()).success();
     assert_eq!((version(&host), health(&host)), ("two".to_owned(), "waiting".to_owned()));
-    host.run(&["confirm"]).success();
+    over("1001", &mut host.command(&["confirm"])).success();
 }
 
 /// A command that kills the run, as a crash does.
@@ -195,6 +199,23 @@ fn a_run_that_is_at_work_is_left_alone_and_taken_back_once_it_is_dead() {
     assert_eq!((version(&host), health(&host)), ("one".to_owned(), "rolled-back".to_owned()));
     // What the run had started waits no longer either.
     fs::write(&go_on, "\n").unwrap();
+}
+
+#[test]
+fn what_cannot_be_noted_as_confirmed_is_taken_back() {
+    let environment = TestEnvironment::new();
+    let Some(strace) = Strace::find(&environment) else { return };
+    let host = host(&environment, "");
+    configure(&host, "[[check]]\ncommand = [\"true\"]\n");
+    publish(&host, "two");
+    let targets = host.state().join("targets");
+    let state = fs::read_dir(targets).unwrap().next().unwrap().unwrap().path();
+    let note = state.join("verdict.tmp");
+    let full = strace.fail_on_path(&host.sync_command(), "write", note.to_str().unwrap(), "1+", "ENOSPC");
+    full.expect_code(8).stderr_contains("is not healthy: writing").stderr_contains("will not be remembered");
+    wait_until_none_stands_by(&host.state());
+    assert_eq!(version(&host), "one");
+    host.sync().expect_code(8);
 }
 
 #[test]

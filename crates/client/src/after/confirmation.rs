@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::moment::shown;
 use crate::config::Span;
 
 /// How long somebody has for it where nothing is said.
@@ -32,6 +33,14 @@ pub enum Confirmation {
 }
 
 impl Confirmation {
+    /// How long somebody has for it, as it is said.
+    pub fn is_waited_for(self) -> Option<String> {
+        match self {
+            Self::ByChecks => None,
+            Self::ByPerson(within) => Some(shown(within)),
+        }
+    }
+
     /// What is configured; or why it is none.
     pub fn of(by: Option<ConfirmedBy>, within: Option<Span>) -> Result<Self, &'static str> {
         match (by, within.map(|span| span.0)) {

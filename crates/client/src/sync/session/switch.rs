@@ -139,6 +139,9 @@ impl Session<'_> {
         for check in self.after.check.iter().filter(|_| !plan.is_empty()) {
             self.output.info(&format!("would check {}", Shown(check.title().as_bytes())));
         }
+        if let Some(within) = self.after.confirm.is_waited_for().filter(|_| !plan.is_empty()) {
+            self.output.info(&format!("would wait {within} for somebody who confirms it"));
+        }
         for trigger in chosen(trigger::Stage::Confirmed) {
             self.output.info(&format!("would run {} when all is well", Shown(trigger.title().as_bytes())));
         }

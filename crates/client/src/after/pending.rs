@@ -158,11 +158,6 @@ impl Failed {
         Ok(all.into_iter().find(|failed| failed.manifest == manifest.to_string()))
     }
 
-    /// The one that was found last.
-    pub(crate) fn newest(state: &Path) -> Result<Option<Self>, Failure> {
-        Ok(read::<Vec<Self>>(&state.join(FAILED))?.and_then(|mut all| all.pop()))
-    }
-
     /// Remembers it.
     pub(crate) fn note(self, state: &Path) -> Result<(), Failure> {
         let path = state.join(FAILED);

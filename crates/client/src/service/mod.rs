@@ -25,6 +25,7 @@ use crate::failure::{Exit, Failure};
 use crate::settings;
 use crate::sync::Surroundings;
 use crate::token::Tokens;
+use crate::watch::{Followed, WatchSettings};
 
 /// A host on which this file is makes its units from its configuration.
 const MARK_OF_NIXOS: &str = "/etc/NIXOS";
@@ -141,6 +142,13 @@ fn service(
             return Err(Failure::message(Exit::Arguments, "a timer runs at most once a minute")
                 .hint("--watch brings what is published within seconds"));
         }
+        Some(_) if watched.targets.iter().any(|followed| followed.target().is_none()) => {
+            return Err(Failure::message(
+                Exit::Arguments,
+                "a timer brings targets up to date, and no profiles",
+            )
+            .hint("--watch pulls profiles that the configuration lets it follow"));
+        }
         Some(every) => Rhythm::Every(every.0),
         None => Rhythm::Watch,
     };
@@ -159,8 +167,13 @@ fn service(
     Ok(Service {
         program: text_of(&program)?,
         global: words,
-        named: named(args.target.as_deref(), config)?.as_deref().map(absolute).transpose()?,
-        targets: watched.targets.iter().map(|one| absolute(&one.target)).collect::<Result<_, _>>()?,
+        named: named(args.target.as_deref(), &watched, config)?.as_deref().map(absolute).transpose()?,
+        targets: watched
+            .targets
+            .iter()
+            .filter_map(Followed::target)
+            .map(absolute)
+            .collect::<Result<_, _>>()?,
         state_dir: absolute(surroundings.state_dir)?,
         rhythm,
         scope: scope(args.scope),
@@ -168,9 +181,14 @@ fn service(
 }
 
 /// The target that has to be named in commands, where not all of the configuration are meant.
-fn named(target: Option<&Path>, config: &Config) -> Result<Option<PathBuf>, Failure> {
+fn named(
+    target: Option<&Path>,
+    watched: &WatchSettings,
+    config: &Config,
+) -> Result<Option<PathBuf>, Failure> {
+    let is_one = config.targets.is_empty() && watched.targets.iter().any(|one| one.target().is_some());
     match target {
-        None if config.targets.is_empty() => settings::target(None, config).map(|(target, _)| Some(target)),
+        None if is_one => settings::target(None, config).map(|(target, _)| Some(target)),
         target => Ok(target.map(Path::to_owned)),
     }
 }

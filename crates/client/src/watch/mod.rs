@@ -87,8 +87,8 @@ pub fn run(settings: &WatchSettings, surroundings: &Surroundings<'_>) -> Result<
         match surroundings.runtime.block_on(wait(surroundings.interrupt, &mut news, due)) {
             Woken::Interrupted => return Ok(Exit::Success),
             Woken::Told(target) => {
-                let path = settings.targets[target].target.display();
-                surroundings.output.detail(&format!("{path}: a server tells of something new"));
+                let name = settings.targets[target].name();
+                surroundings.output.detail(&format!("{name}: a server tells of something new"));
                 let soon = Instant::now() + after_news(settings.jitter, random());
                 agendas[target].due = agendas[target].due.min(soon);
             }

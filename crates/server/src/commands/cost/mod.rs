@@ -41,7 +41,7 @@ pub(super) async fn run(args: &CostArgs) -> anyhow::Result<()> {
     let evidence = evidence_of(&realm, &view, &channel, &from, &to)?;
     let along =
         bundles.first().and_then(|(_, bundle)| along(&realm, &channel, &from, &to, &evidence, bundle));
-    let cost = Cost { evidence, along, bundles, no_bundle, chunks, channel, step };
+    let cost = Cost { channel, step, evidence, along, bundles, no_bundle, chunks };
     if args.json {
         print(format_args!("{}", cost.to_json()))
     } else {

@@ -17,7 +17,6 @@ pub mod profile;
 pub mod programs;
 pub mod question;
 pub mod realm;
-pub mod rebuild_action;
 pub mod reference;
 pub mod server_url;
 pub mod service;

@@ -11,7 +11,7 @@ use smart_sync::args::profile::ProfileCommand;
 use smart_sync::args::trust::RootCommand;
 use smart_sync::args::versions::{ListArgs, RollbackArgs};
 use smart_sync::args::{Arguments, Command};
-use smart_sync::commands::{diff, documents, key, log, publish, root, tree, trust, update};
+use smart_sync::commands::{diff, documents, key, log, publish, rebuild, root, tree, trust, update};
 use smart_sync::config::Config;
 use smart_sync::failure::{Exit, Failure};
 use smart_sync::interrupt::Interrupt;
@@ -62,6 +62,9 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         Some(Command::Generations(ListArgs { profile: Some(profile), .. })) => {
             let run = Run::prepare(arguments)?;
             profile::list(profile, &run.state_dir, output)
+        }
+        Some(Command::Rebuild(args)) => {
+            with_network(arguments, output, |config, surroundings| rebuild::run(args, config, surroundings))
         }
         Some(Command::Generations(args)) => {
             on_target(arguments, args.target.as_deref(), |target, _, state_dir| {

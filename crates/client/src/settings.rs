@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::after::check::Check;
 use crate::after::confirmation::Confirmation;
-use crate::after::trigger::{After, Trigger};
+use crate::after::trigger::After;
+use crate::after::trigger::nixos::Override;
 use crate::args::sync::{ChannelArgs, SyncArgs, TreeArgs, WatchArgs};
 use crate::args::validate::UpdateArgs;
 use smart_sync_sync::apply::versions::{Kind, prune};
@@ -25,7 +25,6 @@ use crate::output::{Format, Verbosity};
 use crate::prefer::Prefer;
 use crate::profile;
 use crate::realm::resolve::RealmOptions;
-use crate::rebuild_action::RebuildAction;
 use crate::reference;
 use crate::server_url::ServerUrl;
 use crate::sync::elsewhere::Elsewhere;
@@ -141,8 +140,6 @@ pub struct TargetPolicy {
     pub keep: usize,
     /// What happens after an update.
     pub after: After,
-    /// How far commands that rebuild NixOS go, where the command line says so and not the configuration.
-    pub rebuild_action: Option<RebuildAction>,
 }
 
 /// How the network is used.
@@ -251,7 +248,16 @@ pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSet
 /// Decides what an update is to do.
 pub fn update(args: &UpdateArgs, config: &Config, tokens: &Tokens) -> Result<SyncSettings, Failure> {
     let mut settings = sync(&args.sync(), config, tokens)?;
-    settings.policy.rebuild_action = args.rebuild_action;
+    let after = &settings.policy.after;
+    if args.rebuild_action.is_some() && !after.run.iter().any(|trigger| trigger.nixos.is_some()) {
+        return Err(Failure::message(
+            Exit::Arguments,
+            "this target rebuilds no NixOS system, which is what --rebuild-action is about",
+        )
+        .hint("`nixos = {…}` in a table [[targets.\"/DIR\".run]] rebuilds a system"));
+    }
+    settings.policy.after =
+        after.with_nixos(&Override { action: args.rebuild_action, ..Override::default() });
     Ok(settings)
 }
 
@@ -499,7 +505,6 @@ pub fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
             kind: None,
             keep: prune::KEPT,
             after: After::default(),
-            rebuild_action: None,
         };
     };
     let mut exclusions = section.exclude.clone().unwrap_or_else(usual);
@@ -510,13 +515,16 @@ pub fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
         allow: section.allow.clone(),
         kind: section.kind.map(Into::into),
         keep: section.keep.map_or(prune::KEPT, |keep| keep.0),
-        after: After {
-            run: section.run.clone(),
-            check: section.check.clone(),
-            // What is none was refused with the configuration.
-            confirm: Confirmation::of(section.confirm, section.confirm_within).unwrap_or_default(),
-        },
-        rebuild_action: None,
+        after: after(section),
+    }
+}
+
+fn after(section: &TargetConfig) -> After {
+    After {
+        run: section.run.clone(),
+        check: section.check.clone(),
+        // What is none was refused with the configuration.
+        confirm: Confirmation::of(section.confirm, section.confirm_within).unwrap_or_default(),
     }
 }
 
@@ -532,14 +540,8 @@ pub fn check_targets(config: &Config) -> Result<(), Failure> {
             let text = format!("the target {}: {mistake}", target.0.display());
             return Err(Failure::message(Exit::Configuration, text));
         }
-        let mut mistakes = section
-            .run
-            .iter()
-            .filter_map(Trigger::mistake)
-            .chain(section.check.iter().filter_map(Check::mistake))
-            .chain(Confirmation::of(section.confirm, section.confirm_within).err().map(ToOwned::to_owned))
-            .chain(server_of_none(section));
-        if let Some(mistake) = mistakes.next() {
+        let confirm = Confirmation::of(section.confirm, section.confirm_within).err().map(ToOwned::to_owned);
+        if let Some(mistake) = after(section).mistake().or(confirm).or_else(|| server_of_none(section)) {
             return Err(Failure::message(
                 Exit::Configuration,
                 format!("the target {}: {mistake}", target.0.display()),

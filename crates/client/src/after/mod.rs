@@ -17,6 +17,7 @@ mod fate;
 mod moment;
 pub(crate) mod pending;
 pub mod process;
+mod rebuild;
 mod server;
 mod trial;
 pub mod trigger;
@@ -25,6 +26,8 @@ pub(crate) mod verdict;
 pub mod way_back;
 pub(crate) mod work;
 
+pub(crate) use self::rebuild::rebuild;
+
 use smart_sync_store::id::ManifestId;
 use smart_sync_sync::apply::Version;
 
@@ -32,7 +35,7 @@ use self::fate::{Fate, Hands, Holds, fate};
 use self::moment::Moment;
 use self::pending::{Failed, Pending, Phase};
 use self::trial::{Proof, Trial};
-use self::trigger::{After, Changed};
+use self::trigger::{After, Changed, Purpose};
 use self::undo::undo;
 use self::way_back::{Due, WayBack, disarm};
 use crate::failure::{Exit, Failure};
@@ -40,6 +43,11 @@ use crate::settings::{SyncMode, SyncSettings};
 use crate::sync::Surroundings;
 use crate::sync::place::Place;
 use crate::sync::session::{Session, seconds_now};
+
+/// What would happen after an update that changes these paths, line by line.
+pub(crate) fn foreseen(place: &Place, after: &After, changed: &[Box<[u8]>]) -> Vec<String> {
+    after.foreseen(changed, &work::scene(place, Purpose::Showing))
+}
 
 /// Notes that readers are about to be switched to a version, and arms the way back to the one before.
 pub(crate) fn arm(

@@ -11,10 +11,10 @@ use super::confirmation::Confirmation;
 use super::connection;
 use super::moment::{Moment, shown};
 use super::pending::{Failed, Pending, Phase, Window};
-use super::trigger::{After, Changed, Stage, Trigger};
+use super::trigger::{After, Changed, Purpose, Stage};
 use super::verdict::Verdict;
 use super::way_back::{Due, WayBack, disarm};
-use super::work::Work;
+use super::work::{Work, scene};
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::sync::Surroundings;
@@ -60,7 +60,8 @@ impl Trial<'_, '_> {
         self.told(|| {
             self.work(Stage::Update)?.run(self.after)?;
             let chosen = self.after.chosen(self.changed, Stage::Update);
-            if chosen.into_iter().any(Trigger::needs_reboot) {
+            let scene = scene(self.session.place(), Purpose::Doing);
+            if chosen.into_iter().any(|trigger| trigger.needs_reboot(&scene)) {
                 return self.await_reboot();
             }
             self.checked()

@@ -9,9 +9,9 @@ use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 use super::ballast;
 use super::moment::Moment;
 use super::pending::{Failed, Pending, Phase, Return};
-use super::trigger::{After, Changed, Stage, Trigger};
+use super::trigger::{After, Changed, Purpose, Stage};
 use super::verdict::{How, Verdict};
-use super::work::Work;
+use super::work::{Work, scene};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::interrupted;
 use crate::sync::Surroundings;
@@ -109,7 +109,8 @@ fn finish(
         "{} is back at generation {number}; the version that was not healthy is not tried again without --retry-failed",
         place.target.display()
     ));
-    if after.chosen(changed, Stage::Rollback).into_iter().any(Trigger::needs_reboot) {
+    let scene = scene(place, Purpose::Doing);
+    if after.chosen(changed, Stage::Rollback).into_iter().any(|trigger| trigger.needs_reboot(&scene)) {
         output.warning("it takes a reboot until what runs is that version, too");
     }
     output.event(&serde_json::json!({

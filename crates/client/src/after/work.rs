@@ -1,24 +1,27 @@
-//! Running the commands and checks of a target, and what they are told.
+//! Running the triggers and checks of a target, and what they are told.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::apply::versions::{CURRENT, Kind};
 
 use super::process;
 use super::server;
-use super::trigger::{After, Changed, Stage};
+use super::trigger::step::{Act, CommandLine, ShownTo, Step};
+use super::trigger::{After, Changed, Purpose, Scene, Stage, Trigger};
 use crate::failure::Failure;
+use crate::state_dir::make_private;
 use crate::sync::Surroundings;
-use crate::sync::place::Label;
+use crate::sync::place::{Label, Place};
 use crate::sync::session::Session;
 
 /// Lines of a failed command that are shown.
 const LINES: usize = 20;
 
-/// Commands and checks, and what they are told.
+/// Triggers and checks, and what they are told.
 pub(crate) struct Work<'a> {
     surroundings: &'a Surroundings<'a>,
     changed: Changed<'a>,
@@ -26,6 +29,7 @@ pub(crate) struct Work<'a> {
     variables: Vec<(&'static str, String)>,
     label: Option<Label>,
     tree: PathBuf,
+    scene: Scene,
     /// The paths that changed, each with a NUL behind it; none where they are not known.
     list: PathBuf,
 }
@@ -41,10 +45,7 @@ impl<'a> Work<'a> {
         let list = place.state.join("changed");
         let paths = if let Changed::Paths(paths) = changed { paths } else { &[] };
         fs::write(&list, paths.iter().flat_map(|path| [&**path, b"\0"]).collect::<Vec<_>>().concat())?;
-        let tree = match place.kind {
-            Kind::Generations => place.target.join(CURRENT),
-            _ => place.target.clone(),
-        };
+        let (tree, scene) = (tree(place), scene(place, Purpose::Doing));
         let label = session.applied.as_ref().and_then(Label::of);
         let manifest = session.manifest().map_or_else(String::new, |manifest| manifest.to_string());
         let mut variables = vec![
@@ -61,7 +62,7 @@ impl<'a> Work<'a> {
                 ("SMART_SYNC_COMMIT", label.commit.clone().unwrap_or_default()),
             ]);
         }
-        Ok(Self { surroundings, changed, stage, variables, label, tree, list })
+        Ok(Self { surroundings, changed, stage, variables, label, tree, scene, list })
     }
 
     fn prepare(&self, command: &mut Command) {
@@ -73,34 +74,69 @@ impl<'a> Work<'a> {
         command.env_remove("SMART_SYNC_TOKEN");
     }
 
-    /// Runs the commands for what changed; returns why one of them did not do what it was to do.
+    /// Runs the triggers for what changed; returns why one of them did not do what it was to do.
     pub(crate) fn run(&self, after: &After) -> Result<(), String> {
-        let output = self.surroundings.output;
-        for trigger in after.chosen(self.changed, self.stage) {
-            let title = Shown(trigger.title().as_bytes()).to_string();
-            output.info(&format!("running {title}"));
-            let mut command = Command::new(&trigger.command[0]);
-            command.args(&trigger.command[1..]);
-            self.prepare(&mut command);
-            let timeout = trigger.timeout();
-            let ran = process::run(&mut command, timeout, self.surroundings.interrupt)
-                .map_err(|error| format!("{title} cannot be started: {error}"))?;
-            if ran.left > 0 {
-                output.warning(&format!(
-                    "{title} had left {} running, which were ended; start services with the service manager",
-                    crate::output::count(ran.left as u64, "process", "processes")
-                ));
-            }
-            let lines = ran.last_lines(if ran.is_success() { usize::MAX } else { LINES });
-            for line in lines {
-                let line = format!("{title}: {}", Shown(line.as_bytes()));
-                if ran.is_success() { output.detail(&line) } else { output.warning(&line) }
-            }
-            if !ran.is_success() {
-                return Err(format!("{title} {}", ran.how(timeout)));
+        after.chosen(self.changed, self.stage).into_iter().try_for_each(|trigger| self.pull(trigger))
+    }
+
+    /// Runs one trigger.
+    pub(super) fn pull(&self, trigger: &Trigger) -> Result<(), String> {
+        for stage in trigger.stages(self.stage) {
+            // What a stage does may depend on what the one before has left.
+            for step in trigger.steps(*stage, &self.scene) {
+                self.perform(&step, trigger.timeout())?;
             }
         }
         Ok(())
+    }
+
+    fn perform(&self, step: &Step, timeout: Duration) -> Result<(), String> {
+        let output = self.surroundings.output;
+        let title = Shown(step.title.as_bytes()).to_string();
+        match &step.act {
+            Act::Run(line) => {
+                output.info(&format!("running {title}"));
+                self.run_command(&title, line, timeout)
+            }
+            Act::BuiltIn(built_in) => {
+                output.detail(&title);
+                built_in.perform(output).map_err(|reason| format!("{title} failed: {reason}"))
+            }
+        }
+    }
+
+    fn run_command(&self, title: &str, line: &CommandLine, timeout: Duration) -> Result<(), String> {
+        let output = self.surroundings.output;
+        output.detail(&format!("the command line: {line}"));
+        let mut command = Command::new(&line.words[0]);
+        command.args(&line.words[1..]);
+        if let Some(entry) = &line.grub_entry {
+            command.arg(entry.find()?);
+        }
+        self.prepare(&mut command);
+        command.envs(line.variables.iter().copied());
+        if let Some(directory) = &line.directory {
+            make_private(directory)
+                .map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
+            command.current_dir(directory);
+        }
+        let ran = process::run(&mut command, timeout, self.surroundings.interrupt)
+            .map_err(|error| format!("{title} cannot be started: {error}"))?;
+        if ran.left > 0 {
+            output.warning(&format!(
+                "{title} had left {} running, which were ended; start services with the service manager",
+                crate::output::count(ran.left as u64, "process", "processes")
+            ));
+        }
+        for text in ran.last_lines(if ran.is_success() { usize::MAX } else { LINES }) {
+            let text = format!("{title}: {}", Shown(text.as_bytes()));
+            match (ran.is_success(), line.shown) {
+                (false, _) => output.warning(&text),
+                (true, ShownTo::All) => output.info(&text),
+                (true, ShownTo::Curious) => output.detail(&text),
+            }
+        }
+        if ran.is_success() { Ok(()) } else { Err(format!("{title} {}", ran.how(timeout))) }
     }
 
     /// Looks whether all is well; returns why not.
@@ -120,6 +156,23 @@ impl<'a> Work<'a> {
         }
         Ok(())
     }
+}
+
+/// Where readers find the tree.
+fn tree(place: &Place) -> PathBuf {
+    match place.kind {
+        Kind::Generations => place.target.join(CURRENT),
+        _ => place.target.clone(),
+    }
+}
+
+/// Where triggers of a target work. The directory of a version that is not there yet has no name: it is shown as the
+/// link that will lead there.
+pub(super) fn scene(place: &Place, purpose: Purpose) -> Scene {
+    let tree = tree(place);
+    let resolved = tree.canonicalize().ok().filter(|_| purpose == Purpose::Doing);
+    let goes_back = (place.kind == Kind::Btrfs).then(|| place.target.clone());
+    Scene { tree: resolved.unwrap_or(tree), state: place.state.clone(), goes_back, purpose }
 }
 
 impl Drop for Work<'_> {

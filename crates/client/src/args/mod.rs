@@ -8,6 +8,7 @@ pub mod hosts;
 pub mod inspect;
 pub mod profile;
 pub mod publish;
+pub mod rebuild;
 pub mod service;
 pub mod sync;
 pub mod trust;
@@ -135,6 +136,11 @@ pub enum Command {
     /// Look at profiles.
     #[command(subcommand)]
     Profile(Box<profile::ProfileCommand>),
+    /// Run what is configured for after an update, for the tree that a target holds.
+    ///
+    /// A NixOS system is rebuilt as the action says. Checks are made as after an update; where something fails, the
+    /// system before is activated again, and the tree stays as it is.
+    Rebuild(rebuild::RebuildArgs),
     /// Say what a target holds and whether it was changed since.
     Status(inspect::StatusArgs),
     /// List how a target differs from what was applied; exit status 11 if it does.
@@ -260,6 +266,9 @@ mod tests {
         check("diff --generations 3 4 --target /t", true);
         check("diff 3 4 --target /t", false);
         check("diff --generations 3 4 --channel a/b", false);
+        check("rebuild", true);
+        check("rebuild dry-activate --host h --show-trace --impure --flake /etc/nixos", true);
+        check("rebuild jump", false);
         check("rollback", true);
         check("rollback 3 --target /t", true);
         check("rollback three", false);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::sync::{SyncArgs, TreeArgs};
-use crate::rebuild_action::RebuildAction;
+use crate::after::trigger::nixos::Action;
 
 /// Arguments of `validate`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -53,7 +53,7 @@ pub struct UpdateArgs {
 
     /// How far commands that rebuild NixOS go, in place of what the configuration says.
     #[arg(long, value_enum, value_name = "ACTION", help_heading = "What to do")]
-    pub rebuild_action: Option<RebuildAction>,
+    pub rebuild_action: Option<Action>,
 
     /// Compare and, where needed, fetch every file again, as if nothing was known about the target.
     #[arg(long, help_heading = "What to do", conflicts_with = "check_only")]

@@ -6,6 +6,7 @@ pub mod documents;
 pub mod key;
 pub mod log;
 pub mod publish;
+pub mod rebuild;
 pub mod root;
 pub mod tree;
 pub mod trust;

@@ -317,7 +317,7 @@ mod tests {
         // What the host says itself of the target is its own affair.
         let own = "[targets.\"ROOT/srv/a\"]\n[[targets.\"ROOT/srv/a\".run]]\ncommand = [\"own\"]\n";
         let found = &Host::new(own).permit(&document).unwrap()[0];
-        assert_eq!(found.config.run[0].command, ["own"]);
+        assert_eq!(found.config.run[0].title(), "own");
         assert_eq!(found.left_out, ["check", "devices", "set-id"]);
         assert!(!found.said.contains("own"), "{}", found.said);
     }

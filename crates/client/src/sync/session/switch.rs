@@ -5,7 +5,6 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::plan::{ApplyPlan, Need};
 use smart_sync_sync::apply::run;
@@ -14,7 +13,6 @@ use smart_sync_sync::apply::stage::Stage;
 
 use super::{Outcome, Session, Wanted, changed, needed_pages, refused, stamp, time_now};
 use crate::after;
-use crate::after::trigger::{self, Changed};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::settings::SyncMode;
@@ -132,18 +130,8 @@ impl Session<'_> {
         self.tell_plan(&plan);
         plan.to_string().lines().for_each(|line| self.output.info(line));
         let paths = changed(&plan);
-        let chosen = |stage| self.after.chosen(Changed::Paths(&paths), stage);
-        for trigger in chosen(trigger::Stage::Update) {
-            self.output.info(&format!("would run {}", Shown(trigger.title().as_bytes())));
-        }
-        for check in self.after.check.iter().filter(|_| !plan.is_empty()) {
-            self.output.info(&format!("would check {}", Shown(check.title().as_bytes())));
-        }
-        if let Some(within) = self.after.confirm.is_waited_for().filter(|_| !plan.is_empty()) {
-            self.output.info(&format!("would wait {within} for somebody who confirms it"));
-        }
-        for trigger in chosen(trigger::Stage::Confirmed) {
-            self.output.info(&format!("would run {} when all is well", Shown(trigger.title().as_bytes())));
+        for line in after::foreseen(self.place, &self.after, &paths) {
+            self.output.info(&line);
         }
         Ok(Outcome::Shown { fetches: plan.fetches().cloned().collect() })
     }

@@ -1,0 +1,367 @@
+//! What runs after an update: what is configured, what of it an update needs, and which steps that is.
+//!
+//! Whatever its kind, a trigger becomes a list of [steps](step): plain data, made by functions that only look. So
+//! `--dry-run` shows what is done, to the word.
+
+pub mod emerge;
+pub mod kernel;
+pub mod nixos;
+mod note;
+mod place;
+pub mod portage;
+pub mod step;
+pub mod units;
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use smart_sync_store::manifest::path::Shown;
+use smart_sync_sync::exclude::{ExclusionError, Exclusions};
+
+use self::emerge::Emerge;
+use self::kernel::Kernel;
+use self::nixos::{Nixos, Override};
+use self::portage::Portage;
+use self::step::Step;
+use self::units::Units;
+use super::check::Check;
+use super::confirmation::Confirmation;
+use crate::config::Span;
+
+/// How long a step may take where nothing else is said.
+const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// Something that runs after an update, as it is configured. Exactly one of the kinds is named.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Trigger {
+    /// What it is called in messages.
+    pub name: Option<String>,
+    /// A program and its arguments.
+    pub command: Option<Vec<String>>,
+    /// Units of systemd that are reloaded or restarted.
+    pub units: Option<Units>,
+    /// A NixOS system that is rebuilt.
+    pub nixos: Option<Nixos>,
+    /// Packages of Gentoo that are installed or updated.
+    pub emerge: Option<Emerge>,
+    /// The configuration of Portage that is written.
+    pub portage: Option<Portage>,
+    /// Kernels of the tree that are placed where they are booted from.
+    pub kernel: Option<Kernel>,
+    /// Patterns of paths one of which has to have changed; any path where none is named.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// How long each of its steps may take.
+    pub timeout: Option<Span>,
+    /// What it waits for.
+    #[serde(default)]
+    pub when: When,
+    /// Whether what it does takes effect when the machine is started again, and not before.
+    #[serde(default)]
+    pub reboot: bool,
+}
+
+/// What a trigger does.
+enum Kind<'t> {
+    Command(&'t [String]),
+    Units(&'t Units),
+    Nixos(&'t Nixos),
+    Emerge(&'t Emerge),
+    Kernel(&'t Kernel),
+    Portage(&'t Portage),
+}
+
+/// Where a trigger works.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// The tree, by a path without links.
+    pub tree: PathBuf,
+    /// What is known of the target.
+    pub state: PathBuf,
+    /// What goes back with all that is in it when the target does, if there is such a directory.
+    pub goes_back: Option<PathBuf>,
+    /// Whether steps are made to be done.
+    pub purpose: Purpose,
+}
+
+/// What steps are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// They are done one after the other.
+    Doing,
+    /// They are shown, and nothing was done yet.
+    Showing,
+}
+
+/// What a trigger waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// A tree was switched to, be it a new one or one that is gone back to.
+    #[default]
+    Switched,
+    /// A new one was found to be healthy.
+    Confirmed,
+}
+
+/// Why triggers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A new tree is in its place.
+    Update,
+    /// It is confirmed.
+    Confirmed,
+    /// The one before is in its place again.
+    Rollback,
+}
+
+impl Stage {
+    /// What commands are told.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::Confirmed => "confirmed",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+impl Trigger {
+    /// Why this is not one, if it is not.
+    pub fn mistake(&self) -> Option<String> {
+        let named = [
+            self.command.is_some(),
+            self.units.is_some(),
+            self.nixos.is_some(),
+            self.emerge.is_some(),
+            self.kernel.is_some(),
+            self.portage.is_some(),
+        ];
+        if named.into_iter().filter(|named| *named).count() != 1 {
+            return Some(
+                "what is run is one of `command`, `units`, `nixos`, `emerge`, `kernel` and `portage`"
+                    .to_owned(),
+            );
+        }
+        let mistake = match self.kind()? {
+            Kind::Command([]) => Some("the command of `run` names a program".to_owned()),
+            Kind::Command(_) => None,
+            Kind::Units(units) => units.mistake(),
+            Kind::Nixos(nixos) => nixos.mistake(),
+            Kind::Emerge(emerge) => emerge.mistake(),
+            Kind::Kernel(kernel) => kernel.mistake(),
+            Kind::Portage(portage) => portage.mistake(),
+        };
+        if self.reboot && self.when == When::Confirmed {
+            return Some(
+                "a command that needs a reboot runs before a version is confirmed, which it is after the reboot"
+                    .to_owned(),
+            );
+        }
+        mistake.or_else(|| self.patterns().err().map(|error| error.to_string()))
+    }
+
+    fn kind(&self) -> Option<Kind<'_>> {
+        let command = self.command.as_deref().map(Kind::Command);
+        let units = self.units.as_ref().map(Kind::Units);
+        let nixos = self.nixos.as_ref().map(Kind::Nixos);
+        let emerge = self.emerge.as_ref().map(Kind::Emerge);
+        let kernel = self.kernel.as_ref().map(Kind::Kernel);
+        let portage = self.portage.as_ref().map(Kind::Portage);
+        command.or(units).or(nixos).or(emerge).or(kernel).or(portage)
+    }
+
+    fn patterns(&self) -> Result<Exclusions, ExclusionError> {
+        Exclusions::new(self.paths.iter().map(String::as_str))
+    }
+
+    /// What it is called.
+    pub fn title(&self) -> String {
+        match (&self.name, self.kind()) {
+            (Some(name), _) => name.clone(),
+            (None, Some(Kind::Command(command))) => command.join(" "),
+            (None, Some(Kind::Units(units))) => units.title(),
+            (None, Some(Kind::Nixos(nixos))) => nixos.title(),
+            (None, Some(Kind::Emerge(emerge))) => emerge.title(),
+            (None, Some(Kind::Kernel(_))) => Kernel::title().to_owned(),
+            (None, Some(Kind::Portage(_))) => Portage::title().to_owned(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// How long each step may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout.map_or(TIMEOUT, |span| span.0)
+    }
+
+    /// Whether what it has done only counts after a reboot.
+    pub fn needs_reboot(&self, scene: &Scene) -> bool {
+        match self.kind() {
+            _ if self.reboot => true,
+            Some(Kind::Nixos(nixos)) => nixos.needs_reboot(&scene.notes("nixos")),
+            Some(Kind::Kernel(kernel)) => kernel.needs_reboot(&scene.tree, &scene.notes("kernel")),
+            _ => false,
+        }
+    }
+
+    /// Whether it knows itself how to take back what it has done.
+    pub fn takes_back(&self) -> bool {
+        matches!(self.kind(), Some(Kind::Nixos(_) | Kind::Kernel(_)))
+    }
+
+    /// The stages that it goes through when the target does. What waits for the confirmation does all of it then.
+    pub fn stages(&self, stage: Stage) -> &'static [Stage] {
+        match (self.when, stage) {
+            (When::Switched, Stage::Update) => &[Stage::Update],
+            (When::Switched, Stage::Confirmed) => &[Stage::Confirmed],
+            (When::Confirmed, Stage::Confirmed) => &[Stage::Update, Stage::Confirmed],
+            (When::Switched, Stage::Rollback) => &[Stage::Rollback],
+            (When::Confirmed, Stage::Rollback) if self.takes_back() => &[Stage::Rollback],
+            (When::Confirmed, Stage::Update | Stage::Rollback) => &[],
+        }
+    }
+
+    /// What it does at one of its stages, with what is found on the host now.
+    pub fn steps(&self, stage: Stage, scene: &Scene) -> Vec<Step> {
+        let steps = match self.kind() {
+            None => Vec::new(),
+            Some(Kind::Command(_)) if stage == Stage::Confirmed => Vec::new(),
+            Some(Kind::Command(words)) => vec![Step::run(self.title(), words)],
+            Some(Kind::Units(units)) => units.steps(stage),
+            Some(Kind::Portage(portage)) => portage.steps(stage, &scene.tree),
+            Some(Kind::Kernel(kernel)) => {
+                let notes = scene.notes("kernel");
+                let found = match scene.purpose {
+                    Purpose::Doing => kernel.look(&scene.tree, &notes),
+                    Purpose::Showing => kernel.foresee(&scene.tree, &notes),
+                };
+                kernel.steps(stage, &found, &scene.tree, &notes)
+            }
+            Some(Kind::Emerge(emerge)) => emerge.steps(stage, scene.goes_back.as_deref()),
+            Some(Kind::Nixos(nixos)) => {
+                let notes = scene.notes("nixos");
+                let found = match scene.purpose {
+                    Purpose::Doing => nixos.look(&notes),
+                    Purpose::Showing => nixos.foresee(&notes),
+                };
+                nixos.steps(stage, &found, &scene.tree, &notes)
+            }
+        };
+        match (&self.name, &self.command) {
+            (Some(name), None) => steps.into_iter().map(|step| step.of(name)).collect(),
+            _ => steps,
+        }
+    }
+
+    fn is_for(&self, changed: &[Box<[u8]>]) -> bool {
+        let Ok(patterns) = self.patterns() else { return true };
+        let is_named = |path: &[u8]| {
+            let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+            patterns.names(path, false) || ends.into_iter().any(|end| patterns.names(&path[..end], true))
+        };
+        self.paths.is_empty() || changed.iter().any(|path| is_named(path))
+    }
+}
+
+impl Scene {
+    /// Where triggers of a kind remember something.
+    fn notes(&self, kind: &str) -> PathBuf {
+        self.state.join(kind)
+    }
+}
+
+fn shown(path: &Path) -> String {
+    Shown(path.as_os_str().as_bytes()).to_string()
+}
+
+/// What happens after an update.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct After {
+    /// What runs, in its order.
+    pub run: Vec<Trigger>,
+    /// Checks, in their order.
+    pub check: Vec<Check>,
+    /// Who confirms what comes out of it.
+    pub confirm: Confirmation,
+}
+
+impl After {
+    /// Whether nothing does.
+    pub const fn is_empty(&self) -> bool {
+        self.run.is_empty() && self.check.is_empty() && matches!(self.confirm, Confirmation::ByChecks)
+    }
+
+    /// Why this cannot be, if it cannot.
+    pub fn mistake(&self) -> Option<String> {
+        let single = || {
+            let count = |is: fn(&Trigger) -> bool| self.run.iter().filter(|trigger| is(trigger)).count();
+            let systems = count(|trigger| trigger.nixos.is_some()) > 1;
+            let kernels = count(|trigger| trigger.kernel.is_some()) > 1;
+            let mistake = systems.then_some("it rebuilds at most one NixOS system");
+            mistake.or(kernels.then_some("it installs kernels in at most one way")).map(ToOwned::to_owned)
+        };
+        let mut mistakes =
+            self.run.iter().filter_map(Trigger::mistake).chain(self.check.iter().filter_map(Check::mistake));
+        mistakes.next().or_else(single)
+    }
+
+    /// The same with what the command line says of NixOS systems.
+    #[must_use]
+    pub fn with_nixos(&self, by: &Override) -> Self {
+        let overridden = |trigger: &Trigger| Trigger {
+            nixos: trigger.nixos.as_ref().map(|nixos| nixos.overridden(by)),
+            ..trigger.clone()
+        };
+        Self { run: self.run.iter().map(overridden).collect(), ..self.clone() }
+    }
+
+    /// Whether something of what runs for these paths only counts after a reboot.
+    pub fn needs_reboot(&self, changed: Changed<'_>, scene: &Scene) -> bool {
+        let stages = [Stage::Update, Stage::Confirmed];
+        stages
+            .iter()
+            .any(|stage| self.chosen(changed, *stage).iter().any(|trigger| trigger.needs_reboot(scene)))
+    }
+
+    /// What would be done for an update that changes these paths, line by line.
+    pub fn foreseen(&self, changed: &[Box<[u8]>], scene: &Scene) -> Vec<String> {
+        let would = |stage: Stage, when: &str| -> Vec<String> {
+            let chosen = self.chosen(Changed::Paths(changed), stage);
+            let stages = chosen.into_iter().flat_map(|trigger| {
+                trigger.stages(stage).iter().flat_map(|stage| trigger.steps(*stage, scene))
+            });
+            stages.map(|step| format!("would{when} {step}")).collect()
+        };
+        let checks = self.check.iter().filter(|_| !changed.is_empty());
+        let checks = checks.map(|check| format!("would check {}", Shown(check.title().as_bytes())));
+        let wait = self.confirm.is_waited_for().filter(|_| !changed.is_empty());
+        let wait = wait.map(|within| format!("would wait {within} for somebody who confirms it"));
+        let (first, last) = (would(Stage::Update, ""), would(Stage::Confirmed, ", when all is well,"));
+        first.into_iter().chain(checks).chain(wait).chain(last).collect()
+    }
+
+    /// The triggers of a stage for an update that changes these paths.
+    pub fn chosen(&self, changed: Changed<'_>, stage: Stage) -> Vec<&Trigger> {
+        let all = self.run.iter().filter(|trigger| !trigger.stages(stage).is_empty());
+        match changed {
+            Changed::Unknown => all.collect(),
+            Changed::Paths([]) => Vec::new(),
+            Changed::Paths(paths) => all.filter(|trigger| trigger.is_for(paths)).collect(),
+        }
+    }
+}
+
+/// What an update has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed<'a> {
+    /// These paths.
+    Paths(&'a [Box<[u8]>]),
+    /// It is not known any more.
+    Unknown,
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -129,6 +129,46 @@ fn somebody_who_goes_back_has_decided() {
     over("1001", &mut host.command(&["confirm"])).success();
 }
 
+/// A program that runs on after an update inherits what commands leave, and ends that; what stands by is not among it.
+#[test]
+fn what_stands_by_outlives_commands_and_the_run_also_in_later_updates() {
+    let environment = TestEnvironment::new();
+    let host = host(&environment, "");
+    let [begun, go_on] = ["begun", "go-on"].map(|name| environment.path(name));
+    for fifo in [&begun, &go_on] {
+        program::run(environment.command("mkfifo").arg(fifo)).success();
+    }
+    let command = format!(
+        "true; test $SMART_SYNC_ACTION = rollback || {{ echo > {}; read line < {}; }}",
+        begun.display(),
+        go_on.display()
+    );
+    configure(
+        &host,
+        &format!(
+            "[[run]]\ncommand = [\"sh\", \"-c\", \"sleep 1000 & exit 0\"]\n\
+             [[run]]\ncommand = [\"sh\", \"-c\", \"{command}\"]\n"
+        ),
+    );
+    let url = host.host.realm.server().url();
+    let watch = ["watch", "--channel", "repos/tree", "--server", url, "--jitter", "0s"];
+    let watch = Running::start(&mut host.command(&watch));
+    for number in ["two", "three"] {
+        publish(&host, number);
+        read(&begun);
+        assert_eq!(version(&host), number);
+        assert!(!supervisors(&host.state()).is_empty());
+        if number == "two" {
+            fs::write(&go_on, "\n").unwrap();
+        }
+    }
+    watch.signal(Signal::KILL);
+    assert_eq!(watch.wait().code, None);
+    fs::write(&go_on, "\n").unwrap();
+    wait_until_none_stands_by(&host.state());
+    assert_eq!((version(&host), health(&host)), ("two".to_owned(), "rolled-back".to_owned()));
+}
+
 /// A command that kills the run, as a crash does.
 const KILLS: &str = "[[run]]\nname = \"kills\"\n\
                      command = [\"sh\", \"-c\", \"test $SMART_SYNC_ACTION = rollback || kill -9 $PPID\"]\n";

@@ -152,5 +152,18 @@ fn hosts_are_reached_by_the_real_ssh_also_over_a_connection_that_is_kept() {
     let ended = deploy(&[&["nowhere.invalid", "web", "--", "status"], &words[4..]].concat()).expect_code(5);
     assert!(ended.stderr.contains("nowhere.invalid: not reached (status 5): "), "{}", ended.stderr);
     assert!(ended.stdout.contains("web: done: no local changes"), "{}", ended.stdout);
+    // A version that waits for somebody is confirmed over a connection that is not the one of the update.
+    let site = environment.path("site");
+    let table =
+        format!("[targets.{:?}]\nconfirm = \"person\"\nkind = \"generations\"\n", site.display().to_string());
+    environment.write("remote/config.toml", table);
+    let words = ["--channel", Host::CHANNEL, "--server", url, "--target", site.to_str().expect("it is text")];
+    deploy(&[&["web", "--confirm", "--"], &words[..]].concat()).success();
+    environment.write("tree/version", "three");
+    host.publish().success();
+    let said = deploy(&[&["web", "--confirm", "--"], &words[..]].concat()).success().stdout;
+    assert!(said.contains("number 3, ") && said.contains(", confirmed"), "{said}");
+    let status = environment.run_client(["status", "--target", site.to_str().expect("it is text")]).success();
+    assert!(status.stdout.contains("[smart-sync] confirmed\n"), "{}", status.stdout);
     program::run(environment.command(&ssh).args(["-O", "exit", "web"])).success();
 }

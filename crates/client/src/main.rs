@@ -109,11 +109,7 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         Some(Command::Confirm(args)) => with_network(arguments, output, |config, surroundings| {
             let targets = settings::targets(args.target.as_deref(), config)?;
             let over = if args.same_connection { confirm::Over::Any } else { confirm::Over::NewConnections };
-            let ended = confirm::run(&targets, over, surroundings);
-            for (target, _) in &targets {
-                hosts::report::after(target, &ended, surroundings);
-            }
-            ended
+            confirm::run(&targets, over, surroundings)
         }),
         Some(Command::Trust(command)) => {
             with_network(arguments, output, |_, surroundings| trust::run(command, surroundings))

@@ -12,6 +12,7 @@ use super::verdict::Health;
 use super::way_back::{Due, WayBack};
 use super::{Settled, ended, settle, standing};
 use crate::failure::{Exit, Failure};
+use crate::hosts::report;
 use crate::output::Output;
 use crate::settings::{TargetPolicy, Validation};
 use crate::sync::Surroundings;
@@ -39,7 +40,9 @@ pub fn run(
             surroundings.output.info(&format!("{}: nothing waits to be confirmed", target.display()));
             continue;
         };
-        let exit = confirm(&place, policy, over, surroundings).unwrap_or_else(|failure| {
+        let confirmed = confirm(&place, policy, over, surroundings);
+        report::after(target, &confirmed, surroundings);
+        let exit = confirmed.unwrap_or_else(|failure| {
             surroundings.output.failure(&failure);
             failure.exit()
         });

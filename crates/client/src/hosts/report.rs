@@ -14,7 +14,7 @@ use smart_sync_sync::apply::Version;
 use smart_sync_sync::wire::report::{Health, HostName, Report};
 use tokio::time::timeout;
 
-use crate::after::pending::{Failed, Pending};
+use crate::after::pending::{Failed, Pending, Phase};
 use crate::config::{Config, RealmName};
 use crate::failure::{Exit, Failure};
 use crate::hosts::config::ReportConfig;
@@ -121,7 +121,7 @@ fn found(
     let newest = opened.kept()?.into_iter().max_by_key(|kept| kept.number);
     let stands = Stands {
         exit,
-        is_pending: Pending::read(&place.state)?.is_some(),
+        waits_for: Pending::read(&place.state)?.map(|pending| pending.phase),
         is_failed: is_failed(&version)?,
         is_newest_failed: newest.is_some_and(|newest| is_failed(&newest.version).unwrap_or(false)),
     };
@@ -170,8 +170,8 @@ fn shown(path: &Path) -> String {
 /// What is known of a target that holds something.
 struct Stands {
     exit: Exit,
-    /// Its version is not confirmed yet.
-    is_pending: bool,
+    /// What its version waits for, if it is not confirmed yet.
+    waits_for: Option<Phase>,
     /// Its version was found not to be healthy.
     is_failed: bool,
     /// The newest version that is kept was.
@@ -185,7 +185,8 @@ impl Stands {
             Exit::RollbackFailed => Health::NotHealthy,
             Exit::RolledBack => Health::RolledBack,
             _ if self.is_failed => Health::NotHealthy,
-            _ if self.is_pending => Health::Waiting,
+            _ if self.waits_for == Some(Phase::Rebooting) => Health::RebootPending,
+            _ if self.waits_for.is_some() => Health::Waiting,
             // What it holds is an older one, which was gone back to.
             _ if self.is_newest_failed => Health::RolledBack,
             _ => Health::Healthy,
@@ -264,21 +265,27 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(exit: Exit, [is_pending, is_failed, is_newest_failed]: [bool; 3], expected: Health) {
-        let stands = Stands { exit, is_pending, is_failed, is_newest_failed };
+    fn check(
+        exit: Exit,
+        waits_for: Option<Phase>,
+        [is_failed, is_newest_failed]: [bool; 2],
+        expected: Health,
+    ) {
+        let stands = Stands { exit, waits_for, is_failed, is_newest_failed };
         assert_eq!(stands.health(), expected);
     }
 
     #[test]
     fn health_is_what_the_run_and_the_notes_of_the_target_say() {
-        check(Exit::Success, [false, false, false], Health::Healthy);
-        check(Exit::Network, [false, false, false], Health::Healthy);
-        check(Exit::Success, [true, false, false], Health::Waiting);
-        check(Exit::RebootPending, [true, false, false], Health::RebootPending);
-        check(Exit::RolledBack, [false, false, true], Health::RolledBack);
-        check(Exit::RollbackFailed, [false, true, true], Health::NotHealthy);
+        check(Exit::Success, None, [false, false], Health::Healthy);
+        check(Exit::Network, None, [false, false], Health::Healthy);
+        check(Exit::Success, Some(Phase::Proving), [false, false], Health::Waiting);
+        check(Exit::RebootPending, Some(Phase::Rebooting), [false, false], Health::RebootPending);
+        check(Exit::Success, Some(Phase::Rebooting), [false, false], Health::RebootPending);
+        check(Exit::RolledBack, None, [false, true], Health::RolledBack);
+        check(Exit::RollbackFailed, None, [true, true], Health::NotHealthy);
         // Nobody tries the failed version in a run that only looks.
-        check(Exit::Success, [false, false, true], Health::RolledBack);
-        check(Exit::Drift, [false, true, true], Health::NotHealthy);
+        check(Exit::Success, None, [false, true], Health::RolledBack);
+        check(Exit::Drift, None, [true, true], Health::NotHealthy);
     }
 }

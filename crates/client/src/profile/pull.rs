@@ -21,6 +21,7 @@ use super::store::{self, Store};
 use crate::after::Settled;
 use crate::after::pending::Failed;
 use crate::failure::{Exit, Failure};
+use crate::hosts::report;
 use crate::output::count;
 use crate::realm::resolve::{Realm, now};
 use crate::settings::{SyncMode, SyncSettings};
@@ -49,7 +50,11 @@ pub fn pull(settings: &PullSettings, surroundings: &Surroundings<'_>) -> Result<
         Ended::Back(exit) => return Ok(exit),
     }
     let (realm, plan) = Plan::make(settings, surroundings)?;
-    plan.apply(&realm, &store, surroundings)
+    let ended = plan.apply(&realm, &store, surroundings);
+    for settings in &plan.targets {
+        report::after(&settings.target, &ended, surroundings);
+    }
+    ended
 }
 
 /// What the targets of a profile are to be.

@@ -331,6 +331,8 @@ fn host(seeds: &mut Seeds) {
     seeds.put("applied_version", "named", &bytes[..bytes.len() - 32]);
     let kept = Kept { number: 300, is_pinned: true, version }.encode();
     seeds.put("kept_version", "pinned", &kept[..kept.len() - 32]);
+    let ledger = sync_golden("ledger.bin");
+    seeds.put("ledger", "golden", &ledger[..ledger.len() - 32]);
     seeds.put(
         "exclusions",
         "usual",

@@ -10,7 +10,7 @@ use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::Fidelity;
 use smart_sync_sync::apply::stat_cache::StatCache;
 use smart_sync_sync::apply::versions::Kept;
-use smart_sync_sync::apply::{Version, journal};
+use smart_sync_sync::apply::{Version, journal, ledger};
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::source::cache::ContentCache;
 use smart_sync_sync::source::tar::{TarOptions, TarSource, spool_file};
@@ -44,6 +44,11 @@ pub fn applied_version(bytes: &[u8]) -> Verdict {
 /// The record of a version that is kept, without its checksum.
 pub fn kept_version(bytes: &[u8]) -> Verdict {
     check_bytes(&with_checksum(bytes), Kept::decode, Kept::encode)
+}
+
+/// A ledger, without its checksum.
+pub fn ledger(bytes: &[u8]) -> Verdict {
+    check_bytes(&with_checksum(bytes), ledger::decode, ledger::encode)
 }
 
 /// A journal. The input is its records, each a length of two bytes and the body; a last one may be torn.

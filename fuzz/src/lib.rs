@@ -29,9 +29,10 @@ pub enum Verdict {
 pub type Target = fn(&[u8]) -> Verdict;
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 43] = [
+pub const TARGETS: [(&str, Target); 44] = [
     ("applied_version", host::applied_version),
     ("kept_version", host::kept_version),
+    ("ledger", host::ledger),
     ("bundle", bundle::bundle),
     ("bundle_frames", bundle::bundle_frames),
     ("bundle_head", bundle::bundle_head),

@@ -38,19 +38,20 @@ enum Original {
 
 /// The backup of one run.
 #[derive(Debug)]
-pub(super) struct Backup<'a> {
+pub struct Backup<'a> {
     state: &'a TreeDir,
     directory: Vec<u8>,
     saved: Vec<Box<[u8]>>,
 }
 
 impl<'a> Backup<'a> {
-    pub(super) fn new(state: &'a TreeDir, stamp: &Stamp) -> Self {
+    /// The backup of the run of this time, in a state directory. Nothing is made before it is needed.
+    pub fn new(state: &'a TreeDir, stamp: &Stamp) -> Self {
         Self { state, directory: join(BACKUPS, stamp.as_bytes()), saved: Vec::new() }
     }
 
     /// The paths that were backed up.
-    pub(super) fn into_saved(self) -> Vec<Box<[u8]>> {
+    pub fn into_saved(self) -> Vec<Box<[u8]>> {
         self.saved
     }
 

@@ -57,6 +57,48 @@ pub enum ApplyError {
     /// A program that this target needs is not installed.
     #[error("the program `{0}` is not installed, or not in PATH")]
     MissingProgram(&'static str),
+    /// A snapshot that shall go is held by somebody else.
+    #[error("the snapshot {snapshot} is held by `{hold}` too, and stays")]
+    HeldSnapshot {
+        /// Its whole name.
+        snapshot: String,
+        /// What the other hold is called.
+        hold: String,
+    },
+    /// Something that an overlay cannot keep stands where it would place something.
+    #[error("{path}: {kind} stands there")]
+    InTheWay {
+        /// The path.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A path that leads through something else than directories.
+    #[error("{path}: {link} is {kind}, and is not followed")]
+    BehindLink {
+        /// The path.
+        path: String,
+        /// What is on the way.
+        link: String,
+        /// What that is.
+        kind: &'static str,
+    },
+    /// A path at which somebody else placed something.
+    #[error("{path}: {owner} placed something there")]
+    PlacedByAnother {
+        /// The path.
+        path: String,
+        /// Who did.
+        owner: String,
+    },
+    /// A content that was kept is needed and cannot be had.
+    #[error("{path}: the content {content} that was kept for it is gone or damaged")]
+    LostContent {
+        /// Where it is needed.
+        path: String,
+        /// Which.
+        content: ContentId,
+    },
     /// A version that is not kept.
     #[error("{0} is not kept here")]
     NoVersion(String),

@@ -18,6 +18,7 @@ mod flip;
 mod fresh;
 mod hash;
 pub mod journal;
+pub mod ledger;
 mod listing;
 pub mod lock;
 pub mod metadata;
@@ -37,7 +38,7 @@ pub mod tree_dir;
 mod tree_walk;
 pub mod versions;
 
-pub use backup::Stamp;
+pub use backup::{Backup, Stamp};
 pub use record::Version;
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ fn staged(reader: &mut Reader<'_>) -> Result<Staged, DecodeError> {
     }
 }
 
-fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
+pub(super) fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
     put_number(out, u64::from(metadata.mode));
     out.push(u8::from(metadata.owner.is_some()));
     if let Some((uid, gid)) = metadata.owner {
@@ -171,7 +171,7 @@ fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
     }
 }
 
-fn metadata(reader: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
+pub(super) fn metadata(reader: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
     Ok(Metadata {
         mode: mode(reader)?,
         owner: if flag(reader)? { Some((number(reader, "uid")?, number(reader, "gid")?)) } else { None },

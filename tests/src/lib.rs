@@ -9,6 +9,7 @@
 //! that is absent, or older than its sources, fails the test with that advice.
 
 pub mod btrfs_disk;
+pub mod datasets;
 pub mod durability;
 pub mod environment;
 pub mod fleet;

@@ -43,6 +43,13 @@ impl Finished {
         self.expect_code(0)
     }
 
+    /// Fails the test unless standard output holds this text.
+    #[track_caller]
+    pub fn stdout_contains(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "{}: no {text:?} in:\n{}", self.command, self.stdout);
+        self
+    }
+
     /// Fails the test unless standard error holds this text.
     #[track_caller]
     pub fn stderr_contains(self, text: &str) -> Self {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::datasets;
 use crate::environment::TestEnvironment;
 use crate::host::Host;
 use crate::program::{self, Finished};
@@ -32,6 +33,9 @@ impl<'environment> Versioned<'environment> {
         let server = host.realm.server();
         let words = ["trust", "add", server.url(), "--root", host.realm.fingerprint()];
         program::run(trust.args(words)).success();
+        if kind == "zfs" {
+            datasets::make_dataset(&directory.join("host"));
+        }
         Self { host, kind, directory }
     }
 
@@ -60,6 +64,9 @@ impl<'environment> Versioned<'environment> {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = self.host.environment().client();
         command.env("SMART_SYNC_STATE_DIR", self.state()).args(words).arg("--target").arg(self.target());
+        if self.kind == "zfs" {
+            datasets::put_first(&mut command);
+        }
         command
     }
 
@@ -103,7 +110,7 @@ impl<'environment> Versioned<'environment> {
     }
 }
 
-/// Everything below a directory but paths that begin with one of these.
+/// Everything below a directory but paths that begin with one of these, and what the file system has there of its own.
 pub fn tree_without(directory: &Path, without: &[&str]) -> Tree {
     fn add(root: &Path, directory: &Path, without: &[&str], found: &mut Tree) {
         let entries =
@@ -111,7 +118,7 @@ pub fn tree_without(directory: &Path, without: &[&str]) -> Tree {
         for entry in entries {
             let path = entry.expect("a directory can be read").path();
             let name = path.strip_prefix(root).expect("it lies below").to_string_lossy().into_owned();
-            if without.iter().any(|without| name == *without) {
+            if name == ".zfs" || without.iter().any(|without| name == *without) {
                 continue;
             }
             let metadata = fs::symlink_metadata(&path).expect("it is there");

@@ -113,7 +113,20 @@ impl<'e> Round<'e> {
             entries.map(|name| name.to_string_lossy().into_owned()).collect()
         };
         let target = self.host.target();
+        assert!(!target.join(".smart-sync-stage").exists(), "{what}: something is staged");
+        if target.join(".zfs").exists() {
+            assert_eq!(names(&target.join(".zfs/snapshot")).len(), versions, "{what}");
+            assert_eq!(names(&target.join(".zfs/holds")).len(), versions, "{what}");
+            return self.check_no_journal(what);
+        }
         let store = target.with_file_name(".host.smart-sync");
+        if !target.join("versions").exists() && !store.exists() {
+            let left: Vec<_> =
+                names(&target).into_iter().filter(|name| name.starts_with(".smart-sync")).collect();
+            assert!(left.is_empty(), "{what}: {left:?}");
+            self.host.run(&["ledger", "verify"]).success();
+            return self.check_no_journal(what);
+        }
         let (store, work) = if store.exists() {
             (store.clone(), store.join("work"))
         } else {
@@ -124,6 +137,11 @@ impl<'e> Round<'e> {
         let expected = ["empty", "left", "begun", "switched"];
         let left: Vec<_> = names(&work).into_iter().filter(|name| !expected.contains(&&**name)).collect();
         assert!(left.is_empty(), "{what}: {left:?}");
+        self.check_no_journal(what);
+    }
+
+    #[track_caller]
+    fn check_no_journal(&self, what: &str) {
         let state = fs::read_dir(self.host.state().join("targets")).unwrap().next().unwrap().unwrap().path();
         assert!(!state.join("journal").exists(), "{what}: a journal is left");
     }
@@ -213,6 +231,39 @@ fn an_update_with_a_check_that_is_killed_anywhere_goes_back_or_is_confirmed() {
         }
     }
     assert!(killed > rounds / 2, "only {killed} runs were killed");
+}
+
+#[test]
+fn an_update_of_a_dataset_that_is_killed_anywhere_is_completed_or_was_not_begun() {
+    in_place_rounds("zfs");
+}
+
+#[test]
+fn an_update_of_an_overlay_that_is_killed_anywhere_is_completed_or_was_not_begun() {
+    in_place_rounds("overlay");
+}
+
+/// Readers of what is changed in place may see a mix until the run is completed; after that they see one version.
+fn in_place_rounds(kind: &'static str) {
+    let environment = TestEnvironment::new();
+    let Some(strace) = Strace::find(&environment) else { return };
+    let mut round = Round::new(Versioned::new(&environment, kind, "machine"));
+    round.publish();
+    let (target, state) = (round.host.target(), round.host.state());
+    let before = Saved::new(&environment, "before", &[&target, &state]);
+    let restore = || before.restore();
+    let mut ended_early = 0;
+    for (call, when) in kills(&strace, &round, &restore) {
+        restore();
+        let what = format!("killed at {call} {when}");
+        let ended = strace.run(&round.host.sync_command(), &call, &when.to_string(), KILL);
+        // The program that makes a snapshot may be what is hit: then the run has failed.
+        if ended.code != Some(0) {
+            ended_early += 1;
+            round.check_recovers(&what);
+        }
+    }
+    assert!(ended_early > rounds() / 2, "only {ended_early} runs were killed");
 }
 
 /// A disk that can be put back to what it was: the image is copied while nothing is mounted.

@@ -33,6 +33,17 @@ fn on_btrfs(test: fn(&Versioned<'_>)) {
     test(&Versioned::new(&environment, "btrfs", "machine"));
 }
 
+/// With a program that stands in for `zfs`.
+fn on_dataset(test: fn(&Versioned<'_>)) {
+    let environment = TestEnvironment::new();
+    test(&Versioned::new(&environment, "zfs", "machine"));
+}
+
+fn on_overlay(test: fn(&Versioned<'_>)) {
+    let environment = TestEnvironment::new();
+    test(&Versioned::new(&environment, "overlay", "machine"));
+}
+
 fn publish_first(host: &Versioned<'_>) {
     for name in ["kept", "changed", "deleted/one", "edited", "sub/kept"] {
         host.write(name, format!("{name}\n"));
@@ -113,6 +124,16 @@ fn versions_in_directories_live_and_go() {
 #[test]
 fn versions_in_snapshots_live_and_go() {
     on_btrfs(lifecycle);
+}
+
+#[test]
+fn versions_of_a_dataset_live_and_go() {
+    on_dataset(lifecycle);
+}
+
+#[test]
+fn versions_of_an_overlay_live_and_go() {
+    on_overlay(lifecycle);
 }
 
 /// Readers check what they see, each through a directory that it opened once, while versions alternate.

@@ -149,6 +149,10 @@ pub enum TargetKind {
     Generations,
     /// A subvolume of btrfs, and a snapshot for each version.
     Btrfs,
+    /// A dataset of ZFS that is changed in place, and a snapshot for each version.
+    Zfs,
+    /// A tree that is laid over directories of others, such as / or a home: only its own paths are touched.
+    Overlay,
 }
 
 impl From<TargetKind> for Kind {
@@ -157,6 +161,8 @@ impl From<TargetKind> for Kind {
             TargetKind::Directory => Self::Directory,
             TargetKind::Generations => Self::Generations,
             TargetKind::Btrfs => Self::Btrfs,
+            TargetKind::Zfs => Self::Zfs,
+            TargetKind::Overlay => Self::Overlay,
         }
     }
 }

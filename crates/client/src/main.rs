@@ -11,7 +11,7 @@ use smart_sync::args::profile::ProfileCommand;
 use smart_sync::args::trust::RootCommand;
 use smart_sync::args::versions::{ListArgs, RollbackArgs};
 use smart_sync::args::{Arguments, Command};
-use smart_sync::commands::{diff, documents, key, log, publish, rebuild, root, tree, trust, update};
+use smart_sync::commands::{diff, documents, key, ledger, log, publish, rebuild, root, tree, trust, update};
 use smart_sync::config::Config;
 use smart_sync::failure::{Exit, Failure};
 use smart_sync::interrupt::Interrupt;
@@ -102,6 +102,10 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
                 let keep = args.keep.map(|keep| keep.0);
                 versions::prune(target, policy, keep, args.yes, state_dir, output)
             })
+        }
+        Some(Command::Ledger(command)) => {
+            let run = Run::prepare(arguments)?;
+            ledger::run(command, &run.state_dir, output)
         }
         Some(Command::Recover(args)) => with_network(arguments, output, |config, surroundings| {
             recover(args.target.as_deref(), config, surroundings)

@@ -17,7 +17,7 @@ use smart_sync_sync::name::{Channel, Origin, RefQuery};
 use crate::args::{Arguments, GlobalArgs};
 use crate::config::{
     AbsolutePath, Allowed, AllowedOnNetwork, Config, Fidelity, RealmConfig, RealmName, Span, TargetConfig,
-    WatchConfig,
+    TargetKind, WatchConfig,
 };
 use crate::failure::{Exit, Failure};
 use crate::github::Address;
@@ -140,6 +140,8 @@ pub struct TargetPolicy {
     pub keep: usize,
     /// What happens after an update.
     pub after: After,
+    /// The other targets of this host, in which an overlay places nothing.
+    pub others: Vec<PathBuf>,
 }
 
 /// How the network is used.
@@ -205,7 +207,7 @@ pub fn check_placement(arguments: &Arguments) -> Result<(), Failure> {
 pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSettings, Failure> {
     let target = target_directory(args.target.as_deref(), config)?;
     let section = target_section(&target, config);
-    let mut policy = policy(section);
+    let mut policy = policy(section, config);
     policy.kind = args.kind.map(Into::into).or(policy.kind);
     if args.skip_rebuild {
         // Who confirms a version is not a matter of rebuilding.
@@ -373,7 +375,7 @@ pub fn realm_options(
 /// Decides which target is meant, and what protects it, for commands that look at one.
 pub fn target(argument: Option<&Path>, config: &Config) -> Result<(PathBuf, TargetPolicy), Failure> {
     let target = target_directory(argument, config)?;
-    let policy = policy(target_section(&target, config));
+    let policy = policy(target_section(&target, config), config);
     Ok((target, policy))
 }
 
@@ -495,7 +497,10 @@ fn realm<'a>(
 }
 
 /// What protects a target with this table, or with none.
-pub fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
+pub fn policy(section: Option<&TargetConfig>, config: &Config) -> TargetPolicy {
+    let is_overlay = |section: &TargetConfig| section.kind == Some(TargetKind::Overlay);
+    let others = config.targets.iter().filter(|(_, other)| !is_overlay(other));
+    let others = others.map(|(path, _)| path.0.clone()).collect();
     let usual = || DEFAULT_EXCLUSIONS.map(ToOwned::to_owned).to_vec();
     let Some(section) = section else {
         return TargetPolicy {
@@ -505,6 +510,7 @@ pub fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
             kind: None,
             keep: prune::KEPT,
             after: After::default(),
+            others,
         };
     };
     let mut exclusions = section.exclude.clone().unwrap_or_else(usual);
@@ -516,6 +522,7 @@ pub fn policy(section: Option<&TargetConfig>) -> TargetPolicy {
         kind: section.kind.map(Into::into),
         keep: section.keep.map_or(prune::KEPT, |keep| keep.0),
         after: after(section),
+        others,
     }
 }
 
@@ -528,8 +535,8 @@ fn after(section: &TargetConfig) -> After {
     }
 }
 
-/// Refuses targets of which one lies in another, because what one of them applies, the other would take for its own;
-/// and commands and checks that say too little or too much.
+/// Refuses targets of which one lies in another, because what one of them applies, the other would take for its own,
+/// unless the other is an overlay, which looks at nothing but what it has placed; and commands and checks that say too little or too much.
 pub fn check_targets(config: &Config) -> Result<(), Failure> {
     let mistakes = |items: &[Item], standing| items.iter().find_map(|item| item.mistake(standing));
     if let Some(mistake) = mistakes(&config.validate, Standing::Host) {
@@ -548,7 +555,8 @@ pub fn check_targets(config: &Config) -> Result<(), Failure> {
             ));
         }
     }
-    for outer in config.targets.keys() {
+    let is_overlay = |section: &TargetConfig| section.kind == Some(TargetKind::Overlay);
+    for (outer, _) in config.targets.iter().filter(|(_, section)| !is_overlay(section)) {
         let lies_in = |inner: &&AbsolutePath| inner.0 != outer.0 && inner.0.starts_with(&outer.0);
         if let Some(inner) = config.targets.keys().find(lies_in) {
             return Err(Failure::message(
@@ -705,6 +713,10 @@ exclude = ["data/"]
             assert_eq!(failure.exit(), Exit::Configuration);
             assert!(failure.messages().next().unwrap().contains(expected), "{failure:?}");
         }
+        checked("[targets.\"/\"]\nkind = \"overlay\"\n[targets.\"/srv/a\"]").unwrap();
+        let failure =
+            checked("[targets.\"/srv/a\"]\n[targets.\"/srv/a/b\"]\nkind = \"overlay\"").unwrap_err();
+        assert_eq!(failure.exit(), Exit::Configuration);
         let failure = checked("[targets.\"/srv/a\"]\n[targets.\"/srv/a/b\"]").unwrap_err();
         assert_eq!(failure.exit(), Exit::Configuration);
         assert_eq!(failure.messages().next().unwrap(), "the target /srv/a/b lies in the target /srv/a");

@@ -162,7 +162,9 @@ fn stays(place: &Place, pending: &Pending, reason: &str, surroundings: &Surround
     );
     let failure = Failure::message(Exit::RollbackFailed, text);
     match place.kind {
-        Kind::Directory => failure.hint("versions are kept by targets of the kinds generations and btrfs"),
+        Kind::Directory => {
+            failure.hint("versions are kept by targets of the kinds generations, btrfs, zfs and overlay")
+        }
         _ => failure.hint("repair what is named here, and run this again with --retry-failed"),
     }
 }

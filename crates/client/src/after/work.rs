@@ -171,7 +171,7 @@ fn tree(place: &Place) -> PathBuf {
 pub(super) fn scene(place: &Place, purpose: Purpose) -> Scene {
     let tree = tree(place);
     let resolved = tree.canonicalize().ok().filter(|_| purpose == Purpose::Doing);
-    let goes_back = (place.kind == Kind::Btrfs).then(|| place.target.clone());
+    let goes_back = matches!(place.kind, Kind::Btrfs | Kind::Zfs).then(|| place.target.clone());
     Scene { tree: resolved.unwrap_or(tree), state: place.state.clone(), goes_back, purpose }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod hosts;
 pub mod inspect;
+pub mod ledger;
 pub mod profile;
 pub mod publish;
 pub mod rebuild;
@@ -165,6 +166,9 @@ pub enum Command {
     Unpin(versions::NumberArgs),
     /// Remove older versions of a target; shows which, and removes them with --yes.
     Prune(versions::PruneArgs),
+    /// Say what was placed in directories that belong to others, and take it away again.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Complete or forget what interrupted runs left, and do nothing else.
     ///
     /// For instance when the machine starts. Every other command does it as well before it looks at a target.
@@ -288,6 +292,10 @@ mod tests {
         check("unpin", false);
         check("prune --keep 3 --yes", true);
         check("prune --keep 0", false);
+        check("ledger list", true);
+        check("ledger verify --target /t", true);
+        check("ledger remove --yes", false);
+        check("ledger remove --target /t --yes", true);
         check("cat etc/fstab --ref v2", true);
         check("cat", false);
         check("--source github:o/r --target /t", true);

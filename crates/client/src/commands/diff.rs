@@ -11,6 +11,7 @@ use similar::TextDiff;
 use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_store::manifest::{Attributes, Change, Content, Entry, Manifest, Node, diff};
+use smart_sync_sync::apply::run::Target;
 use smart_sync_sync::apply::tree_dir::TreeDir;
 use smart_sync_sync::name::RefQuery;
 
@@ -99,6 +100,7 @@ pub fn of_generations(
 
 /// Two versions of a target.
 struct Pair {
+    opened: Target,
     from: Side,
     to: Side,
 }
@@ -106,7 +108,14 @@ struct Pair {
 struct Side {
     manifest: ManifestId,
     pages: Pages,
-    tree: TreeDir,
+    files: Files,
+}
+
+/// Where the files of a version are.
+enum Files {
+    InTree(TreeDir),
+    /// Each content is kept by itself.
+    Apart,
 }
 
 impl Side {
@@ -122,12 +131,16 @@ impl Pair {
         let side = |number: u64| {
             let kept = kept.iter().find(|kept| kept.number == number);
             let kept = kept.ok_or_else(|| versions::not_kept(number, &place.target))?;
-            let tree = opened.version_tree(kept.name())?;
-            let tree = tree.ok_or_else(|| versions::not_kept(number, &place.target))?;
+            let files = match opened.version_tree(kept.name())? {
+                Some(tree) => Files::InTree(tree),
+                None if opened.is_overlay() => Files::Apart,
+                None => return Err(versions::not_kept(number, &place.target)),
+            };
             let manifest = kept.version.manifest();
-            Ok::<_, Failure>(Side { manifest, pages: Pages::load(&place.state, manifest)?, tree })
+            Ok::<_, Failure>(Side { manifest, pages: Pages::load(&place.state, manifest)?, files })
         };
-        Ok(Self { from: side(numbers.0)?, to: side(numbers.1)? })
+        let (from, to) = (side(numbers.0)?, side(numbers.1)?);
+        Ok(Self { opened, from, to })
     }
 
     /// The contents of a change, read where they are.
@@ -139,17 +152,19 @@ impl Pair {
         let read = entries.filter_map(|(entry, side)| {
             let content = entry.content().filter(|content| wanted.contains(&content.id))?;
             let path = entry.path.as_bytes();
-            let bytes = if matches!(entry.node, Node::Symlink(_)) {
-                side.tree.read_link(path).ok()?
-            } else {
-                let mut bytes = Vec::new();
-                side.tree.open_file(path).ok()?.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
-                bytes
+            let file = match &side.files {
+                Files::InTree(tree) if matches!(entry.node, Node::Symlink(_)) => {
+                    return Some((content.id, tree.read_link(path).ok()?));
+                }
+                Files::InTree(tree) => tree.open_file(path).ok()?,
+                Files::Apart => self.opened.kept_content(content.id).ok()??,
             };
-            // What was changed in a version is not shown as if it had been published.
-            (ContentId::of(&bytes) == content.id).then_some((content.id, bytes))
+            let mut bytes = Vec::new();
+            file.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
+            Some((content.id, bytes))
         });
-        read.collect()
+        // What was changed in a version is not shown as if it had been published.
+        read.filter(|(id, bytes): &(ContentId, Vec<u8>)| ContentId::of(bytes) == *id).collect()
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod contents;
 pub mod diff;
 pub mod documents;
 pub mod key;
+pub mod ledger;
 pub mod log;
 pub mod publish;
 pub mod rebuild;

@@ -11,6 +11,7 @@ use super::set::{Member, Set};
 use super::store::find;
 use crate::after::trigger::{After, Changed, Stage};
 use crate::after::work::Work;
+use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::settings::{self, TargetPolicy, Validation};
 use crate::sync::Surroundings;
@@ -46,14 +47,14 @@ impl Places {
         let mut found = Vec::new();
         for (index, member) in set.members.iter().enumerate() {
             let Some(place) = Place::known(&member.target, surroundings.state_dir) else { continue };
-            found.push((index, place, policy(member, &rules, &surroundings.config.lines)?));
+            found.push((index, place, policy(member, &rules, surroundings.config)?));
         }
         Ok(Self(found))
     }
 }
 
 /// What holds for a target that was pulled before.
-fn policy(member: &Member, rules: &Rules<'_>, host: &Layer) -> Result<TargetPolicy, Failure> {
+fn policy(member: &Member, rules: &Rules<'_>, config: &Config) -> Result<TargetPolicy, Failure> {
     let said: toml::Table = member.said.parse().map_err(|error: toml::de::Error| {
         Failure::new(Exit::General, error)
             .context(format!("reading what is noted of {}", member.target.display()))
@@ -61,8 +62,8 @@ fn policy(member: &Member, rules: &Rules<'_>, host: &Layer) -> Result<TargetPoli
     let from = From { source: Source::Profile(String::new()), line: 0 };
     let keys = said.into_iter().map(|(key, value)| (key, Given { value, from: from.clone() }));
     let section = Section { directory: member.named.clone(), line: 0, keys: keys.collect() };
-    let merged = merge([&Layer { sections: vec![section] }], host).remove(0);
-    Ok(settings::policy(Some(&rules.target(&merged, member.target.clone())?.config)))
+    let merged = merge([&Layer { sections: vec![section] }], &config.lines).remove(0);
+    Ok(settings::policy(Some(&rules.target(&merged, member.target.clone())?.config), config))
 }
 
 impl<'a> Members<'a> {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use smart_sync_sync::apply::Version;
+use smart_sync_sync::apply::versions::Kind;
 use smart_sync_sync::name::{Channel, RefQuery};
 use smart_sync_sync::time::UnixTime;
 
@@ -19,6 +20,7 @@ use super::settings::{PullSettings, followed, target};
 use super::settle::{self, Ended};
 use super::store::{self, Store};
 use crate::after::Settled;
+use crate::after::confirmation::Confirmation;
 use crate::after::pending::Failed;
 use crate::failure::{Exit, Failure};
 use crate::hosts::report;
@@ -29,6 +31,7 @@ use crate::sync::place::{Place, triggered_by};
 use crate::sync::session::Session;
 use crate::sync::{Part, Staged, Surroundings};
 use crate::versions::hold::Hold;
+use smart_sync_sync::apply::versions::Kind;
 
 /// Brings all targets of a profile to what it says, or says what that would change.
 pub fn pull(settings: &PullSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
@@ -85,6 +88,7 @@ impl<'a> Plan<'a> {
             .collect();
         let plan = Self { settings, view, permitted, targets };
         plan.check_others(surroundings)?;
+        plan.check_together(surroundings)?;
         plan.tell_left_out(surroundings);
         Ok((realm, plan))
     }
@@ -125,6 +129,25 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    /// Refuses targets that are not switched together with others.
+    fn check_together(&self, surroundings: &Surroundings<'_>) -> Result<(), Failure> {
+        for settings in &self.targets {
+            let noted = Place::known(&settings.target, surroundings.state_dir).map(|place| place.kind);
+            let is_overlay = noted.or(settings.policy.kind) == Some(Kind::Overlay);
+            let reason = match settings.policy.after.confirm {
+                _ if is_overlay => "is an overlay, which is not switched together with other targets",
+                Confirmation::ByPerson(_) => {
+                    "waits for a person, and a set of targets is confirmed by its checks"
+                }
+                Confirmation::ByChecks => continue,
+            };
+            let text = format!("the target {} of {} {reason}", settings.target.display(), self.profile());
+            return Err(Failure::message(Exit::Configuration, text)
+                .hint("let it follow its channel by itself, and take it out of the profile"));
+        }
+        Ok(())
+    }
+
     /// Says what of the profile does not count on this host.
     fn tell_left_out(&self, surroundings: &Surroundings<'_>) {
         let profile = self.profile();
@@ -146,7 +169,7 @@ impl<'a> Plan<'a> {
             if settings.mode == SyncMode::DryRun {
                 surroundings.output.info(&format!("{}:", settings.target.display()));
             }
-            let place = Place::look(&settings.target, surroundings.state_dir)?;
+            let place = Place::look(&settings.target, settings.policy.kind, surroundings.state_dir)?;
             let exit = Part::new(settings, surroundings, realm, resolved.clone(), &place).look()?;
             if exit != Exit::Success {
                 ended = exit;

@@ -153,7 +153,7 @@ pub fn target(
     config: &Config,
 ) -> SyncSettings {
     let of_profile = &pull.which.channel;
-    let mut policy = settings::policy(Some(&target.config));
+    let mut policy = settings::policy(Some(&target.config), config);
     if pull.after == AfterPull::Nothing {
         policy.after = crate::after::trigger::After::default();
     }

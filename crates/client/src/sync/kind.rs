@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use smart_sync_sync::apply::versions::{CURRENT, Kind, is_btrfs, is_subvolume};
+use smart_sync_sync::apply::versions::{CURRENT, Kind, is_btrfs, is_dataset, is_subvolume};
 
 use super::place::Place;
 use crate::failure::{Exit, Failure};
@@ -20,7 +20,7 @@ pub(super) fn noted(state: &Path) -> Result<Option<Kind>, Failure> {
         Err(error) => Err(Failure::from(error).context(format!("reading {}", path.display()))),
         Ok(text) => Kind::parse(text.trim()).map(Some).ok_or_else(|| {
             Failure::message(Exit::General, format!("{} does not say a kind of target", path.display())).hint(
-                "it was written by a newer smart-sync, or damaged; it says directory, generations or btrfs",
+                "it was written by a newer smart-sync, or damaged; it says directory, generations, btrfs, zfs or overlay",
             )
         }),
     }
@@ -36,8 +36,11 @@ pub(super) fn suited(target: &Path) -> Kind {
         Ok(_) => is_subvolume(target) && is_same_file_system(target, parent),
         Err(_) => is_btrfs(parent),
     };
-    if can_be_snapshot && rustix::process::geteuid().is_root() && has_program() {
+    let can_run = |program| rustix::process::geteuid().is_root() && has_program(program);
+    if can_be_snapshot && can_run("btrfs") {
         Kind::Btrfs
+    } else if is_dataset(target) && can_run("zfs") {
+        Kind::Zfs
     } else {
         Kind::Directory
     }
@@ -47,7 +50,9 @@ pub(super) fn suited(target: &Path) -> Kind {
 pub(super) fn decide(place: &Place, chosen: Option<Kind>, suited: Kind) -> Result<Kind, Failure> {
     let noted = match noted(&place.state)? {
         // It was applied before kinds were noted.
-        None if place.state.join("applied").exists() => Some(Kind::Directory),
+        None if was_applied(&place.state) => Some(Kind::Directory),
+        // Nothing came of it: it is not bound to anything yet.
+        Some(noted) if chosen.is_some_and(|chosen| chosen != noted) && !was_applied(&place.state) => None,
         noted => noted,
     };
     match (noted, chosen) {
@@ -69,6 +74,16 @@ pub(super) fn decide(place: &Place, chosen: Option<Kind>, suited: Kind) -> Resul
     }
 }
 
+/// Whether it is still to be decided what kind a target is of.
+pub(super) fn is_open(state: &Path) -> Result<bool, Failure> {
+    Ok(noted(state)?.is_none() && !was_applied(state))
+}
+
+/// Whether anything was applied to a target, or begun to be.
+fn was_applied(state: &Path) -> bool {
+    ["applied", "journal"].iter().any(|name| state.join(name).exists())
+}
+
 /// A subvolume has a device number of its own, so the type is compared, and that it is no mount point.
 fn is_same_file_system(target: &Path, parent: &Path) -> bool {
     is_btrfs(parent)
@@ -81,7 +96,7 @@ fn is_same_file_system(target: &Path, parent: &Path) -> bool {
         .is_ok_and(|stat| !stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
 }
 
-fn has_program() -> bool {
+fn has_program(program: &str) -> bool {
     std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join("btrfs").is_file()))
+        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
 }

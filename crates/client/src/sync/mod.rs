@@ -6,6 +6,7 @@ pub mod elsewhere;
 pub mod fetch;
 mod foresee;
 mod former;
+pub(crate) mod kept_contents;
 mod kind;
 pub mod landing;
 pub mod look;

@@ -111,6 +111,11 @@ impl Place {
         let is_new =
             matches!(target.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
         let kind = chosen.unwrap_or_else(|| kind::suited(target));
+        if is_new && kind == Kind::Zfs {
+            let message = format!("there is no dataset at {}", target.display());
+            return Err(Failure::message(Exit::Arguments, message)
+                .hint("make it first, as with `zfs create -o mountpoint=DIR POOL/NAME`"));
+        }
         if is_new && kind == Kind::Btrfs {
             make_subvolume(target)?;
         } else if is_new {
@@ -122,10 +127,17 @@ impl Place {
     }
 
     /// The place of a target to look at. Nothing is made: an empty directory stands in for one that is not there.
-    pub fn look(target: &Path, state_dir: &Path) -> Result<Self, Failure> {
+    pub fn look(target: &Path, chosen: Option<Kind>, state_dir: &Path) -> Result<Self, Failure> {
         match target.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            _ => return Self::find(target, state_dir),
+            _ => {
+                let mut place = Self::find(target, state_dir)?;
+                // Nothing has to be made of a target that belongs to others.
+                if chosen == Some(Kind::Overlay) && kind::is_open(&place.state)? {
+                    place.kind = Kind::Overlay;
+                }
+                return Ok(place);
+            }
         }
         let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
         parent
@@ -180,11 +192,39 @@ impl Place {
         Self { target, state, kind: Kind::Directory, profiles, _stand_in: None }
     }
 
+    /// The directory of the ledger of this host.
+    fn ledger(&self) -> PathBuf {
+        ledger_directory(self.state_dir())
+    }
+
+    /// The directory that holds all state.
+    fn state_dir(&self) -> &Path {
+        self.state.ancestors().nth(2).unwrap_or(&self.state)
+    }
+
+    /// Directories that an overlay places nothing in, by all their names: those of other targets, and of all state.
+    pub(crate) fn leaves_alone(&self, others: &[PathBuf]) -> Vec<PathBuf> {
+        let named = others.iter().map(PathBuf::as_path).chain([self.state_dir()]);
+        named.flat_map(|path| [Some(path.to_owned()), path.canonicalize().ok()]).flatten().collect()
+    }
+
     /// Opens the target.
     pub fn open(&self) -> Result<Target, Failure> {
+        if self.kind == Kind::Overlay {
+            let ledger = self.ledger();
+            make_private(&ledger)
+                .map_err(|error| Failure::from(error).context(format!("making {}", ledger.display())))?;
+            return Target::open_overlay(&self.target, &self.state, &ledger, &Steps::default())
+                .map_err(Failure::from);
+        }
         // The path was resolved: what it leads to is a directory, or was exchanged for a link just now.
         Target::open_as(self.kind, &self.target, &self.state, &Steps::default()).map_err(Failure::from)
     }
+}
+
+/// The directory of the ledger of a host.
+pub(crate) fn ledger_directory(state_dir: &Path) -> PathBuf {
+    state_dir.join("ledger")
 }
 
 /// Only the last part of a target is made: a slip of the pen must not make a tree of directories.
@@ -223,10 +263,25 @@ impl From<ApplyError> for Failure {
             ApplyError::Locked(_) | ApplyError::ChangedMeanwhile(_) => {
                 Some("wait for it to end, and run this again")
             }
+            ApplyError::MissingProgram("zfs") => {
+                Some("install it; it is in the package zfsutils-linux, on Gentoo in sys-fs/zfs")
+            }
             ApplyError::MissingProgram(_) => Some("install it; that of btrfs is in the package btrfs-progs"),
+            ApplyError::HeldSnapshot { .. } => Some(
+                "`zfs holds` and `zfs release` are for who made that hold; or keep the version with `smart-sync pin`",
+            ),
             ApplyError::NotForVersions { .. } => {
                 Some("name another directory with --target, or keep this one in place with --kind directory")
             }
+            ApplyError::PlacedByAnother { .. } => Some(
+                "`smart-sync ledger list` says who placed what; one of the two has to leave the path out",
+            ),
+            ApplyError::BehindLink { .. } | ApplyError::InTheWay { .. } => {
+                Some("move what is named here out of the way, or have the path left out of what is published")
+            }
+            ApplyError::LostContent { .. } => Some(
+                "`smart-sync ledger verify` lists what is lost; put the file back from a backup of your own",
+            ),
             ApplyError::NoVersion(_) => Some("`smart-sync generations` lists those that are kept"),
             _ => None,
         };

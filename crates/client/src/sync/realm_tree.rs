@@ -26,7 +26,7 @@ use super::original::bring_original;
 use super::pages::Pages;
 use super::place::{AppliedEvent, Label, Place, triggered_by};
 use super::rebuild::Rebuilding;
-use super::session::{Outcome, Session, Wanted};
+use super::session::{Outcome, Purpose, Session, Wanted};
 use crate::after::trigger::Changed;
 use crate::after::{self, Settled};
 use crate::failure::{Exit, Failure};
@@ -69,7 +69,9 @@ pub(super) fn run(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> R
     };
     let place = match settings.mode {
         SyncMode::Apply => Place::make(&settings.target, settings.policy.kind, surroundings.state_dir)?,
-        SyncMode::DryRun | SyncMode::CheckOnly => Place::look(&settings.target, surroundings.state_dir)?,
+        SyncMode::DryRun | SyncMode::CheckOnly => {
+            Place::look(&settings.target, settings.policy.kind, surroundings.state_dir)?
+        }
     };
     let base = match settings.mode {
         SyncMode::Apply => place.open()?.applied()?.map(|version| version.manifest()),
@@ -292,12 +294,14 @@ impl Run<'_> {
                 manifest: signed.id,
                 fidelity: session.fidelity(),
                 label,
+                purpose: Purpose::Update,
             };
             return Ok((wanted, FetchMap::default(), None));
         }
         // The target may have been there before: then most of it is still on this host.
         if let Some((pages, fidelity)) = session.pages_of_kept(signed.id)? {
-            return Ok((Wanted { pages, manifest: signed.id, fidelity, label }, FetchMap::default(), None));
+            let wanted = Wanted { pages, manifest: signed.id, fidelity, label, purpose: Purpose::Update };
+            return Ok((wanted, FetchMap::default(), None));
         }
         // Who only wants to see what would happen does not pay for contents.
         let brought = match self.settings.mode {
@@ -324,7 +328,7 @@ impl Run<'_> {
                 "the tree keeps another amount of metadata than the configuration of this target allows",
             ));
         }
-        Ok((Wanted { pages, manifest: signed.id, fidelity, label }, map, staged))
+        Ok((Wanted { pages, manifest: signed.id, fidelity, label, purpose: Purpose::Update }, map, staged))
     }
 
     /// Asks for the changes since `base`, or for everything where no server knows that, and makes them. A server

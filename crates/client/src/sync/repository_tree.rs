@@ -19,7 +19,7 @@ use smart_sync_sync::apply::stage::Stage;
 use super::Surroundings;
 use super::pages::Pages;
 use super::place::{AppliedEvent, Label, Place, triggered_by};
-use super::session::{Outcome, Session, Wanted};
+use super::session::{Outcome, Purpose, Session, Wanted};
 use crate::after::trigger::Changed;
 use crate::after::{self, Settled};
 use crate::failure::{Exit, Failure};
@@ -52,7 +52,9 @@ pub(super) fn run(
     let repository = Repository::new(address.clone(), &options, tell_to(surroundings.output))?;
     let place = match settings.mode {
         SyncMode::Apply => Place::make(&settings.target, settings.policy.kind, surroundings.state_dir)?,
-        SyncMode::DryRun | SyncMode::CheckOnly => Place::look(&settings.target, surroundings.state_dir)?,
+        SyncMode::DryRun | SyncMode::CheckOnly => {
+            Place::look(&settings.target, settings.policy.kind, surroundings.state_dir)?
+        }
     };
     let run = Run { address, settings, surroundings, repository, place: &place };
     let head = run.block_on(run.repository.resolve(&settings.tree.reference))?;
@@ -216,7 +218,7 @@ impl Run<'_> {
             applied: now().seconds(),
             by: triggered_by(),
         };
-        Ok(Wanted { pages, manifest: summary.id, fidelity: Fidelity::Git, label })
+        Ok(Wanted { pages, manifest: summary.id, fidelity: Fidelity::Git, label, purpose: Purpose::Update })
     }
 
     /// Puts what was downloaded into the stage, and downloads what was thought to be here and is not.

@@ -7,7 +7,7 @@ mod switch;
 
 pub use self::switch::{Next, Prepared};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,16 +19,17 @@ use smart_sync_sync::apply::lock::Holder;
 use smart_sync_sync::apply::plan::{ApplyPlan, Need, PlanInput, Policy, Problem, plan};
 use smart_sync_sync::apply::preflight::preflight;
 use smart_sync_sync::apply::run::{ReadyTarget, Recovery};
-use smart_sync_sync::apply::scan::{Rehash, Scan, ScanOptions, scan};
+use smart_sync_sync::apply::scan::{Extent, Rehash, Scan, ScanOptions, scan};
 use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::apply::stat::FileKind;
 use smart_sync_sync::apply::stat_cache::StatCache;
 use smart_sync_sync::apply::tree_dir::TreeDir;
-use smart_sync_sync::apply::versions::{Kept, prune};
+use smart_sync_sync::apply::versions::{Kept, VersionName, prune};
 use smart_sync_sync::apply::{Stamp, Version};
 use smart_sync_sync::exclude::Exclusions;
 
 use super::Surroundings;
+use super::kept_contents::retain_contents;
 use super::pages::Pages;
 use super::place::{Label, Place};
 use crate::after::trigger::After;
@@ -60,6 +61,8 @@ pub struct Session<'a> {
     after: After,
     /// What takes the target back if this run does not get to its end, where it is one that may have to.
     way_back: Option<WayBack>,
+    /// Directories in which an overlay places nothing.
+    forbidden: Vec<PathBuf>,
     /// Whether an earlier run was found unfinished.
     pub was_interrupted: bool,
     /// What was applied here last.
@@ -80,6 +83,17 @@ pub struct Wanted {
     pub fidelity: Fidelity,
     /// What is noted of it.
     pub label: Label,
+    /// Why it is applied.
+    pub purpose: Purpose,
+}
+
+/// Why a tree is applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// It is what the target shall hold from now on, if all is well then.
+    Update,
+    /// It is gone back to; where the target is changed in place, under the name that it is kept under.
+    GoingBack(Option<VersionName>),
 }
 
 impl Wanted {
@@ -142,6 +156,7 @@ impl<'a> Session<'a> {
             keep: policy.keep,
             after: policy.after.clone(),
             way_back: None,
+            forbidden: place.leaves_alone(&policy.others),
             was_interrupted: recovery != Recovery::Nothing,
             validation,
             output,
@@ -237,8 +252,10 @@ impl<'a> Session<'a> {
             }
             Validation::Full => Rehash::Everything,
         };
+        let extent = if self.ready.target().is_overlay() { Extent::NamedPaths } else { Extent::Everything };
         let have_many_names = self.ready.target().have_many_names();
-        work(&ScanOptions { excluded: &excluded, fidelity, rehash, started: time_now(), have_many_names })
+        let started = time_now();
+        work(&ScanOptions { excluded: &excluded, fidelity, rehash, started, have_many_names, extent })
     }
 
     /// The tree of the target.
@@ -324,6 +341,7 @@ impl<'a> Session<'a> {
         for gone in prune::plan(&kept, applied.as_ref().and_then(Version::name), self.keep, &named) {
             self.ready.remove_version(gone)?;
         }
+        retain_contents(&self.ready, &self.place.state)?;
         Ok(self.ready.prune_left(self.keep)?)
     }
 
@@ -355,11 +373,15 @@ impl<'a> Session<'a> {
         if let Some(stage) = staged {
             plan.count_staged(|content| stage.has(content))?;
         }
-        if self.ready.target().keeps_versions() && !plan.is_empty() {
+        if !self.ready.target().is_changed_in_place() && !plan.is_empty() {
             // What is mounted below would be in the one version and not in the next.
             let mounts = scan.mounts.iter().cloned().map(Problem::OtherFileSystem);
             plan.problems
                 .extend(mounts.filter(|problem| !plan.problems.contains(problem)).collect::<Vec<_>>());
+        }
+        if self.ready.target().is_overlay() {
+            wanted.with_entries(|entries| Ok(self.ready.fit(&mut plan, &self.forbidden, entries)?))?;
+            return Ok(plan);
         }
         // Who only looks begins no version.
         let work = if mode == SyncMode::Apply && !plan.is_empty() { self.ready.work()? } else { tree };

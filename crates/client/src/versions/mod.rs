@@ -24,6 +24,7 @@ use crate::output::{Format, Output, count};
 use crate::profile;
 use crate::settings::{TargetPolicy, Validation};
 use crate::sync::Surroundings;
+use crate::sync::kept_contents::retain_contents;
 use crate::sync::place::{Label, Place};
 use crate::sync::session::Session;
 
@@ -203,6 +204,7 @@ pub fn prune(
     for kept in &gone {
         opened.ready.remove_version(kept)?;
     }
+    retain_contents(&opened.ready, &opened.place.state)?;
     opened.ready.prune_left(newest)?;
     output.info(&format!("{number} removed"));
     Ok(Exit::Success)

@@ -22,7 +22,7 @@ use crate::sync::elsewhere::Elsewhere;
 use crate::sync::original::bring_original;
 use crate::sync::pages::Pages;
 use crate::sync::place::{Label, Place};
-use crate::sync::session::{Session, Wanted, seconds_now, stamp};
+use crate::sync::session::{Purpose, Session, Wanted, seconds_now, stamp};
 use crate::token::Tokens;
 
 /// Damaged paths that are named.
@@ -72,6 +72,9 @@ pub(crate) fn go_back(
     chosen: &Kept,
     surroundings: &Surroundings<'_>,
 ) -> Result<u64, Failure> {
+    if session.ready().target().is_changed_in_place() {
+        return change_back(session, chosen, surroundings);
+    }
     // What readers see is known to be as it was where nothing changed since they were switched to it.
     let scan =
         if session.ready().may_have_changed()? { Some(session.scan(session.fidelity())?) } else { None };
@@ -86,10 +89,28 @@ pub(crate) fn go_back(
                 Some(scan) => scan,
                 None => session.scan(session.fidelity())?,
             };
-            repair(session, chosen, scan, surroundings)?;
+            make_again(session, chosen, scan, None, surroundings)?;
             Ok(session.ready().target().kept()?.last().map_or(chosen.number, |kept| kept.number))
         }
     }
+}
+
+/// Changes what readers see to what a version was, with what is kept of it.
+fn change_back(
+    session: &Session<'_>,
+    chosen: &Kept,
+    surroundings: &Surroundings<'_>,
+) -> Result<u64, Failure> {
+    let is_snapshot = session.place().kind == Kind::Zfs;
+    if is_snapshot && session.ready().target().version_tree(chosen.name())?.is_none() {
+        let number = chosen.number;
+        surroundings.output.warning(&format!(
+            "the snapshot of generation {number} is gone; the version is made again from what others have"
+        ));
+    }
+    let scan = session.scan(session.fidelity())?;
+    make_again(session, chosen, scan, Some(chosen.name()), surroundings)?;
+    Ok(chosen.number)
 }
 
 fn hold(place: &Place, generation: u64) -> Result<(), Failure> {
@@ -160,11 +181,13 @@ fn tell_damage(chosen: &Kept, damaged: &[Box<[u8]>], output: &Output) {
     }
 }
 
-/// Makes a version again as a new one, from what other versions and targets have, else from the realm that it is of.
-fn repair(
+/// Makes a version again, as a new one or under its name, from what other versions and targets have, else from the
+/// realm that it is of.
+fn make_again(
     session: &Session<'_>,
     chosen: &Kept,
     scan: Scan,
+    name: Option<&VersionName>,
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
     let Surroundings { state_dir, interrupt, output, config, .. } = *surroundings;
@@ -174,7 +197,7 @@ fn repair(
     let label = Label::of(&chosen.version)
         .ok_or_else(|| Failure::message(Exit::RollbackFailed, "it is not known what this generation was"))?;
     let origin = label.origin.clone();
-    let wanted = Wanted { pages, manifest, fidelity, label };
+    let wanted = Wanted { pages, manifest, fidelity, label, purpose: Purpose::GoingBack(name.cloned()) };
     let elsewhere = Elsewhere {
         targets: config.targets.keys().map(|path| path.0.clone()).collect(),
         repositories: config.bytes_from.iter().map(|path| path.0.clone()).collect(),

@@ -34,6 +34,12 @@ pub(super) struct Placed {
 }
 
 impl Placed {
+    /// Files that were placed one by one, at these paths.
+    pub(super) fn of(mut files: Vec<(Box<[u8]>, Fingerprint)>) -> Self {
+        files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Self { alone: Vec::new(), together: files }
+    }
+
     /// The file that these steps put at a path.
     pub(super) fn get(&self, ops: &[Op], path: &[u8]) -> Option<Fingerprint> {
         let alone = self.alone.binary_search_by(|(op, _)| (*ops[*op].path).cmp(path));

@@ -58,6 +58,11 @@ impl Fresh {
         Ok(fresh)
     }
 
+    /// A plan whose directories are all made where they will stand.
+    pub(super) fn none(actions: Vec<Action>) -> Self {
+        Self { actions, ..Self::default() }
+    }
+
     /// What the plan does, in its order.
     pub(super) fn actions(&self) -> &[Action] {
         &self.actions

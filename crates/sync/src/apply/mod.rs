@@ -23,6 +23,7 @@ mod listing;
 pub mod lock;
 pub mod metadata;
 mod op;
+pub mod overlay;
 pub mod partial;
 pub mod plan;
 pub mod preflight;

@@ -12,6 +12,7 @@ mod show;
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::path::PathBuf;
 
 use smart_sync_store::manifest::entry::{Content, Entry, FileTime, Node};
 use smart_sync_store::manifest::path::{Shown, TreePath};
@@ -74,6 +75,9 @@ pub enum Problem {
     /// The name of our own staging directory.
     #[error("{0}: the name is used for staging")]
     Reserved(TreePath),
+    /// A name that belongs to the file system.
+    #[error("{0}: the name belongs to the file system of the target")]
+    ReservedBySystem(TreePath),
     /// A set-id bit.
     #[error("{0}: set-user-id or set-group-id, which this target does not allow")]
     SetId(TreePath),
@@ -100,6 +104,18 @@ pub enum Problem {
     /// A path of the host's own stands in the way.
     #[error("{}: excluded from syncing, and in the way of {}", Shown(.0), Shown(.1))]
     ExcludedInTheWay(Box<[u8]>, Box<[u8]>),
+    /// Something that an overlay does not do.
+    #[error("{}: {}", Shown(.0), .1)]
+    NotForOverlay(Box<[u8]>, &'static str),
+    /// A symbolic link that stands where the tree has a directory.
+    #[error("{}: a symbolic link, which is not followed; publish the path that it stands for", Shown(.0))]
+    ThroughLink(Box<[u8]>),
+    /// A path at which somebody else placed something.
+    #[error("{}: {} placed something there", Shown(.0), .1)]
+    PlacedByAnother(Box<[u8]>, Box<str>),
+    /// A path in a directory that something else is responsible for.
+    #[error("{}: it lies in {}, which an overlay leaves alone", Shown(.0), .1.display())]
+    InAnother(Box<[u8]>, PathBuf),
     /// Another file system is mounted below the target.
     #[error("{}: another file system is mounted there, and nothing can be moved into it at once", Shown(.0))]
     OtherFileSystem(Box<[u8]>),
@@ -151,13 +167,15 @@ pub enum Displaced {
     Ours(Box<Fingerprint>),
     /// Something of the host's; it goes to the backup.
     Local,
+    /// Something of the host's that the ledger keeps, and gives back when it is asked to.
+    Former,
 }
 
 impl Displaced {
     pub(super) const fn expected(&self) -> Option<Fingerprint> {
         match self {
             Self::Ours(fingerprint) => Some(**fingerprint),
-            Self::Nothing | Self::Local => None,
+            Self::Nothing | Self::Local | Self::Former => None,
         }
     }
 }
@@ -222,6 +240,8 @@ pub struct ApplyPlan {
     pub needs: Vec<Need>,
     /// Wanted paths that the exclusions cover.
     pub left_out: Vec<TreePath>,
+    /// Paths that go and at which an overlay gives back what stood there before.
+    pub given_back: Vec<Box<[u8]>>,
     /// Why it cannot be done, if it cannot.
     pub problems: Vec<Problem>,
     /// How many wanted paths stay as they are.

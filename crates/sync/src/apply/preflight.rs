@@ -13,7 +13,7 @@ use smart_sync_store::manifest::entry::{Entry, Node};
 use smart_sync_store::manifest::path::TreePath;
 
 use super::error::ApplyError;
-use super::plan::{ApplyPlan, Change, Displaced, NAME_BYTES_MAX, Problem};
+use super::plan::{Action, ApplyPlan, Change, Displaced, NAME_BYTES_MAX, Problem};
 use super::stage::STAGE;
 use super::stat::FileKind;
 use super::tree_dir::TreeDir;
@@ -34,25 +34,52 @@ pub fn preflight<E: Borrow<Entry>>(
         return Ok(());
     }
     let before = plan.problems.len();
+    reserved(tree, plan);
     room(tree, plan)?;
     permissions(tree, plan)?;
     if plan.problems.len() > before {
         return Ok(()); // The rest would fail at making its first file.
     }
-    let had_stage = tree.stat(STAGE)?.is_some();
+    names(tree, plan, wanted)
+}
+
+/// Adds to a plan's problems what the file system of a directory has no room for and which names it refuses.
+pub(super) fn names_and_room<E: Borrow<Entry>>(
+    directory: &TreeDir,
+    plan: &mut ApplyPlan,
+    wanted: impl IntoIterator<Item = E>,
+) -> Result<(), ApplyError> {
+    room(directory, plan)?;
+    if plan.problems.is_empty() { names(directory, plan, wanted) } else { Ok(()) }
+}
+
+fn names<E: Borrow<Entry>>(
+    tree: &TreeDir,
+    plan: &mut ApplyPlan,
+    wanted: impl IntoIterator<Item = E>,
+) -> Result<(), ApplyError> {
     tree.make_directory(STAGE, 0o700)?;
     tree.remove_all(PROBE)?;
     tree.make_directory(PROBE, 0o700)?;
     let mut problems = probe(tree, plan, wanted)?;
     plan.problems.append(&mut problems);
     tree.remove_all(PROBE)?;
-    if !had_stage {
-        tree.remove_directory(STAGE)?;
-    }
+    // It stays where something is staged.
+    tree.remove_directory(STAGE)?;
     Ok(())
 }
 
-fn room(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
+/// Refuses paths that are the file system's own.
+fn reserved(tree: &TreeDir, plan: &mut ApplyPlan) {
+    let made = plan.actions.iter().filter(|action| is_made(&action.change) && tree.is_reserved(&action.path));
+    let problems: Vec<_> = made
+        .filter_map(|action| TreePath::new(action.path.clone()).ok())
+        .map(Problem::ReservedBySystem)
+        .collect();
+    plan.problems.extend(problems);
+}
+
+pub(super) fn room(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
     let root = tree.open_directory(b"")?;
     let found = rustix::fs::fstatvfs(&root).map_err(|errno| tree.error("asking for space on", b"", errno))?;
     if found.f_flag.contains(StatVfsMountFlags::RDONLY) {
@@ -91,33 +118,10 @@ fn permissions(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
             let parent = action.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
             directories.insert(&action.path[..parent]);
         }
-        if action.displaced != Displaced::Nothing
-            && tree.stat(&action.path)?.is_some_and(|stat| stat.is_immutable)
-        {
-            problems.push(Problem::Immutable(action.path.clone()));
-        }
+        problems.extend(is_immutable_there(tree, action)?);
     }
     for path in directories {
-        // One that is not there yet, or will be once something has made way, is ours.
-        let Some(stat) = tree.stat(path)?.filter(|stat| stat.kind == FileKind::Directory) else { continue };
-        if stat.is_immutable {
-            problems.push(Problem::Immutable(path.into()));
-            continue;
-        }
-        let access = Access::WRITE_OK | Access::EXEC_OK;
-        let allowed = tree
-            .open_directory(path)
-            .map(|directory| rustix::fs::accessat(&directory, c".", access, AtFlags::EACCESS));
-        match allowed {
-            Ok(Err(Errno::ACCESS | Errno::PERM)) => problems.push(Problem::NotWritable(path.into())),
-            Ok(Err(Errno::ROFS)) => problems.push(Problem::ReadOnly),
-            Ok(Err(errno)) => return Err(tree.error("asking for permission on", path, errno)),
-            Ok(Ok(())) => {}
-            Err(error) if error.io_kind() == Some(std::io::ErrorKind::PermissionDenied) => {
-                problems.push(Problem::NotWritable(path.into()));
-            }
-            Err(error) => return Err(error),
-        }
+        problems.extend(directory_problem(tree, path)?);
     }
     for problem in problems {
         // The whole file system may be read-only, and every directory of it says so.
@@ -126,6 +130,38 @@ fn permissions(tree: &TreeDir, plan: &mut ApplyPlan) -> Result<(), ApplyError> {
         }
     }
     Ok(())
+}
+
+/// Whether what an action displaces is protected against everybody.
+pub(super) fn is_immutable_there(tree: &TreeDir, action: &Action) -> Result<Option<Problem>, ApplyError> {
+    let is_immutable = action.displaced != Displaced::Nothing
+        && tree.stat(&action.path)?.is_some_and(|stat| stat.is_immutable);
+    Ok(is_immutable.then(|| Problem::Immutable(action.path.clone())))
+}
+
+/// Why nothing can be made in a directory, if nothing can. One that is not there yet, or will be once something has made
+/// way, is ours.
+pub(super) fn directory_problem(tree: &TreeDir, path: &[u8]) -> Result<Option<Problem>, ApplyError> {
+    let Some(stat) = tree.stat(path)?.filter(|stat| stat.kind == FileKind::Directory) else {
+        return Ok(None);
+    };
+    if stat.is_immutable {
+        return Ok(Some(Problem::Immutable(path.into())));
+    }
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    let allowed = tree
+        .open_directory(path)
+        .map(|directory| rustix::fs::accessat(&directory, c".", access, AtFlags::EACCESS));
+    match allowed {
+        Ok(Err(Errno::ACCESS | Errno::PERM)) => Ok(Some(Problem::NotWritable(path.into()))),
+        Ok(Err(Errno::ROFS)) => Ok(Some(Problem::ReadOnly)),
+        Ok(Err(errno)) => Err(tree.error("asking for permission on", path, errno)),
+        Ok(Ok(())) => Ok(None),
+        Err(error) if error.io_kind() == Some(std::io::ErrorKind::PermissionDenied) => {
+            Ok(Some(Problem::NotWritable(path.into())))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn probe<E: Borrow<Entry>>(

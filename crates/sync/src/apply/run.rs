@@ -4,10 +4,12 @@
 //! before everything is staged, no record of the new version before the flip.
 
 use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use smart_sync_store::id::ManifestId;
+use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_store::manifest::entry::{Attributes, Entry, Fidelity, FileTime, Node};
 
 use super::backup::{Backup, Stamp};
@@ -16,6 +18,7 @@ use super::flip::{self, Placed};
 use super::journal::{Journal, State};
 use super::lock::{Holder, Lock};
 use super::op::{Op, OpKind};
+use super::overlay::{self, Overlay};
 use super::plan::{ApplyPlan, Need};
 use super::record::{self, Version};
 use super::scan::{Scan, ScanOptions, is_excluded};
@@ -24,7 +27,7 @@ use super::stat::FileKind;
 use super::stat_cache::{Builder, Expected, Record, Seen, StatCache};
 use super::step::Steps;
 use super::tree_dir::{RootLink, TreeDir};
-use super::versions::{Kept, Kind, Sharing, VersionName, Versions, catalogue};
+use super::versions::{Kept, Kind, Sharing, Snapshots, VersionName, Versions, ZFS_PROGRAM, catalogue};
 
 /// Files that are looked at by all processors before what is known of them is noted.
 const BATCH: usize = 4096;
@@ -35,7 +38,12 @@ pub struct Target {
     /// What readers see.
     tree: TreeDir,
     state: TreeDir,
+    /// The versions, where they are made beside what readers see.
     versions: Option<Versions>,
+    /// The versions, where what readers see is changed in place.
+    snapshots: Option<Snapshots>,
+    /// What places files, where the directory belongs to others.
+    overlay: Option<Overlay>,
 }
 
 impl Target {
@@ -45,38 +53,79 @@ impl Target {
             tree: TreeDir::open(tree, link, steps.clone())?,
             state: TreeDir::open(state, RootLink::Follow, steps.clone())?,
             versions: None,
+            snapshots: None,
+            overlay: None,
         })
     }
 
     /// Opens a target of any kind. The path leads to it without a link.
     pub fn open_as(kind: Kind, root: &Path, state: &Path, steps: &Steps) -> Result<Self, ApplyError> {
+        if kind == Kind::Zfs {
+            return Self::open_dataset(root, state, steps, Path::new(ZFS_PROGRAM));
+        }
         match Versions::open(kind, root, steps)? {
             None => Self::open(root, RootLink::Refuse, state, steps),
             Some((versions, tree)) => Ok(Self {
                 tree,
                 state: TreeDir::open(state, RootLink::Follow, steps.clone())?,
                 versions: Some(versions),
+                snapshots: None,
+                overlay: None,
             }),
         }
     }
 
+    /// Opens a dataset of ZFS, which this program works on.
+    pub(super) fn open_dataset(
+        root: &Path,
+        state: &Path,
+        steps: &Steps,
+        program: &Path,
+    ) -> Result<Self, ApplyError> {
+        let (snapshots, tree) = Snapshots::open(root, steps, program)?;
+        let state = TreeDir::open(state, RootLink::Follow, steps.clone())?;
+        Ok(Self { tree, state, versions: None, snapshots: Some(snapshots), overlay: None })
+    }
+
+    /// Opens a directory of others that a tree is laid over, and the directory of the ledger.
+    pub fn open_overlay(root: &Path, state: &Path, ledger: &Path, steps: &Steps) -> Result<Self, ApplyError> {
+        let tree = overlay::open_tree(root, steps)?;
+        let state = TreeDir::open(state, RootLink::Follow, steps.clone())?;
+        let overlay = Some(Overlay::open(root, &state, ledger, steps)?);
+        Ok(Self { tree, state, versions: None, snapshots: None, overlay })
+    }
+
     /// Where changes are made: the next version, or the tree itself.
     fn work(&self) -> Result<&TreeDir, ApplyError> {
-        self.versions.as_ref().map_or(Ok(&self.tree), Versions::next)
+        match (&self.versions, &self.overlay) {
+            (Some(versions), _) => versions.next(),
+            (None, Some(overlay)) => Ok(overlay.work()),
+            (None, None) => Ok(&self.tree),
+        }
+    }
+
+    /// Where contents are staged, where the next version is not made beside what readers see.
+    fn stage_tree(&self) -> &TreeDir {
+        self.overlay.as_ref().map_or(&self.tree, Overlay::work)
     }
 
     /// Whether something is staged already.
     pub fn has_stage(&self) -> Result<bool, ApplyError> {
         let next = self.versions.as_ref().map(Versions::reopen_next).transpose()?;
         match next {
-            None => Ok(self.tree.stat(stage::STAGE)?.is_some()),
+            None => Ok(self.stage_tree().stat(stage::STAGE)?.is_some()),
             Some(next) => next.map_or(Ok(false), |next| Ok(next.stat(stage::STAGE)?.is_some())),
         }
     }
 
     /// Whether versions are kept.
     pub const fn keeps_versions(&self) -> bool {
-        self.versions.is_some()
+        self.versions.is_some() || self.snapshots.is_some() || self.overlay.is_some()
+    }
+
+    /// Whether what readers see is changed where it is, and not exchanged for what was made beside it.
+    pub const fn is_changed_in_place(&self) -> bool {
+        self.versions.is_none()
     }
 
     /// Whether files of this target are those of other versions too.
@@ -96,7 +145,21 @@ impl Target {
 
     /// The tree of a version that is kept, if it is still there.
     pub fn version_tree(&self, name: &VersionName) -> Result<Option<TreeDir>, ApplyError> {
-        self.versions.as_ref().map_or(Ok(None), |versions| versions.open_version(name))
+        match (&self.versions, &self.snapshots) {
+            (Some(versions), _) => versions.open_version(name),
+            (None, Some(snapshots)) => snapshots.open_version(name),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Whether the directory belongs to others, and only what was placed there is looked at.
+    pub const fn is_overlay(&self) -> bool {
+        self.overlay.is_some()
+    }
+
+    /// Opens a content of a version that is kept as contents.
+    pub fn kept_content(&self, id: ContentId) -> Result<Option<File>, ApplyError> {
+        self.overlay.as_ref().map_or(Ok(None), |overlay| overlay.open_kept(id))
     }
 
     /// What readers see.
@@ -114,6 +177,34 @@ impl Target {
         record::read(&self.state)
     }
 
+    /// Keeps what readers see as a version, where that is changed in place and versions are kept. Nothing of the run
+    /// that changed it is in it then.
+    fn keep_snapshot(&self, version: &Version, ops: &[Op]) -> Result<(), ApplyError> {
+        let (Some(snapshots), Some(name)) = (&self.snapshots, version.name()) else { return Ok(()) };
+        stage::discard(&self.tree)?;
+        settle_root(&self.tree, ops)?;
+        snapshots.keep(name)
+    }
+
+    /// Ends what was begun without a run: giving back what stood there before.
+    fn settle_overlay(&self) -> Result<(), ApplyError> {
+        let Some(overlay) = &self.overlay else { return Ok(()) };
+        let stamp = Stamp::new(b"ledger").expect("it is a name");
+        overlay.complete(&mut Backup::new(&self.state, &stamp))
+    }
+
+    /// Notes that readers see a version, where versions are kept.
+    fn note_version(&self, version: &Version) -> Result<(), ApplyError> {
+        let Some(name) = version.name() else { return Ok(()) };
+        let left = record::read(&self.state)?;
+        catalogue::note(&self.state, version)?;
+        if self.is_changed_in_place() {
+            // The files of the version that is left are those of the next one, or gone.
+            return Ok(());
+        }
+        catalogue::exchange_caches(&self.state, left.as_ref().and_then(Version::name), name)
+    }
+
     /// Opens again what readers see, after they were switched.
     fn reopen(&mut self) -> Result<(), ApplyError> {
         if let Some(versions) = self.versions.take() {
@@ -124,7 +215,10 @@ impl Target {
     }
 
     /// Takes the target for this run, or says who has it.
-    pub fn lock(self, holder: &Holder) -> Result<LockedTarget, ApplyError> {
+    pub fn lock(mut self, holder: &Holder) -> Result<LockedTarget, ApplyError> {
+        if let Some(overlay) = &mut self.overlay {
+            overlay.held_by(holder);
+        }
         let lock = Lock::take(&self.state, holder)?;
         Ok(LockedTarget { target: self, lock })
     }
@@ -171,11 +265,15 @@ impl LockedTarget {
     /// The same, but a run that has everything beside the tree is completed if it is to this manifest. It is for
     /// targets that are switched together: others may have been switched already.
     pub fn recover_to(self, decided: Option<ManifestId>) -> Result<(ReadyTarget, Recovery), ApplyError> {
-        let Target { tree, state, versions } = &self.target;
+        let Target { tree, state, versions, overlay, .. } = &self.target;
         let mut is_switched = false;
         let recovery = match Journal::reopen(state)? {
-            None => Recovery::Nothing,
+            None => {
+                self.target.settle_overlay()?;
+                Recovery::Nothing
+            }
             Some((journal, run)) if !run.is_decided(decided) => {
+                overlay.as_ref().map_or(Ok(()), Overlay::abandon)?;
                 journal.end()?;
                 Recovery::RolledBack(run.version)
             }
@@ -188,6 +286,7 @@ impl LockedTarget {
                 if run.state <= State::Flipping {
                     let reopened = versions.as_ref().map(Versions::reopen_next).transpose()?.flatten();
                     let work = reopened.as_ref().unwrap_or(tree);
+                    overlay.as_ref().map_or(Ok(()), |overlay| overlay.complete(&mut backup))?;
                     flip::flip(work, &mut backup, &run.ops)?;
                     token = settle(work, versions.as_ref(), &run.ops)?.into();
                     journal.flipped(&token)?;
@@ -196,13 +295,14 @@ impl LockedTarget {
                     if let (Some(versions), Some(name)) = (versions, run.version.name()) {
                         versions.switch(name, &token, &run.stamp)?;
                         is_switched = true;
-                        note_version(state, &run.version, name)?;
                     }
+                    self.target.keep_snapshot(&run.version, &run.ops)?;
+                    self.target.note_version(&run.version)?;
                     record::write(state, &run.version)?;
                     journal.reached(State::Committed)?;
                 }
                 if versions.is_none() {
-                    stage::discard(tree)?;
+                    stage::discard(self.target.stage_tree())?;
                     settle_root(tree, &run.ops)?;
                 }
                 journal.end()?;
@@ -227,13 +327,6 @@ fn settle(work: &TreeDir, versions: Option<&Versions>, ops: &[Op]) -> Result<Vec
     settle_root(work, ops)?;
     work.sync_file_system()?;
     versions.token()
-}
-
-/// Notes that readers were switched to a version.
-fn note_version(state: &TreeDir, version: &Version, name: &VersionName) -> Result<(), ApplyError> {
-    let left = record::read(state)?;
-    catalogue::note(state, version)?;
-    catalogue::exchange_caches(state, left.as_ref().and_then(Version::name), name)
 }
 
 /// A target that belongs to this run, with no other run unfinished.
@@ -287,7 +380,11 @@ impl ReadyTarget {
             Some(stage) => stage,
             None => self.stage()?,
         };
-        stage.begin(plan.actions)?;
+        if self.target.is_overlay() {
+            stage.begin_loose(plan.actions);
+        } else {
+            stage.begin(plan.actions)?;
+        }
         Ok(Staging {
             target: &self.target,
             needs: plan.needs,
@@ -299,10 +396,18 @@ impl ReadyTarget {
         })
     }
 
-    /// Gives a version the name that it will be kept under, where versions are kept.
+    /// Gives a version the name that it will be kept under, where versions are kept. One that was kept before has it.
     fn named(&self, version: Version, stamp: &Stamp) -> Result<Version, ApplyError> {
-        let Some(versions) = &self.target.versions else { return Ok(version) };
-        let is_taken = |name: &VersionName| versions.open_version(name).is_ok_and(|found| found.is_some());
+        if version.name().is_some() || !self.target.keeps_versions() {
+            return Ok(version);
+        }
+        let Target { versions, snapshots, .. } = &self.target;
+        let mut taken = snapshots.as_ref().map_or(Ok(Vec::new()), Snapshots::names)?;
+        taken.extend(self.target.kept()?.iter().map(|kept| kept.name().clone()));
+        let is_taken = |name: &VersionName| {
+            let open = |versions: &Versions| versions.open_version(name).is_ok_and(|found| found.is_some());
+            taken.contains(name) || versions.as_ref().is_some_and(open)
+        };
         let name = VersionName::free(stamp, version.manifest(), is_taken)
             .ok_or_else(|| ApplyError::NoVersion("another version of this second".to_owned()))?;
         Ok(version.named(name))
@@ -322,7 +427,7 @@ impl ReadyTarget {
         changed: &[Box<[u8]>],
         stamp: &Stamp,
     ) -> Result<Saved, ApplyError> {
-        let Target { tree, state, versions } = &self.target;
+        let Target { tree, state, versions, .. } = &self.target;
         let name = kept.name();
         let versions = versions.as_ref().ok_or_else(|| ApplyError::NoVersion(name.to_string()))?;
         if versions.open_version(name)?.is_none() {
@@ -338,7 +443,7 @@ impl ReadyTarget {
         let token = versions.token()?;
         journal.flipped(&token)?;
         let left = versions.switch(name, &token, stamp)?;
-        note_version(state, &kept.version, name)?;
+        self.target.note_version(&kept.version)?;
         record::write(state, &kept.version)?;
         journal.reached(State::Committed)?;
         journal.end()?;
@@ -352,9 +457,12 @@ impl ReadyTarget {
 
     /// Removes a version that readers are not at.
     pub fn remove_version(&self, kept: &Kept) -> Result<(), ApplyError> {
-        let Target { state, versions, .. } = &self.target;
+        let Target { state, versions, snapshots, .. } = &self.target;
         if let Some(versions) = versions {
             versions.remove(kept.name())?;
+        }
+        if let Some(snapshots) = snapshots {
+            snapshots.remove(kept.name())?;
         }
         catalogue::forget(state, kept.name())
     }
@@ -372,11 +480,15 @@ impl ReadyTarget {
         scan: &Scan,
         options: &ScanOptions<'_>,
     ) -> Result<(), ApplyError> {
-        let Target { tree, state, versions } = &self.target;
+        let Target { tree, state, .. } = &self.target;
         let known = Known { tree, scan, placed: &Placed::default(), ops: &[] };
         known.cache(version, wanted, options)?.save(state)?;
+        if let Some(name) = version.name() {
+            self.target.snapshots.as_ref().map_or(Ok(()), |snapshots| snapshots.keep(name))?;
+            return record::write(state, version);
+        }
         let applied = record::read(state)?;
-        let name = applied.as_ref().and_then(Version::name).filter(|_| versions.is_some());
+        let name = applied.as_ref().and_then(Version::name).filter(|_| self.target.keeps_versions());
         match name {
             // It is the tree of that version, and now goes by another label.
             Some(name) => {
@@ -395,8 +507,33 @@ impl ReadyTarget {
     pub fn discard_staged(&self) -> Result<(), ApplyError> {
         match &self.target.versions {
             Some(versions) => versions.discard_staged(),
-            None => stage::discard(&self.target.tree),
+            None => stage::discard(self.target.stage_tree()),
         }
+    }
+
+    /// Leaves out of the plan of an overlay what that does not do, and adds what speaks against it; nothing is placed in
+    /// the forbidden directories.
+    pub fn fit(
+        &self,
+        plan: &mut ApplyPlan,
+        forbidden: &[PathBuf],
+        wanted: impl IntoIterator<Item = Entry>,
+    ) -> Result<(), ApplyError> {
+        let Target { tree, overlay, .. } = &self.target;
+        overlay.as_ref().map_or(Ok(()), |overlay| overlay.fit(tree, plan, forbidden, wanted))
+    }
+
+    /// Removes the contents of versions that are not kept any more; these are the ones that are needed.
+    pub fn retain_contents(&self, needed: &HashSet<ContentId>) -> Result<(), ApplyError> {
+        self.target.overlay.as_ref().map_or(Ok(()), |overlay| overlay.retain(needed))
+    }
+
+    /// Gives back what stood everywhere before an overlay placed something there. Nothing is applied after that.
+    pub fn take_away(&self, stamp: &Stamp) -> Result<(usize, Saved), ApplyError> {
+        let Target { state, overlay, .. } = &self.target;
+        let mut backup = Backup::new(state, stamp);
+        let count = overlay.as_ref().map_or(Ok(0), |overlay| overlay.take_away(&mut backup))?;
+        Ok((count, Saved { backed_up: backup.into_saved(), left: None }))
     }
 
     /// Removes a next version that was begun and is not needed. Nothing can be staged any more after that.
@@ -428,6 +565,12 @@ impl<'a> Staging<'a> {
         &self.needs
     }
 
+    /// Stages a content from what is kept of earlier versions; false if it is not kept.
+    pub fn copy_kept(&self, need: &Need) -> Result<bool, ApplyError> {
+        let overlay = self.target.overlay.as_ref();
+        overlay.map_or(Ok(false), |overlay| overlay.copy_kept(&self.stage, need))
+    }
+
     /// Puts what stays as it is into the next version, where that does not begin with it. What is known of the files
     /// there is noted in the scan, as of the time when that is done, which `clock` says.
     pub fn fill(
@@ -449,11 +592,17 @@ impl<'a> Staging<'a> {
     /// Makes all files beside the tree, durably, and notes the steps that will put them in place.
     pub fn prepare(mut self) -> Result<Prepared<'a>, ApplyError> {
         let work = self.target.work()?;
-        let (ops, placed) = flip::prepare(work, &self.stage, self.needs)?;
+        let (ops, placed, overlaid) = if let Some(overlay) = &self.target.overlay {
+            let ready = overlay.prepare(&self.target.tree, &self.stage)?;
+            (Vec::new(), Placed::default(), Some(ready))
+        } else {
+            let (ops, placed) = flip::prepare(work, &self.stage, self.needs)?;
+            (ops, placed, None)
+        };
         work.sync_file_system()?;
         self.journal.staged(&ops)?;
         let Self { target, version, stamp, journal, backed_up, .. } = self;
-        Ok(Prepared { target, version, stamp, journal, ops, placed, backed_up })
+        Ok(Prepared { target, version, stamp, journal, ops, placed, overlaid, backed_up })
     }
 }
 
@@ -466,6 +615,7 @@ pub struct Prepared<'a> {
     journal: Journal<'a>,
     ops: Vec<Op>,
     placed: Placed,
+    overlaid: Option<overlay::Ready>,
     backed_up: Vec<Box<[u8]>>,
 }
 
@@ -478,8 +628,14 @@ impl<'a> Prepared<'a> {
     /// Changes the tree. From here on an error leaves a run that the next one completes.
     pub fn flip(mut self) -> Result<Flipped<'a>, ApplyError> {
         let (work, versions) = (self.target.work()?, self.target.versions.as_ref());
+        if let (Some(overlay), Some(ready)) = (&self.target.overlay, &mut self.overlaid) {
+            ready.begin(overlay)?;
+        }
         self.journal.reached(State::Flipping)?;
         let mut backup = Backup::new(&self.target.state, &self.stamp);
+        if let (Some(overlay), Some(ready)) = (&self.target.overlay, self.overlaid.take()) {
+            self.placed = ready.complete(overlay, &mut backup)?;
+        }
         flip::flip(work, &mut backup, &self.ops)?;
         let token = settle(work, versions, &self.ops)?;
         self.journal.flipped(&token)?;
@@ -487,6 +643,7 @@ impl<'a> Prepared<'a> {
             (Some(versions), Some(name)) => versions.switch(name, &token, &self.stamp)?,
             _ => None,
         };
+        self.target.keep_snapshot(&self.version, &self.ops)?;
         let backed_up = [self.backed_up, backup.into_saved()].concat();
         let saved = Saved { backed_up, left };
         let Self { target, version, journal, ops, placed, .. } = self;
@@ -522,10 +679,9 @@ impl Flipped<'_> {
     ) -> Result<Saved, ApplyError> {
         let Target { state, versions, .. } = self.target;
         let work = self.target.work()?;
-        let known = Known { tree: work, scan, placed: &self.placed, ops: &self.ops };
-        if let Some(name) = self.version.name() {
-            note_version(state, &self.version, name)?;
-        }
+        let tree = if self.target.is_overlay() { self.target.tree() } else { work };
+        let known = Known { tree, scan, placed: &self.placed, ops: &self.ops };
+        self.target.note_version(&self.version)?;
         record::write(state, &self.version)?;
         self.journal.reached(State::Committed)?;
         if versions.is_none() {

@@ -6,6 +6,7 @@
 //! are opened by their path from the root, so that the number of open handles does not grow with the tree.
 
 mod examine;
+mod named;
 mod walk;
 
 use std::collections::HashMap;
@@ -37,6 +38,15 @@ pub enum Rehash {
     Everything,
 }
 
+/// What of a target is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Everything below its directory, so that what is not tracked is found too.
+    Everything,
+    /// The paths of manifests alone: the directory is the host's, and holds much more.
+    NamedPaths,
+}
+
 /// How to scan.
 #[derive(Clone, Copy)]
 pub struct ScanOptions<'a> {
@@ -50,6 +60,8 @@ pub struct ScanOptions<'a> {
     pub started: FileTime,
     /// Whether the files are those of other versions too.
     pub have_many_names: bool,
+    /// What is looked at.
+    pub extent: Extent,
 }
 
 /// How a tracked path differs from what was applied there.
@@ -172,7 +184,10 @@ impl Scan {
 
 /// Compares a target with the cache of what was applied there.
 pub fn scan(tree: &TreeDir, cache: StatCache, options: &ScanOptions<'_>) -> Result<Scan, ApplyError> {
-    walk::walk(tree, cache, options)
+    match options.extent {
+        Extent::Everything => walk::walk(tree, cache, options),
+        Extent::NamedPaths => named::look(tree, cache, options),
+    }
 }
 
 fn above<'a>(sorted: &'a [Untracked], path: &[u8]) -> Option<&'a Untracked> {

@@ -95,6 +95,20 @@ impl<'a> Stage<'a> {
         self.fresh.make_directories(self.tree)
     }
 
+    /// Takes what a plan does that makes every file at its own place.
+    pub(super) fn begin_loose(&mut self, actions: Vec<Action>) {
+        self.fresh = Fresh::none(actions);
+    }
+
+    /// Where a content lies that is staged.
+    pub(super) fn path_of(&self, content: &Content) -> Result<Vec<u8>, ApplyError> {
+        if self.has(content)? {
+            Ok(self.path_of_verified(content.id))
+        } else {
+            Err(ApplyError::MissingContent(content.id))
+        }
+    }
+
     /// What the plan does, and its new directories.
     pub(super) const fn fresh(&self) -> &Fresh {
         &self.fresh

@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, StatxFlags};
 use rustix::io::Errno;
@@ -38,6 +39,8 @@ pub struct TreeDir {
     handles: Handles,
     path: PathBuf,
     steps: Steps,
+    /// A name in the root that belongs to the file system.
+    reserved: Option<&'static [u8]>,
 }
 
 impl TreeDir {
@@ -52,7 +55,17 @@ impl TreeDir {
             path: Shown(path.as_os_str().as_bytes()).to_string(),
             source: errno.into(),
         })?;
-        Ok(Self { handles: Handles::new(root), path: path.to_owned(), steps })
+        Ok(Self { handles: Handles::new(root), path: path.to_owned(), steps, reserved: None })
+    }
+
+    /// The same with a name in the root that belongs to the file system: it is not looked at, and nothing gets it.
+    pub(super) fn reserving(self, name: &'static [u8]) -> Self {
+        Self { reserved: Some(name), ..self }
+    }
+
+    /// Whether a path is the file system's own, or lies below one that is.
+    pub(super) fn is_reserved(&self, path: &[u8]) -> bool {
+        self.reserved.is_some() && path.split(|byte| *byte == b'/').next() == self.reserved
     }
 
     /// Where the directory was opened, for messages.
@@ -195,7 +208,7 @@ impl TreeDir {
     pub(super) fn below(&self, path: &[u8]) -> Result<Self, ApplyError> {
         let root = self.open_directory(path)?;
         let shown = self.path.join(OsStr::from_bytes(path));
-        Ok(Self { handles: Handles::new(root), path: shown, steps: self.steps.clone() })
+        Ok(Self { handles: Handles::new(root), path: shown, steps: self.steps.clone(), reserved: None })
     }
 
     /// Moves a file over whatever is not a directory at the other path; false if there is nothing to move.
@@ -356,6 +369,11 @@ impl TreeDir {
     ) -> rustix::io::Result<T> {
         let (directory, name) = self.handles.parent(path)?;
         act(directory.as_fd(), &name)
+    }
+
+    /// The directory that holds the last name of a path, and that name.
+    pub(super) fn parent_of(&self, path: &[u8]) -> Result<(Arc<OwnedFd>, CString), ApplyError> {
+        self.handles.parent(path).map_err(|errno| self.error("opening the directory of", path, errno))
     }
 
     pub(super) fn error(&self, operation: &'static str, path: &[u8], errno: Errno) -> ApplyError {

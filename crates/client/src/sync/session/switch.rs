@@ -11,7 +11,7 @@ use smart_sync_sync::apply::run;
 use smart_sync_sync::apply::scan::Scan;
 use smart_sync_sync::apply::stage::Stage;
 
-use super::{Outcome, Session, Wanted, changed, needed_pages, refused, stamp, time_now};
+use super::{Outcome, Purpose, Session, Wanted, changed, needed_pages, refused, stamp, time_now};
 use crate::after;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -110,7 +110,8 @@ impl Session<'_> {
                 Ok(Outcome::Nothing)
             }
             Prepared::Next(next) => {
-                if let Some(way_back) = self.way_back.as_ref().filter(|_| !self.after.is_empty()) {
+                let is_tried = wanted.purpose == Purpose::Update && !self.after.is_empty();
+                if let Some(way_back) = self.way_back.as_ref().filter(|_| is_tried) {
                     after::arm(self.place, next.version(), self.applied.as_ref(), way_back)?;
                 }
                 self.switch(wanted, *next)
@@ -153,6 +154,10 @@ impl Session<'_> {
         let version = Version::new(wanted.manifest, &label).ok_or_else(|| {
             Failure::message(Exit::General, "the names of this ref are too long to be noted")
         })?;
+        let version = match &wanted.purpose {
+            Purpose::GoingBack(Some(name)) => version.named(name.clone()),
+            Purpose::GoingBack(None) | Purpose::Update => version,
+        };
         wanted.pages.save(&self.place.state, wanted.manifest)?;
         if plan.is_empty() {
             if staged.is_some() {
@@ -167,7 +172,8 @@ impl Session<'_> {
         let mut run = self.ready.begin_with(plan, version, stamp(), staged)?;
         let mut needs = Vec::new();
         for need in run.needs() {
-            if !run.stage().has(&need.content)? && !run.stage().copy_local(need)? {
+            let is_here = run.stage().has(&need.content)? || run.stage().copy_local(need)?;
+            if !is_here && !run.copy_kept(need)? {
                 needs.push(need);
             }
         }

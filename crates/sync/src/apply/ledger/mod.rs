@@ -191,14 +191,16 @@ impl Ledger {
 
     /// Writes the entries, whole and durably, after the contents that they name.
     fn save(&mut self, entries: Entries) -> Result<(), ApplyError> {
+        let bytes = encode(&entries);
+        // What could not be read again must never be written: it holds what the host gets back.
+        if bytes.len() as u64 > LEDGER_BYTES_MAX || decode(&bytes).as_ref() != Ok(&entries) {
+            let reason = std::io::Error::other("there is more to note than a ledger holds");
+            return Err(self.home.failed("writing", LEDGER, reason));
+        }
         self.home.sync_file_system()?;
         self.home.remove_file(LEDGER_NEW)?;
         let mut file = self.home.create_file(LEDGER_NEW)?;
         self.home.announce("write ledger", LEDGER_NEW)?;
-        let bytes = encode(&entries);
-        if bytes.len() as u64 > LEDGER_BYTES_MAX {
-            return Err(self.home.failed("writing", LEDGER_NEW, std::io::ErrorKind::FileTooLarge.into()));
-        }
         file.write_all(&bytes).map_err(|source| self.home.failed("writing", LEDGER_NEW, source))?;
         sync_file(&self.home, LEDGER_NEW, &file)?;
         self.home.rename(LEDGER_NEW, LEDGER)?;

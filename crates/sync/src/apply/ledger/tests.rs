@@ -303,6 +303,19 @@ fn a_link_on_the_way_and_a_directory_in_the_way_are_refused() {
 }
 
 #[test]
+fn what_a_ledger_cannot_hold_is_refused_and_changes_nothing() {
+    let scene = Scene::new();
+    let before = scene.disk();
+    let too_long = Thing::Symlink { target: vec![b'x'; 4096].into(), metadata: metadata(0o777) };
+    let refused = with(&scene, &Steps::default(), |ledger, backup| {
+        ledger.place(&owner("a"), vec![(scene.path("new"), too_long)], backup).map(|_| ())
+    });
+    assert!(refused.unwrap_err().to_string().starts_with("writing "));
+    assert_eq!(scene.disk(), before);
+    assert!(read(&scene.home).unwrap().is_empty());
+}
+
+#[test]
 fn the_state_of_each_path_is_found() {
     let scene = Scene::new();
     place(&scene, &Steps::default()).unwrap();

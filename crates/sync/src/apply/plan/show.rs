@@ -17,6 +17,7 @@ impl fmt::Display for ApplyPlan {
                 (Change::Put(..) | Change::Link(_), Displaced::Nothing) => "create",
                 (Change::Put(..) | Change::Link(_), _) => "replace",
                 (Change::SetMetadata(..), _) => "set mode",
+                (Change::Delete, _) if self.given_back.contains(&action.path) => "restore",
                 (Change::Delete | Change::Clear, _) => "delete",
                 // These follow from the others.
                 (Change::MakeDirectory(_) | Change::MakeRoom | Change::RemoveDirectory, _) => continue,
@@ -31,8 +32,10 @@ impl fmt::Display for ApplyPlan {
                 }
                 _ => {}
             }
-            if action.displaced == Displaced::Local {
-                f.write_str(", local changes go to the backup")?;
+            match action.displaced {
+                Displaced::Local => f.write_str(", local changes go to the backup")?,
+                Displaced::Former => f.write_str(", what stands there is kept")?,
+                Displaced::Nothing | Displaced::Ours(_) => {}
             }
             writeln!(f)?;
         }

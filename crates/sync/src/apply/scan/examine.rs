@@ -8,7 +8,7 @@ use std::borrow::Borrow;
 
 use smart_sync_store::manifest::entry::Entry;
 
-use super::{Drift, Found, Scan, ScanOptions, Untracked};
+use super::{Drift, Extent, Found, Scan, ScanOptions, Untracked, is_excluded};
 use crate::apply::error::ApplyError;
 use crate::apply::hash::hash_at;
 use crate::apply::stat::{FileKind, Stat};
@@ -27,6 +27,9 @@ impl Scan {
         for entry in wanted {
             let entry = entry.borrow();
             let path = entry.path.as_bytes();
+            if options.extent == Extent::NamedPaths {
+                self.find_untracked(tree, path, options)?;
+            }
             let at = self.findings.binary_search_by(|finding| (*finding.path).cmp(path));
             if let Ok(at) = at {
                 if let Some(found) = &self.findings[at].found
@@ -47,6 +50,7 @@ impl Scan {
             if let Some(stat) = tree.stat(path)?
                 && stat.kind == FileKind::Directory
                 && Expected::of(entry).kind() != FileKind::Directory
+                && options.extent == Extent::Everything
             {
                 self.find_excluded(tree, path, options)?;
             }
@@ -59,6 +63,24 @@ impl Scan {
         }
         self.excluded.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         self.excluded.dedup();
+        Ok(())
+    }
+
+    /// Notes what stands at a path that is not tracked. Paths come in their order.
+    fn find_untracked(
+        &mut self,
+        tree: &TreeDir,
+        path: &[u8],
+        options: &ScanOptions<'_>,
+    ) -> Result<(), ApplyError> {
+        if self.cache.find(path).is_some() || self.untracked_above(path).is_some() {
+            return Ok(());
+        }
+        if let Some(stat) = tree.stat(path)?
+            && !is_excluded(options.excluded, path, stat.kind == FileKind::Directory)
+        {
+            self.untracked.push(Untracked { path: path.into(), kind: stat.kind });
+        }
         Ok(())
     }
 

@@ -22,17 +22,17 @@ use crate::apply::tree_dir::{TreeDir, stat_at};
 
 /// What a task found; each has one of its own and hands it in once.
 #[derive(Debug, Default)]
-struct Output {
-    findings: Vec<Finding>,
+pub(super) struct Output {
+    pub(super) findings: Vec<Finding>,
     untracked: Vec<Untracked>,
-    excluded: Vec<Untracked>,
+    pub(super) excluded: Vec<Untracked>,
     mounts: Vec<Box<[u8]>>,
-    notes: Vec<(usize, Option<Seen>)>,
-    files_hashed: usize,
+    pub(super) notes: Vec<(usize, Option<Seen>)>,
+    pub(super) files_hashed: usize,
 }
 
 impl Output {
-    fn append(&mut self, mut other: Self) {
+    pub(super) fn append(&mut self, mut other: Self) {
         self.findings.append(&mut other.findings);
         self.untracked.append(&mut other.untracked);
         self.excluded.append(&mut other.excluded);
@@ -42,18 +42,18 @@ impl Output {
     }
 }
 
-struct Walk<'a> {
-    tree: &'a TreeDir,
-    cache: &'a StatCache,
-    options: &'a ScanOptions<'a>,
-    root_device: (u32, u32),
-    sample: Option<Sample>,
-    gathered: Mutex<Result<Output, ApplyError>>,
+pub(super) struct Walk<'a> {
+    pub(super) tree: &'a TreeDir,
+    pub(super) cache: &'a StatCache,
+    pub(super) options: &'a ScanOptions<'a>,
+    pub(super) root_device: (u32, u32),
+    pub(super) sample: Option<Sample>,
+    pub(super) gathered: Mutex<Result<Output, ApplyError>>,
 }
 
 /// Every position that is `offset` more than a multiple of `stride`.
 #[derive(Debug, Clone, Copy)]
-struct Sample {
+pub(super) struct Sample {
     stride: usize,
     offset: usize,
 }
@@ -100,7 +100,7 @@ pub(super) fn walk(
     })
 }
 
-fn sample(rehash: Rehash, count: usize) -> Option<Sample> {
+pub(super) fn sample(rehash: Rehash, count: usize) -> Option<Sample> {
     match rehash {
         Rehash::Everything => Some(Sample { stride: 1, offset: 0 }),
         Rehash::Sample { files: 0, .. } => None,
@@ -117,7 +117,7 @@ impl Walk<'_> {
         if self.gathered.lock().is_ok_and(|gathered| gathered.is_err()) {
             return;
         }
-        let mut task = Task { walk: self, path, output: Output::default(), below: Vec::new() };
+        let mut task = Task::new(self, path);
         let outcome = task.run(range);
         let Task { output, below, .. } = task;
         {
@@ -134,10 +134,10 @@ impl Walk<'_> {
     }
 }
 
-struct Task<'a, 'w> {
-    walk: &'w Walk<'a>,
+pub(super) struct Task<'a, 'w> {
+    pub(super) walk: &'w Walk<'a>,
     path: Vec<u8>,
-    output: Output,
+    pub(super) output: Output,
     below: Vec<(Vec<u8>, Range<usize>)>,
 }
 
@@ -179,7 +179,11 @@ impl<'c> Iterator for Children<'c> {
     }
 }
 
-impl Task<'_, '_> {
+impl<'a, 'w> Task<'a, 'w> {
+    pub(super) fn new(walk: &'w Walk<'a>, path: Vec<u8>) -> Self {
+        Self { walk, path, output: Output::default(), below: Vec::new() }
+    }
+
     fn run(&mut self, range: Range<usize>) -> Result<(), ApplyError> {
         let directory = match self.walk.tree.open_directory(&self.path) {
             // It was there a moment ago.
@@ -208,7 +212,7 @@ impl Task<'_, '_> {
         let (mut absent, mut strangers) = (Vec::new(), Vec::new());
         for (name, kind) in listing.names() {
             let bytes = name.to_bytes();
-            if self.path.is_empty() && bytes == STAGE {
+            if self.path.is_empty() && (bytes == STAGE || self.walk.tree.is_reserved(bytes)) {
                 continue;
             }
             let is_directory = kind == FileKind::Directory;
@@ -298,7 +302,7 @@ impl Task<'_, '_> {
         }
     }
 
-    fn compare_file(
+    pub(super) fn compare_file(
         &mut self,
         directory: BorrowedFd<'_>,
         name: &CStr,
@@ -381,7 +385,7 @@ impl Task<'_, '_> {
         Ok((drift, found))
     }
 
-    fn missing(&mut self, records: Range<usize>) {
+    pub(super) fn missing(&mut self, records: Range<usize>) {
         for position in records {
             let record = self.walk.cache.record(position);
             let is_directory = record.expected.kind() == FileKind::Directory;

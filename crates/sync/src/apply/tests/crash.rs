@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
-use super::fixture::{Disk, Host, Spec, Stands, Tree, disk_of};
+use super::fixture::{ALL_IN_PLACE, Disk, Host, Spec, Stands, Tree, disk_of};
 use crate::apply::run::Recovery;
 use crate::apply::step::Steps;
 
@@ -57,8 +57,8 @@ fn new_disk() -> Disk {
     disk
 }
 
-fn host_with_old() -> (Host, Tree, Tree) {
-    let (host, old, new) = (Host::new(), Tree::new(OLD), Tree::new(NEW));
+fn host_with_old(make: fn() -> Host) -> (Host, Tree, Tree) {
+    let (host, old, new) = (make(), Tree::new(OLD), Tree::new(NEW));
     host.apply(&Tree::default(), &old);
     host.write("edited", LOCAL);
     host.write("untracked", "mine");
@@ -85,17 +85,27 @@ fn failing(first: usize, error: Errno, is_kill: bool, only: fn(&str) -> bool) ->
     (steps, count)
 }
 
-/// Runs the update with a fault, once for each step that could have it, and then with none.
 fn check(error: Errno, is_kill: bool, only: fn(&str) -> bool) {
+    check_kind(Host::new, error, is_kill, only);
+    check_kind(Host::with_overlay, error, is_kill, only);
+    // What is done before and after its snapshots is what is done to a directory.
+    check_kind(Host::with_dataset, error, is_kill, |effect| {
+        ["snapshot", "hold", "write journal", "write record", "syncfs"].contains(&effect)
+    });
+}
+
+/// Runs the update with a fault, once for each step that could have it, and then with none.
+fn check_kind(make: fn() -> Host, error: Errno, is_kill: bool, only: fn(&str) -> bool) {
     for first in 0.. {
-        let (host, old, new) = host_with_old();
+        let (host, old, new) = host_with_old(make);
         let (steps, count) = failing(first, error, is_kill, only);
         let outcome = host.run(&old, &new, &steps);
         let is_whole = count.load(Ordering::SeqCst) <= first;
         assert_eq!(outcome.is_ok(), is_whole, "step {first}: {outcome:?}");
 
         let (ready, recovery) = host.open(&Steps::default()).unwrap();
-        let holds_new = ready.target().applied().unwrap() == Some(new.version());
+        let applied = ready.target().applied().unwrap().map(|applied| applied.manifest());
+        let holds_new = applied == Some(new.version().manifest());
         let expected = if holds_new { new_disk() } else { old_disk() };
         assert_eq!(without_stage(host.disk()), expected, "step {first}, {recovery:?}");
         if matches!(recovery, Recovery::Completed { .. }) {
@@ -109,6 +119,7 @@ fn check(error: Errno, is_kill: bool, only: fn(&str) -> bool) {
         assert!(backups.values().any(|found| *found == local_edit()), "step {first}: {backups:?}");
         assert!(backups.values().all(|found| *found == local_edit()), "step {first}: {backups:?}");
         assert!(!host.state.join("journal").exists(), "step {first}");
+        host.check_kept_since(&disk_of(OLD), &new_disk());
         if is_whole {
             assert!(first > 0, "nothing was announced");
             return;
@@ -133,7 +144,7 @@ fn a_failed_flush_at_any_point_leaves_the_old_tree_or_one_that_the_next_run_comp
 
 #[test]
 fn a_read_only_file_system_changes_nothing() {
-    let (host, old, new) = host_with_old();
+    let (host, old, new) = host_with_old(Host::new);
     let (ready, _) = host.open(&Steps::default()).unwrap();
     drop(ready);
     let (steps, _) =
@@ -145,9 +156,15 @@ fn a_read_only_file_system_changes_nothing() {
 
 #[test]
 fn a_kill_during_recovery_is_recovered_from() {
+    for make in ALL_IN_PLACE {
+        check_recovery(make);
+    }
+}
+
+fn check_recovery(make: fn() -> Host) {
     let is_rename = |effect: &str| effect == "rename";
     for first in 0.. {
-        let (host, old, new) = host_with_old();
+        let (host, old, new) = host_with_old(make);
         let (steps, _) = failing(12, Errno::INTR, true, is_rename);
         host.run(&old, &new, &steps).unwrap_err();
         let (steps, count) = failing(first, Errno::INTR, true, |_| true);

@@ -15,7 +15,7 @@ use crate::apply::lock::Holder;
 use crate::apply::plan::{ApplyPlan, PlanInput, Policy, plan};
 use crate::apply::preflight::preflight;
 use crate::apply::run::{ReadyTarget, Recovery, Target};
-use crate::apply::scan::{Rehash, Scan, ScanOptions, scan};
+use crate::apply::scan::{Extent, Rehash, Scan, ScanOptions, scan};
 use crate::apply::stat_cache::StatCache;
 use crate::apply::step::Steps;
 use crate::apply::versions::{CURRENT, Kind};
@@ -24,6 +24,13 @@ use crate::apply::{Stamp, Version};
 /// Later than any time that a file gets in a test, so that no file is taken for just changed.
 pub(super) const LATER: FileTime = FileTime { seconds: 1 << 40, nanoseconds: 0 };
 pub(super) const APPLY_TIME: FileTime = FileTime { seconds: 1_700_000_000, nanoseconds: 5 };
+
+const ZFS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/stand-ins/zfs");
+
+/// Hosts of the kinds that are changed in place.
+pub(super) const IN_PLACE: [fn() -> Host; 2] = [Host::new, Host::with_dataset];
+/// And the kind that lies over directories of others.
+pub(super) const ALL_IN_PLACE: [fn() -> Host; 3] = [Host::new, Host::with_dataset, Host::with_overlay];
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Spec {
@@ -160,6 +167,26 @@ impl Host {
         Self { kind: Kind::Generations, ..Self::new() }
     }
 
+    /// One that keeps its versions as snapshots of a dataset, which the stand-in for the program `zfs` makes.
+    pub(super) fn with_dataset() -> Self {
+        let host = Self { kind: Kind::Zfs, ..Self::new() };
+        fs::create_dir(host.root.join(".zfs")).unwrap();
+        host
+    }
+
+    /// One whose target is a directory of others that trees are laid over.
+    pub(super) fn with_overlay() -> Self {
+        let mut host = Self { kind: Kind::Overlay, ..Self::new() };
+        host.root = host.root.canonicalize().unwrap();
+        fs::create_dir(host.ledger()).unwrap();
+        host
+    }
+
+    /// The directory of the ledger.
+    pub(super) fn ledger(&self) -> PathBuf {
+        self.state.with_file_name("ledger")
+    }
+
     /// What readers see.
     pub(super) fn seen(&self) -> PathBuf {
         match self.kind {
@@ -183,7 +210,42 @@ impl Host {
     }
 
     pub(super) fn disk(&self) -> Disk {
-        disk(&self.seen().canonicalize().unwrap())
+        let mut disk = disk(&self.seen().canonicalize().unwrap());
+        if self.kind == Kind::Zfs {
+            disk.retain(|path, _| path != ".zfs" && !path.starts_with(".zfs/"));
+        }
+        disk
+    }
+
+    /// The same for a first version and one or more of the other tree.
+    pub(super) fn check_kept_since(&self, first: &Disk, others: &Disk) {
+        if self.kind == Kind::Zfs {
+            let (ready, _) = self.open(&Steps::default()).unwrap();
+            let count = ready.target().kept().unwrap().len();
+            drop(ready);
+            assert!(count > 1, "the new version is not kept");
+            let trees: Vec<&Disk> =
+                std::iter::once(first).chain(std::iter::repeat_n(others, count - 1)).collect();
+            self.check_kept(&trees);
+        }
+    }
+
+    /// Each version that is kept is as it was when it was applied, and nothing else is kept: `trees` by their numbers.
+    pub(super) fn check_kept(&self, trees: &[&Disk]) {
+        if self.kind != Kind::Zfs {
+            return;
+        }
+        let (ready, _) = self.open(&Steps::default()).unwrap();
+        let kept = ready.target().kept().unwrap();
+        assert_eq!(kept.len(), trees.len());
+        let path = |name: &str| self.root.join(".zfs").join(name);
+        let mut snapshots = 0;
+        for (kept, tree) in kept.iter().zip(trees) {
+            assert_eq!(disk(&path("snapshot").join(kept.name().as_str())), **tree, "{kept:?}");
+            assert!(path("holds").join(kept.name().as_str()).join("smart-sync").exists(), "{kept:?}");
+            snapshots += 1;
+        }
+        assert_eq!(fs::read_dir(path("snapshot")).unwrap().count(), snapshots);
     }
 
     /// Nothing but the precious file may be outside, whatever happened.
@@ -205,11 +267,16 @@ impl Host {
             rehash: Rehash::Sample { files: 0, seed: 0 },
             started: LATER,
             have_many_names: self.kind == Kind::Generations,
+            extent: if self.kind == Kind::Overlay { Extent::NamedPaths } else { Extent::Everything },
         }
     }
 
     pub(super) fn open(&self, steps: &Steps) -> Result<(ReadyTarget, Recovery), ApplyError> {
-        let target = Target::open_as(self.kind, &self.root, &self.state, steps)?;
+        let target = match self.kind {
+            Kind::Overlay => Target::open_overlay(&self.root, &self.state, &self.ledger(), steps)?,
+            Kind::Zfs => Target::open_dataset(&self.root, &self.state, steps, Path::new(ZFS))?,
+            kind => Target::open_as(kind, &self.root, &self.state, steps)?,
+        };
         target.lock(&Holder::this_process("test", 0))?.recover()
     }
 
@@ -237,7 +304,12 @@ impl Host {
         let policy = self.policy(ready);
         let input = PlanInput { scan: &scan, excluded: &self.excluded, policy: &policy, now: APPLY_TIME };
         let mut made = plan(&applied.entries, &wanted.entries, &input)?;
-        preflight(ready.work()?, &mut made, &wanted.entries)?;
+        if ready.target().is_overlay() {
+            let forbidden = std::slice::from_ref(&self.state);
+            ready.fit(&mut made, forbidden, wanted.entries.iter().cloned())?;
+        } else {
+            preflight(ready.work()?, &mut made, &wanted.entries)?;
+        }
         Ok((scan, made))
     }
 
@@ -248,11 +320,22 @@ impl Host {
         wanted: &Tree,
         steps: &Steps,
     ) -> Result<Vec<Box<[u8]>>, ApplyError> {
+        self.run_as(applied, wanted, wanted.version(), steps)
+    }
+
+    /// The same for a version that has a name already.
+    pub(super) fn run_as(
+        &self,
+        applied: &Tree,
+        wanted: &Tree,
+        version: Version,
+        steps: &Steps,
+    ) -> Result<Vec<Box<[u8]>>, ApplyError> {
         let (ready, _) = self.open(steps)?;
         let (mut scan, plan) = self.plan(&ready, applied, wanted)?;
-        let mut run = ready.begin(plan.clone(), wanted.version(), Stamp::new(b"stamp").unwrap())?;
+        let mut run = ready.begin(plan.clone(), version, Stamp::new(b"stamp").unwrap())?;
         for need in &plan.needs {
-            if run.stage().has(&need.content)? || run.stage().copy_local(need)? {
+            if run.stage().has(&need.content)? || run.stage().copy_local(need)? || run.copy_kept(need)? {
                 continue;
             }
             let mut writer = run.stage().writer(need)?;

@@ -14,10 +14,8 @@
 //!
 //! Snapshots are made by the program `btrfs`, which knows the interfaces of its kernel.
 
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
@@ -26,6 +24,7 @@ use smart_sync_store::manifest::entry::FileTime;
 
 use super::local::{Link, Local};
 use super::name::VersionName;
+use super::program;
 use crate::apply::backup::Stamp;
 use crate::apply::error::ApplyError;
 use crate::apply::stage::STAGE_CONTENTS;
@@ -386,46 +385,5 @@ fn path_in(directory: &TreeDir, path: &[u8]) -> PathBuf {
 
 /// Runs the program, and returns what it says.
 fn run(operation: &'static str, path: &Path, words: &[&[u8]]) -> Result<String, ApplyError> {
-    let words = words.iter().map(|word| std::ffi::OsStr::from_bytes(word));
-    let mut command = Command::new(PROGRAM);
-    command.args(words).env("LC_ALL", "C").stdin(Stdio::null());
-    let failed = |source| ApplyError::Io { operation, path: path.display().to_string(), source };
-    let output = match command.output() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(ApplyError::MissingProgram(PROGRAM));
-        }
-        output => output.map_err(failed)?,
-    };
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.trim().strip_prefix("ERROR: ").unwrap_or(said.trim()).to_owned();
-    Err(failed(kind_of(&said, said.clone())))
-}
-
-/// The program says in words what the kernel said.
-fn kind_of(said: &str, text: String) -> io::Error {
-    let kinds = [
-        ("Operation not permitted", io::ErrorKind::PermissionDenied),
-        ("Permission denied", io::ErrorKind::PermissionDenied),
-        ("Read-only file system", io::ErrorKind::ReadOnlyFilesystem),
-        ("No space left", io::ErrorKind::StorageFull),
-        ("quota exceeded", io::ErrorKind::QuotaExceeded),
-    ];
-    let kind =
-        kinds.iter().find(|(words, _)| said.contains(words)).map_or(io::ErrorKind::Other, |(_, kind)| *kind);
-    io::Error::new(kind, text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_program_says_is_what_the_kernel_meant() {
-        let error = kind_of("Could not create subvolume: No space left on device", "x".into());
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(kind_of("something", "x".into()).kind(), io::ErrorKind::Other);
-    }
+    program::run(Path::new(PROGRAM), PROGRAM, operation, path, words)
 }

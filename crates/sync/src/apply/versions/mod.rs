@@ -5,7 +5,8 @@
 //! other and never a mix, going back is another switch, and a run that is interrupted has left nothing that is seen.
 //!
 //! There are two kinds, which differ in how a version shares what it has in common with others, and in how readers are
-//! switched: [directories with a link to one of them](generations), on any file system, and [snapshots](btrfs).
+//! switched: [directories with a link to one of them](generations), on any file system, and [snapshots](btrfs). A third
+//! one keeps [snapshots of what is changed in place](zfs), and promises less: readers may see a mix while it is changed.
 
 mod btrfs;
 pub mod catalogue;
@@ -13,7 +14,9 @@ mod fill;
 mod generations;
 mod local;
 mod name;
+mod program;
 pub mod prune;
+mod zfs;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -26,6 +29,8 @@ pub use fill::Sharing;
 pub(super) use fill::WRITABLE;
 pub use generations::CURRENT;
 pub use name::VersionName;
+pub use zfs::is_dataset;
+pub(super) use zfs::{PROGRAM as ZFS_PROGRAM, Snapshots};
 
 use super::backup::{Backup, Stamp};
 use super::error::ApplyError;
@@ -48,10 +53,14 @@ pub enum Kind {
     Generations,
     /// Snapshots of a subvolume.
     Btrfs,
+    /// Snapshots of a dataset that is changed in place.
+    Zfs,
+    /// A tree that is laid over directories of others; earlier versions are kept as contents.
+    Overlay,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Directory, Self::Generations, Self::Btrfs];
+    const ALL: [Self; 5] = [Self::Directory, Self::Generations, Self::Btrfs, Self::Zfs, Self::Overlay];
 
     /// As it is written.
     pub const fn name(self) -> &'static str {
@@ -59,6 +68,8 @@ impl Kind {
             Self::Directory => "directory",
             Self::Generations => "generations",
             Self::Btrfs => "btrfs",
+            Self::Zfs => "zfs",
+            Self::Overlay => "overlay",
         }
     }
 
@@ -102,7 +113,7 @@ impl Versions {
         steps: &Steps,
     ) -> Result<Option<(Self, TreeDir)>, ApplyError> {
         let (layout, current) = match kind {
-            Kind::Directory => return Ok(None),
+            Kind::Directory | Kind::Zfs | Kind::Overlay => return Ok(None),
             Kind::Generations => {
                 let (generations, current) = Generations::open(root, steps)?;
                 (Layout::Generations(generations), current)

@@ -36,7 +36,8 @@ const CALLS: [&str; 17] = [
     "mkdir",
     "ioctl",
 ];
-const OWN: [&str; 1] = ["mine"];
+/// What readers see that is of no version: the host's own, and what is staged where a tree is changed in place.
+const OWN: [&str; 2] = ["mine", ".smart-sync-stage"];
 
 fn is_long() -> bool {
     std::env::var_os("SMART_SYNC_LONG").is_some()

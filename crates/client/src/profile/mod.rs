@@ -13,6 +13,7 @@ mod list;
 mod members;
 pub mod merge;
 pub mod permit;
+mod places;
 mod pull;
 pub mod resolve;
 pub mod set;

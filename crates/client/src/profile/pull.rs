@@ -6,14 +6,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::versions::Kind;
 use smart_sync_sync::name::{Channel, RefQuery};
 use smart_sync_sync::time::UnixTime;
 
-use super::journal::{FORMAT, Journal, State, Way};
+use super::journal::{FORMAT, Journal, State};
 use super::merge::merge;
 use super::permit::{Permitted, Rules};
+use super::places::{held, make_place, ways};
 use super::resolve::{View, open_realm, resolve};
 use super::set::{Member, Set};
 use super::settings::{PullSettings, followed, target};
@@ -31,7 +31,6 @@ use crate::sync::place::{Place, triggered_by};
 use crate::sync::session::Session;
 use crate::sync::{Part, Staged, Surroundings};
 use crate::versions::hold::Hold;
-use smart_sync_sync::apply::versions::Kind;
 
 /// Brings all targets of a profile to what it says, or says what that would change.
 pub fn pull(settings: &PullSettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
@@ -307,36 +306,6 @@ impl<'a> Plan<'a> {
         }
         Ok(false)
     }
-}
-
-/// A target is where it was permitted to be.
-fn make_place(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> Result<Place, Failure> {
-    let place = Place::make(&settings.target, settings.policy.kind, surroundings.state_dir)?;
-    if place.target != settings.target {
-        let text = format!("{} was replaced by a link just now", settings.target.display());
-        return Err(Failure::message(Exit::General, text).hint("find out by whom, and run this again"));
-    }
-    Ok(place)
-}
-
-/// A target that somebody has taken back by itself.
-fn held(places: &[Place]) -> Result<Option<(&Place, u64)>, Failure> {
-    for place in places {
-        if let Some(held) = Hold::read(&place.state)? {
-            return Ok(Some((place, held.generation)));
-        }
-    }
-    Ok(None)
-}
-
-/// Where targets are now.
-fn ways(sessions: &[Session<'_>]) -> Vec<Way> {
-    let way = |session: &Session<'_>| Way {
-        target: session.place().target.clone(),
-        version: session.applied.as_ref().and_then(Version::name).map(ToString::to_string),
-        manifest: session.manifest().map(|manifest| manifest.to_string()),
-    };
-    sessions.iter().map(way).collect()
 }
 
 /// The targets of a profile while they are changed.

@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use std::process::Command;
+
 use smart_sync_tests::program;
 use smart_sync_tests::strace::{KILL, points};
 use smart_sync_tests::{Profiled, Saved, Strace, TestEnvironment};
@@ -51,16 +53,16 @@ fn publish(host: &Profiled<'_>, version: &str) {
     }
 }
 
-/// The points at which the pull is killed: all kinds of calls, each here and there.
-fn kills(strace: &Strace<'_>, host: &Profiled<'_>) -> Vec<(String, u32)> {
-    let counts = strace.count(&host.pull_command(&[]), &CALLS);
+/// The points at which a command is killed: all kinds of calls, each here and there.
+fn kills(strace: &Strace<'_>, command: &Command, rounds: usize) -> Vec<(String, u32)> {
+    let counts = strace.count(command, &CALLS);
     let mut all: Vec<(String, u32)> = counts
         .into_iter()
         .flat_map(|(call, count)| points(count, 40).into_iter().map(move |when| (call.clone(), when)))
         .collect();
     let mut seed = 20_261_129_u64;
     let mut chosen = Vec::new();
-    while !all.is_empty() && chosen.len() < rounds() {
+    while !all.is_empty() && chosen.len() < rounds {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         chosen.push(all.swap_remove(usize::try_from(seed >> 33).unwrap() % all.len()));
     }
@@ -78,7 +80,7 @@ fn a_pull_that_is_killed_anywhere_leaves_all_targets_old_or_is_completed() {
     publish(&host, "new");
     let before =
         Saved::new(&environment, "before", &[&environment.path("srv"), &environment.state_directory()]);
-    let points = kills(&strace, &host);
+    let points = kills(&strace, &host.pull_command(&[]), rounds());
     let (mut killed, mut completed) = (0, 0);
     for (call, when) in points {
         before.restore();
@@ -107,4 +109,43 @@ fn a_pull_that_is_killed_anywhere_leaves_all_targets_old_or_is_completed() {
     }
     assert!(killed > rounds() / 2, "only {killed} runs were killed");
     assert!(completed > 0 && completed < killed, "{completed} of {killed} were completed");
+}
+
+#[test]
+fn going_back_that_is_killed_anywhere_is_not_begun_or_completed() {
+    let environment = TestEnvironment::new();
+    let Some(strace) = Strace::find(&environment) else { return };
+    let host = Profiled::new(&environment);
+    let versioned =
+        PROFILE.replace("channel = \"repos/plain\"", "channel = \"repos/plain\"\nkind = \"generations\"");
+    host.publish_profile(Profiled::PROFILE, "main", &versioned);
+    for version in ["old", "new"] {
+        publish(&host, version);
+        host.pull(&[]).success();
+    }
+    let directories = [environment.path("srv"), environment.state_directory()];
+    let before = Saved::new(&environment, "before", &[&directories[0], &directories[1]]);
+    let back = host.command(&["rollback", "--profile", Profiled::PROFILE]);
+    let points = kills(&strace, &back, rounds() / 2);
+    let (mut killed, mut completed) = (0, 0);
+    for (call, when) in points {
+        before.restore();
+        let what = format!("killed at {call} {when}");
+        if strace.run(&back, &call, &when.to_string(), KILL).code.is_some() {
+            continue;
+        }
+        killed += 1;
+        host.run(&["recover"]).success();
+        let versions = host.versions(&ALL);
+        assert!(versions == ["old"; 3] || versions == ["new"; 3], "{what}: {versions:?}");
+        let listed = host.run(&["generations", "--profile", Profiled::PROFILE]).success().stdout;
+        if versions == ["old"; 3] {
+            completed += 1;
+            assert!(listed.contains("(current, held)"), "{what}: {listed}");
+        }
+        program::run(&mut host.command(&["rollback", "--profile", Profiled::PROFILE, "2"])).success();
+        assert_eq!(host.versions(&ALL), ["new"; 3], "{what}");
+    }
+    assert!(killed > rounds() / 4, "only {killed} runs were killed");
+    assert!(completed > 0, "none of {killed} was completed");
 }

@@ -6,6 +6,11 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::environment::TestEnvironment;
+use crate::program;
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Those of the targets of a state directory. They are not children of whoever runs them, so they are looked for.
 pub fn supervisors(state: &Path) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("processes can be listed");
@@ -37,4 +42,11 @@ fn stands_by(process: u32, state: &Path) -> bool {
     words.next() == Some(b"-way-back")
         && words.next() == Some(b"stand-by")
         && words.next().is_some_and(|word| word.starts_with(state.as_os_str().as_bytes()))
+}
+
+/// Starts the machine again, as far as programs can tell: the kernel gives each start another name. It holds for a mount
+/// namespace of the test's own.
+pub fn start_again(environment: &TestEnvironment, number: u32) {
+    let name = environment.write("boot_id", format!("00000000-0000-4000-8000-{number:012}\n"));
+    program::run(environment.command("mount").arg("--bind").arg(name).arg(BOOT_ID)).success();
 }

@@ -11,10 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use smart_sync_tests::small_disk::in_namespace;
-use smart_sync_tests::supervisors::{supervisors, wait_until_none_stands_by};
+use smart_sync_tests::supervisors::{start_again, supervisors, wait_until_none_stands_by};
 use smart_sync_tests::{Finished, SmallDisk, TestEnvironment, Versioned, program};
-
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
@@ -50,12 +48,6 @@ fn version(host: &Versioned<'_>) -> String {
 
 fn status(host: &Versioned<'_>) -> String {
     host.run(&["status"]).success().stdout
-}
-
-/// Starts the machine again, as far as programs can tell: the kernel gives each start another name.
-fn start_again(environment: &TestEnvironment, number: u32) {
-    let name = environment.write("boot_id", format!("00000000-0000-4000-8000-{number:012}\n"));
-    program::run(environment.command("mount").arg("--bind").arg(name).arg(BOOT_ID)).success();
 }
 
 const REBOOT: &str = r#"

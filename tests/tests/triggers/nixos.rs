@@ -5,6 +5,8 @@ use std::os::unix::fs::symlink;
 
 use smart_sync_tests::TestEnvironment;
 use smart_sync_tests::program;
+use smart_sync_tests::small_disk::in_namespace;
+use smart_sync_tests::supervisors::start_again;
 
 use super::{CHECK, Machine};
 
@@ -141,6 +143,9 @@ fn a_rebuild_that_fails_takes_the_system_back_and_leaves_the_tree() {
 
 #[test]
 fn a_system_that_is_only_booted_waits_for_a_reboot() {
+    if !in_namespace() {
+        return;
+    }
     let environment = TestEnvironment::new();
     let machine = nixos(&environment, "boot");
     machine.publish("two");
@@ -149,7 +154,10 @@ fn a_system_that_is_only_booted_waits_for_a_reboot() {
     insta::assert_snapshot!(machine.recorded());
     assert_eq!(systems(&machine), pair("one", "two"));
     machine.publish("bad");
-    machine.sync(&[]).expect_code(8);
+    machine.sync(&[]).expect_code(12);
+    assert_eq!(systems(&machine), pair("one", "bad"));
+    start_again(&environment, 1);
+    machine.run(&["recover"]).expect_code(8);
     assert_eq!(systems(&machine), pair("one", "two"));
 }
 

@@ -70,7 +70,23 @@ impl Trial<'_, '_> {
 
     /// The rest of it, for a version that had to wait until the machine was started again.
     pub(super) fn after_reboot(self) -> Result<Proof, Failure> {
-        self.told(|| self.checked())
+        self.told(|| {
+            self.came_up()?;
+            self.checked()
+        })
+    }
+
+    /// What was placed for this start of the machine has to be what runs. Where it did not come up, what ran before does
+    /// again, and there all checks may be well.
+    fn came_up(self) -> Result<(), String> {
+        let scene = scene(self.session.place(), Purpose::Doing);
+        let chosen = self.after.chosen(self.changed, Stage::Update);
+        match chosen.into_iter().find(|trigger| trigger.did_not_come_up(&scene)) {
+            None => Ok(()),
+            Some(trigger) => {
+                Err(format!("{}: the machine was started again, and runs something else", trigger.title()))
+            }
+        }
     }
 
     /// Somebody says that all is well.

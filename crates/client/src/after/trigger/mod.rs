@@ -207,6 +207,17 @@ impl Trigger {
         }
     }
 
+    /// Whether it has seen to what the machine is started with, and something else runs.
+    pub fn did_not_come_up(&self, scene: &Scene) -> bool {
+        match self.kind() {
+            Some(Kind::Nixos(nixos)) => nixos.needs_reboot(&scene.notes("nixos")),
+            Some(Kind::Kernel(kernel)) => {
+                kernel.is_booted_by_us() && kernel.needs_reboot(&scene.tree, &scene.notes("kernel"))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it knows itself how to take back what it has done.
     pub fn takes_back(&self) -> bool {
         matches!(self.kind(), Some(Kind::Nixos(_) | Kind::Kernel(_)))

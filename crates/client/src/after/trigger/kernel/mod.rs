@@ -117,6 +117,11 @@ impl Kernel {
         found.releases.last().is_some_and(|newest| newest.version != found.running)
     }
 
+    /// Whether a start of the machine should have brought it: where others tell the boot loader, nobody here knows.
+    pub(super) fn is_booted_by_us(&self) -> bool {
+        self.loader != Loader::None
+    }
+
     /// The same before the tree is there, to be shown.
     pub(super) fn foresee(&self, tree: &Path, notes: &Path) -> Found {
         let release = Release { version: "VERSION".to_owned(), ..Release::default() };
@@ -138,7 +143,8 @@ impl Kernel {
                 let mut steps = vec![self.install(wanted, tree, notes)];
                 steps.extend(self.configure());
                 let is_new = found.running != *newest;
-                steps.extend((self.one_shot && is_new).then(|| self.boot_once(newest)).flatten());
+                let boot = if self.one_shot { self.boot_once(newest) } else { self.boot_always(newest) };
+                steps.extend(boot.filter(|_| is_new));
                 steps
             }
             (Stage::Confirmed, None) => Vec::new(),
@@ -194,6 +200,8 @@ impl Kernel {
         }
         if !steps.is_empty() {
             steps.extend(self.configure());
+            let last = before.last().filter(|_| !self.one_shot);
+            steps.extend(last.and_then(|release| self.boot_always(&release.version)));
         }
         steps
     }

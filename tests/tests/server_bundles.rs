@@ -313,8 +313,14 @@ fn cost_tells_the_bytes_that_come() {
             (Some(sum("received")), Some(1))
         );
         let path = format!("v1/update/{}/main?have={from}&size=3&bundle=", CHANNEL.replace('/', "%2F"));
-        let (alone, together) = (scene.get(path.strip_suffix("&bundle=").unwrap()), scene.get(&path));
-        assert_eq!(together.body, [&alone.body[..], &answer.body].concat());
+        // It comes along once it is stored, which may be a moment after it was answered.
+        let (alone, together) = loop {
+            let (alone, together) = (scene.get(path.strip_suffix("&bundle=").unwrap()), scene.get(&path));
+            if together.body.len() > alone.body.len() {
+                break (alone, together);
+            }
+        };
+        assert!(together.body == [&alone.body[..], &answer.body].concat());
     }
     assert!(cost["evidence"]["nothing-new"]["received"].as_u64().unwrap() < 1024);
     let text = scene.realm.run(&scene.environment, &["cost", CHANNEL, "main#1", "main"]).success().stdout;

@@ -157,6 +157,8 @@ pub(crate) fn settle<'a>(
 ) -> Result<Settled<'a>, Failure> {
     let place = session.place();
     let Some((pending, fate)) = standing(&session)? else {
+        // A run that was killed when all was said and done has left them.
+        ballast::release(&place.state);
         disarm(place);
         return Ok(Settled::Nothing(Box::new(session)));
     };

@@ -29,7 +29,7 @@ pub enum Verdict {
 pub type Target = fn(&[u8]) -> Verdict;
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 44] = [
+pub const TARGETS: [(&str, Target); 45] = [
     ("applied_version", host::applied_version),
     ("kept_version", host::kept_version),
     ("ledger", host::ledger),

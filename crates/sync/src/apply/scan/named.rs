@@ -3,7 +3,6 @@
 //! What an overlay is laid over belongs to others and may be the whole file system, so that its directories are not read,
 //! and neither are the metadata of directories compared: they may be anybody's.
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 
 use rayon::prelude::*;
@@ -18,11 +17,7 @@ use crate::apply::tree_dir::TreeDir;
 /// Paths that are one task.
 const BATCH: usize = 256;
 
-pub(super) fn look(
-    tree: &TreeDir,
-    mut cache: StatCache,
-    options: &ScanOptions<'_>,
-) -> Result<Scan, ApplyError> {
+pub(super) fn look(tree: &TreeDir, cache: StatCache, options: &ScanOptions<'_>) -> Result<Scan, ApplyError> {
     let walk = Walk {
         tree,
         cache: &cache,
@@ -44,25 +39,7 @@ pub(super) fn look(
     for output in outputs {
         found.append(output);
     }
-    found.findings.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    found.excluded.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    for (position, seen) in &found.notes {
-        cache.note(*position, *seen);
-    }
-    if !found.notes.is_empty() {
-        cache.set_taken(options.started);
-    }
-    Ok(Scan {
-        cache,
-        is_cache_changed: !found.notes.is_empty(),
-        findings: found.findings,
-        untracked: Vec::new(),
-        excluded: found.excluded,
-        mounts: Vec::new(),
-        files_hashed: found.files_hashed,
-        taken: options.started,
-        examined: HashMap::new(),
-    })
+    Ok(found.into_scan(cache, options))
 }
 
 fn look_at(task: &mut Task<'_, '_>, tree: &TreeDir, position: usize) -> Result<(), ApplyError> {

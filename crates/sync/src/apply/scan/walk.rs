@@ -40,6 +40,31 @@ impl Output {
         self.notes.append(&mut other.notes);
         self.files_hashed += other.files_hashed;
     }
+
+    /// Everything that was found, in its order, with what was learnt of files noted in the cache.
+    pub(super) fn into_scan(mut self, mut cache: StatCache, options: &ScanOptions<'_>) -> Scan {
+        self.findings.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.untracked.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.excluded.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.mounts.sort_unstable();
+        for (position, seen) in &self.notes {
+            cache.note(*position, *seen);
+        }
+        if !self.notes.is_empty() {
+            cache.set_taken(options.started);
+        }
+        Scan {
+            cache,
+            is_cache_changed: !self.notes.is_empty(),
+            findings: self.findings,
+            untracked: self.untracked,
+            excluded: self.excluded,
+            mounts: self.mounts,
+            files_hashed: self.files_hashed,
+            taken: options.started,
+            examined: HashMap::new(),
+        }
+    }
 }
 
 pub(super) struct Walk<'a> {
@@ -58,11 +83,7 @@ pub(super) struct Sample {
     offset: usize,
 }
 
-pub(super) fn walk(
-    tree: &TreeDir,
-    mut cache: StatCache,
-    options: &ScanOptions<'_>,
-) -> Result<Scan, ApplyError> {
+pub(super) fn walk(tree: &TreeDir, cache: StatCache, options: &ScanOptions<'_>) -> Result<Scan, ApplyError> {
     let root = tree.stat(b"")?;
     let walk = Walk {
         tree,
@@ -76,28 +97,7 @@ pub(super) fn walk(
     let root_device = walk.root_device;
     let mut found = walk.gathered.into_inner().expect("no task panics while it holds the lock")?;
     found.findings.append(&mut compare_directories(tree, &cache, options, root_device)?);
-
-    found.findings.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    found.untracked.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    found.excluded.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    found.mounts.sort_unstable();
-    for (position, seen) in &found.notes {
-        cache.note(*position, *seen);
-    }
-    if !found.notes.is_empty() {
-        cache.set_taken(options.started);
-    }
-    Ok(Scan {
-        cache,
-        is_cache_changed: !found.notes.is_empty(),
-        findings: found.findings,
-        untracked: found.untracked,
-        excluded: found.excluded,
-        mounts: found.mounts,
-        files_hashed: found.files_hashed,
-        taken: options.started,
-        examined: HashMap::new(),
-    })
+    Ok(found.into_scan(cache, options))
 }
 
 pub(super) fn sample(rehash: Rehash, count: usize) -> Option<Sample> {

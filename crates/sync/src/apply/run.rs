@@ -190,7 +190,7 @@ impl Target {
     fn settle_overlay(&self) -> Result<(), ApplyError> {
         let Some(overlay) = &self.overlay else { return Ok(()) };
         let stamp = Stamp::new(b"ledger").expect("it is a name");
-        overlay.complete(&mut Backup::new(&self.state, &stamp))
+        overlay.complete(&mut Backup::new(&self.state, &stamp)).map(drop)
     }
 
     /// Notes that readers see a version, where versions are kept.
@@ -286,7 +286,7 @@ impl LockedTarget {
                 if run.state <= State::Flipping {
                     let reopened = versions.as_ref().map(Versions::reopen_next).transpose()?.flatten();
                     let work = reopened.as_ref().unwrap_or(tree);
-                    overlay.as_ref().map_or(Ok(()), |overlay| overlay.complete(&mut backup))?;
+                    overlay.as_ref().map_or(Ok(()), |overlay| overlay.complete(&mut backup).map(drop))?;
                     flip::flip(work, &mut backup, &run.ops)?;
                     token = settle(work, versions.as_ref(), &run.ops)?.into();
                     journal.flipped(&token)?;
@@ -592,17 +592,16 @@ impl<'a> Staging<'a> {
     /// Makes all files beside the tree, durably, and notes the steps that will put them in place.
     pub fn prepare(mut self) -> Result<Prepared<'a>, ApplyError> {
         let work = self.target.work()?;
-        let (ops, placed, overlaid) = if let Some(overlay) = &self.target.overlay {
-            let ready = overlay.prepare(&self.target.tree, &self.stage)?;
-            (Vec::new(), Placed::default(), Some(ready))
+        let (ops, placed) = if let Some(overlay) = &self.target.overlay {
+            overlay.prepare(&self.target.tree, &self.stage)?;
+            (Vec::new(), Placed::default())
         } else {
-            let (ops, placed) = flip::prepare(work, &self.stage, self.needs)?;
-            (ops, placed, None)
+            flip::prepare(work, &self.stage, self.needs)?
         };
         work.sync_file_system()?;
         self.journal.staged(&ops)?;
         let Self { target, version, stamp, journal, backed_up, .. } = self;
-        Ok(Prepared { target, version, stamp, journal, ops, placed, overlaid, backed_up })
+        Ok(Prepared { target, version, stamp, journal, ops, placed, backed_up })
     }
 }
 
@@ -615,7 +614,6 @@ pub struct Prepared<'a> {
     journal: Journal<'a>,
     ops: Vec<Op>,
     placed: Placed,
-    overlaid: Option<overlay::Ready>,
     backed_up: Vec<Box<[u8]>>,
 }
 
@@ -628,13 +626,12 @@ impl<'a> Prepared<'a> {
     /// Changes the tree. From here on an error leaves a run that the next one completes.
     pub fn flip(mut self) -> Result<Flipped<'a>, ApplyError> {
         let (work, versions) = (self.target.work()?, self.target.versions.as_ref());
-        if let (Some(overlay), Some(ready)) = (&self.target.overlay, &mut self.overlaid) {
-            ready.begin(overlay)?;
-        }
+        // Where somebody else has the ledger, nothing has changed yet.
+        let ledger = self.target.overlay.as_ref().map(Overlay::lock).transpose()?;
         self.journal.reached(State::Flipping)?;
         let mut backup = Backup::new(&self.target.state, &self.stamp);
-        if let (Some(overlay), Some(ready)) = (&self.target.overlay, self.overlaid.take()) {
-            self.placed = ready.complete(overlay, &mut backup)?;
+        if let Some((overlay, ledger)) = self.target.overlay.as_ref().zip(ledger) {
+            self.placed = overlay.complete_in(ledger, &mut backup)?;
         }
         flip::flip(work, &mut backup, &self.ops)?;
         let token = settle(work, versions, &self.ops)?;
@@ -652,6 +649,7 @@ impl<'a> Prepared<'a> {
 
     /// Leaves the tree as it is; what was received stays staged.
     pub fn abandon(self) -> Result<(), ApplyError> {
+        self.target.overlay.as_ref().map_or(Ok(()), Overlay::abandon)?;
         self.journal.end()
     }
 }

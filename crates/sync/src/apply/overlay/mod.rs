@@ -6,7 +6,8 @@
 //! versions that are kept stay, so that going back needs nobody.
 //!
 //! A run goes through the states of the [journal](super::journal) like any other. What it does is not in the journal but
-//! pending in the ledger: it is noted there between *staged* and *flipping*, and completed from there.
+//! pending in the ledger: it is noted there before *staged*, and completed from there, or forgotten where the run is. So
+//! the ledger is not held while a run waits for others, and other overlays can be made ready meanwhile.
 
 mod fit;
 mod room;
@@ -49,13 +50,6 @@ pub(super) struct Overlay {
     kept: Contents,
     holder: Option<Holder>,
     steps: Steps,
-}
-
-/// A run that has everything it needs.
-#[derive(Debug)]
-pub(super) struct Ready {
-    ledger: Ledger,
-    changes: Vec<(HostPath, Pending)>,
 }
 
 /// Who places what is of a target.
@@ -112,9 +106,10 @@ impl Overlay {
         room::check(tree, &self.work, plan, wanted)
     }
 
-    /// Keeps the contents that a run places, and finds out what it does.
-    pub(super) fn prepare(&self, tree: &TreeDir, stage: &Stage<'_>) -> Result<Ready, ApplyError> {
-        let ledger = self.lock()?;
+    /// Keeps the contents that a run places, and notes what it does. From here on it can be completed, and nothing was
+    /// done.
+    pub(super) fn prepare(&self, tree: &TreeDir, stage: &Stage<'_>) -> Result<(), ApplyError> {
+        let mut ledger = self.lock()?;
         let fit =
             Fit { tree, prefix: &self.prefix, owner: &self.owner, entries: ledger.entries(), forbidden: &[] };
         let mut changes = Vec::new();
@@ -132,7 +127,7 @@ impl Overlay {
             };
             changes.push((host, change));
         }
-        Ok(Ready { ledger, changes })
+        ledger.begin(&self.owner, changes)
     }
 
     /// What is placed for a node, with its content kept here and in the ledger.
@@ -172,18 +167,28 @@ impl Overlay {
 
     /// Forgets what a run was about to do that had not begun to do it.
     pub(super) fn abandon(&self) -> Result<(), ApplyError> {
-        if read(&self.home)?.values().any(|entry| entry.owner == self.owner && entry.pending.is_some()) {
-            self.lock()?.abandon(&self.owner)?;
-        }
-        Ok(())
+        if self.is_pending()? { self.lock()?.abandon(&self.owner) } else { Ok(()) }
     }
 
-    /// Ends what a run had begun to do.
-    pub(super) fn complete(&self, backup: &mut Backup<'_>) -> Result<(), ApplyError> {
-        if read(&self.home)?.values().any(|entry| entry.owner == self.owner && entry.pending.is_some()) {
-            self.lock()?.complete(&self.owner, backup)?;
-        }
-        Ok(())
+    /// Does what a run has noted, from the first step, whether or not it was done before.
+    pub(super) fn complete(&self, backup: &mut Backup<'_>) -> Result<Placed, ApplyError> {
+        if self.is_pending()? { self.complete_in(self.lock()?, backup) } else { Ok(Placed::default()) }
+    }
+
+    /// The same with the ledger, which belongs to this run.
+    pub(super) fn complete_in(
+        &self,
+        mut ledger: Ledger,
+        backup: &mut Backup<'_>,
+    ) -> Result<Placed, ApplyError> {
+        let done = ledger.complete(&self.owner, backup)?;
+        let placed =
+            done.into_iter().filter_map(|(path, print): Done| Some((relative(&path, &self.prefix)?, print?)));
+        Ok(Placed::of(placed.collect()))
+    }
+
+    fn is_pending(&self) -> Result<bool, ApplyError> {
+        Ok(read(&self.home)?.values().any(|entry| entry.owner == self.owner && entry.pending.is_some()))
     }
 
     /// Gives back what stood at all paths that this overlay placed something at. Returns how many these were.
@@ -228,26 +233,6 @@ impl Overlay {
     /// Removes the contents that no version needs that is kept.
     pub(super) fn retain(&self, needed: &HashSet<ContentId>) -> Result<(), ApplyError> {
         self.kept.retain(needed)
-    }
-}
-
-impl Ready {
-    /// Notes what is about to be done. From here on it can be completed, and nothing was done.
-    pub(super) fn begin(&mut self, overlay: &Overlay) -> Result<(), ApplyError> {
-        self.ledger.begin(&overlay.owner, std::mem::take(&mut self.changes))
-    }
-
-    /// Does it.
-    pub(super) fn complete(
-        mut self,
-        overlay: &Overlay,
-        backup: &mut Backup<'_>,
-    ) -> Result<Placed, ApplyError> {
-        let done = self.ledger.complete(&overlay.owner, backup)?;
-        let placed = done
-            .into_iter()
-            .filter_map(|(path, print): Done| Some((relative(&path, &overlay.prefix)?, print?)));
-        Ok(Placed::of(placed.collect()))
     }
 }
 

@@ -272,12 +272,21 @@ impl Host {
     }
 
     pub(super) fn open(&self, steps: &Steps) -> Result<(ReadyTarget, Recovery), ApplyError> {
+        self.open_to(None, steps)
+    }
+
+    /// The same for a target that is switched together with others, which it is decided to switch to a manifest.
+    pub(super) fn open_to(
+        &self,
+        decided: Option<ManifestId>,
+        steps: &Steps,
+    ) -> Result<(ReadyTarget, Recovery), ApplyError> {
         let target = match self.kind {
             Kind::Overlay => Target::open_overlay(&self.root, &self.state, &self.ledger(), steps)?,
             Kind::Zfs => Target::open_dataset(&self.root, &self.state, steps, Path::new(ZFS))?,
             kind => Target::open_as(kind, &self.root, &self.state, steps)?,
         };
-        target.lock(&Holder::this_process("test", 0))?.recover()
+        target.lock(&Holder::this_process("test", 0))?.recover_to(decided)
     }
 
     pub(super) fn scan(&self, ready: &ReadyTarget, applied: &Tree) -> Result<Scan, ApplyError> {

@@ -27,13 +27,16 @@ const CALLS: [&str; 13] = [
     "ftruncate",
     "fchmod",
 ];
-const ALL: [&str; 3] = ["site", "plain", "tool"];
+const ALL: [&str; 4] = ["site", "plain", "files", "tool"];
 const PROFILE: &str = r#"
 [targets."ROOT/srv/site"]
 channel = "repos/site"
 kind = "generations"
 [targets."ROOT/srv/plain"]
 channel = "repos/plain"
+[targets."ROOT/srv/files"]
+channel = "repos/files"
+kind = "overlay"
 [targets."ROOT/srv/tool"]
 channel = "repos/tool"
 kind = "generations"
@@ -98,13 +101,14 @@ fn a_pull_that_is_killed_anywhere_leaves_all_targets_old_or_is_completed() {
         host.run(&["status", "--target", site.to_str().unwrap()]).success();
         host.run(&["recover"]).success();
         let versions = host.versions(&ALL);
-        assert!(versions == ["old"; 3] || versions == ["new"; 3], "{what}: {versions:?}");
-        completed += usize::from(versions == ["new"; 3]);
+        assert!(versions == ["old"; 4] || versions == ["new"; 4], "{what}: {versions:?}");
+        completed += usize::from(versions == ["new"; 4]);
         program::run(&mut host.pull_command(&[])).success();
-        assert_eq!(host.versions(&ALL), ["new"; 3], "{what}");
+        assert_eq!(host.versions(&ALL), ["new"; 4], "{what}");
         for name in ALL {
             host.run(&["verify", "--full", "--target", host.target(name).to_str().unwrap()]).success();
         }
+        host.run(&["ledger", "verify"]).success();
         host.run(&["rollback", "--profile", Profiled::PROFILE]).expect_code(4).stderr_contains("srv/plain");
     }
     assert!(killed > rounds() / 2, "only {killed} runs were killed");
@@ -137,14 +141,14 @@ fn going_back_that_is_killed_anywhere_is_not_begun_or_completed() {
         killed += 1;
         host.run(&["recover"]).success();
         let versions = host.versions(&ALL);
-        assert!(versions == ["old"; 3] || versions == ["new"; 3], "{what}: {versions:?}");
+        assert!(versions == ["old"; 4] || versions == ["new"; 4], "{what}: {versions:?}");
         let listed = host.run(&["generations", "--profile", Profiled::PROFILE]).success().stdout;
-        if versions == ["old"; 3] {
+        if versions == ["old"; 4] {
             completed += 1;
             assert!(listed.contains("(current, held)"), "{what}: {listed}");
         }
         program::run(&mut host.command(&["rollback", "--profile", Profiled::PROFILE, "2"])).success();
-        assert_eq!(host.versions(&ALL), ["new"; 3], "{what}");
+        assert_eq!(host.versions(&ALL), ["new"; 4], "{what}");
     }
     assert!(killed > rounds() / 4, "only {killed} runs were killed");
     assert!(completed > 0, "none of {killed} was completed");

@@ -201,6 +201,63 @@ fn a_run_that_dies_while_commands_run_is_taken_back_by_the_next_one() {
     host.pull(&[]).expect_code(8);
 }
 
+const OVERLAY: &str = r#"
+[targets."ROOT/srv/machine"]
+channel = "repos/machine"
+kind = "overlay"
+[targets."ROOT/srv/machine/inner"]
+channel = "repos/site"
+kind = "generations"
+[[targets."ROOT/srv/machine/inner".check]]
+name = "not bad"
+command = ["sh", "-c", "! grep -q bad version"]
+retries = 0
+"#;
+
+#[test]
+fn an_overlay_is_switched_and_goes_back_with_the_others() {
+    let environment = TestEnvironment::new();
+    let host = Profiled::new(&environment);
+    host.configure("allow = [\"check\"]\n");
+    let machine = host.target("machine");
+    fs::create_dir_all(machine.join("etc")).unwrap();
+    fs::write(machine.join("etc/hosts"), "the host's own").unwrap();
+    let read = |path: &str| fs::read_to_string(machine.join(path)).unwrap();
+    let seen = || (read("etc/hosts"), read("inner/current/version"));
+    let publish = |version: &str, hosts: &[(&str, &str)]| {
+        host.publish("repos/site", "main", &[("version", version)]);
+        host.publish("repos/machine", "main", hosts);
+    };
+    host.publish_profile(Profiled::PROFILE, "main", OVERLAY);
+    publish("one", &[("etc/hosts", "published"), ("etc/first", "first")]);
+    host.pull(&[]).success();
+    assert_eq!(seen(), ("published".to_owned(), "one".to_owned()));
+    publish("two", &[("etc/second", "second")]);
+    host.pull(&[]).success();
+    assert_eq!(seen(), ("the host's own".to_owned(), "two".to_owned()));
+    publish("bad", &[("etc/hosts", "bad"), ("etc/third", "third")]);
+    host.pull(&[]).expect_code(8).stderr_contains("the check not bad fails");
+    assert_eq!(seen(), ("the host's own".to_owned(), "two".to_owned()));
+    assert!(machine.join("etc/second").exists() && !machine.join("etc/third").exists());
+    host.run(&["rollback", "--profile", Profiled::PROFILE]).success();
+    assert_eq!(seen(), ("published".to_owned(), "one".to_owned()));
+    host.run(&["ledger", "verify"]).success();
+    host.run(&["resume", "--profile", Profiled::PROFILE]).success();
+
+    // Nothing is placed in the other target, by whoever pulls or syncs the overlay.
+    publish("two", &[("inner/current/version", "of the overlay")]);
+    host.pull(&[]).expect_code(1).stderr_contains("no target was changed");
+    let alone = ["--target", machine.to_str().unwrap(), "--channel", "repos/machine"];
+    host.run(&alone).expect_code(1).stderr_contains("nothing was changed");
+    assert_eq!(seen(), ("published".to_owned(), "one".to_owned()));
+    // What is no overlay lies around nothing, and an overlay is placed where the host lets it.
+    host.publish_profile(Profiled::PROFILE, "main", &OVERLAY.replace("kind = \"overlay\"\n", ""));
+    host.pull(&[]).expect_code(6).stderr_contains("lies in the target");
+    let etc = "[targets.\"ROOT/etc\"]\nchannel = \"repos/machine\"\nkind = \"overlay\"\n";
+    host.publish_profile(Profiled::PROFILE, "main", etc);
+    host.pull(&[]).expect_code(6).stderr_contains("does not let it place one there");
+}
+
 #[test]
 fn where_one_target_cannot_be_made_none_is_changed() {
     let environment = TestEnvironment::new();
@@ -335,7 +392,8 @@ fn what_a_hostile_profile_says_changes_nothing() {
         (format!("{PROFILE}\nunknown = 1\n"), 6, "unknown field `unknown`"),
         (format!("{PROFILE}\ntoken = \"sst_x\"\n"), 6, "unknown field `token`"),
         (format!("{PROFILE}\nsource = \"github:o/r\"\n"), 6, "names channels of its own realm"),
-        (target("/"), 6, "without `.`, `..`"),
+        (target("/"), 6, "the state of smart-sync is kept there"),
+        (format!("{}kind = \"overlay\"\n", target("/")), 6, "does not let it place one there"),
         (target("ROOT/srv/../etc"), 6, "without `.`, `..`"),
         (target("srv/relative"), 6, "not absolute"),
         (target("ROOT/srv/site/inner"), 6, "lies in the target"),

@@ -4,7 +4,7 @@
 //! into the directories that the host has named for it and nothing else; commands, checks and what a target takes only
 //! when told to are left out where the host does not allow them, and that is said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use smart_sync_sync::name::Channel;
 
 use super::config::{ProfileAllowed, ProfileName};
 use super::merge::{Given, Section, Source};
-use crate::config::{Allowed, Config, TargetConfig};
+use crate::config::{Allowed, Config, TargetConfig, TargetKind};
 use crate::failure::{Exit, Failure};
 
 /// What a host lets a profile do.
@@ -23,8 +23,8 @@ pub struct Rules<'a> {
     profile: &'a Channel,
     allow: &'a [ProfileAllowed],
     under: Vec<PathBuf>,
-    /// The host's own targets.
-    own: Vec<&'a Path>,
+    /// The host's own targets, and whether each is an overlay.
+    own: Vec<(&'a Path, bool)>,
     state_dir: &'a Path,
 }
 
@@ -43,6 +43,17 @@ pub struct Permitted {
     pub left_out: Vec<String>,
 }
 
+impl Permitted {
+    /// Whether it is a tree that lies over directories of others, in which other targets may lie.
+    pub fn is_overlay(&self) -> bool {
+        is_overlay(&self.config)
+    }
+}
+
+fn is_overlay(config: &TargetConfig) -> bool {
+    config.kind == Some(TargetKind::Overlay)
+}
+
 impl<'a> Rules<'a> {
     /// What the configuration and the command line say of a profile.
     pub fn new(profile: &'a Channel, typed: &[PathBuf], config: &'a Config, state_dir: &'a Path) -> Self {
@@ -52,7 +63,7 @@ impl<'a> Rules<'a> {
             profile,
             allow: own.map_or(&[], |own| &own.allow),
             under: under.iter().map(|path| path.0.clone()).chain(typed.iter().cloned()).collect(),
-            own: config.targets.keys().map(|path| &*path.0).collect(),
+            own: config.targets.iter().map(|(path, own)| (&*path.0, is_overlay(own))).collect(),
             state_dir,
         }
     }
@@ -65,19 +76,25 @@ impl<'a> Rules<'a> {
             let text = format!("the path of the target {} is not UTF-8", shown(other));
             return Err(Failure::message(Exit::Configuration, text));
         }
-        self.check_places(&directories)?;
-        (merged.iter().zip(directories)).map(|(section, directory)| self.target(section, directory)).collect()
+        let permitted =
+            merged.iter().zip(directories).map(|(section, directory)| self.target(section, directory));
+        let permitted: Vec<Permitted> = permitted.collect::<Result<_, _>>()?;
+        self.check_places(&permitted)?;
+        Ok(permitted)
     }
 
-    fn check_places(&self, directories: &[PathBuf]) -> Result<(), Failure> {
+    fn check_places(&self, permitted: &[Permitted]) -> Result<(), Failure> {
         let state_dir = fs::canonicalize(self.state_dir)?;
         let under: Vec<PathBuf> = self.under.iter().filter_map(|path| path.canonicalize().ok()).collect();
-        let own: Vec<PathBuf> = self.own.iter().filter_map(|path| resolved(path).ok()).collect();
-        for directory in directories {
-            check_place(directory, &under, &own, &state_dir)
-                .map_err(|refusal| self.refused(directory, &refusal))?;
+        let own = self.own.iter().filter_map(|(path, is_overlay)| Some((resolved(path).ok()?, *is_overlay)));
+        let own: BTreeMap<PathBuf, bool> = own.collect();
+        for target in permitted {
+            check_place(target, &under, &own, &state_dir)
+                .map_err(|refusal| self.refused(&target.directory, &refusal))?;
         }
-        let all: BTreeSet<&PathBuf> = directories.iter().chain(&own).collect();
+        // What a profile says of a target of the host was brought together with what that says.
+        let mut all = own;
+        all.extend(permitted.iter().map(|target| (target.directory.clone(), target.is_overlay())));
         if let Some((outer, inner)) = overlap(&all) {
             return Err(Failure::message(
                 Exit::Configuration,
@@ -85,8 +102,8 @@ impl<'a> Rules<'a> {
             )
             .hint("nothing was changed; the profile or the configuration has to name another directory"));
         }
-        let different: BTreeSet<&PathBuf> = directories.iter().collect();
-        if different.len() < directories.len() {
+        let different: BTreeSet<&PathBuf> = permitted.iter().map(|target| &target.directory).collect();
+        if different.len() < permitted.len() {
             let text = format!("two targets of {} are one directory, by way of a link", self.profile);
             return Err(Failure::message(Exit::Configuration, text));
         }
@@ -167,26 +184,28 @@ enum Refusal {
 
 /// All paths are without links, so that where a name lies is where its bytes go.
 fn check_place(
-    directory: &Path,
+    target: &Permitted,
     under: &[PathBuf],
-    own: &[PathBuf],
+    own: &BTreeMap<PathBuf, bool>,
     state_dir: &Path,
 ) -> Result<(), Refusal> {
-    if directory.starts_with(state_dir) || state_dir.starts_with(directory) {
+    let directory = &*target.directory;
+    // An overlay places nothing in the state, which may lie below it.
+    if directory.starts_with(state_dir) || (state_dir.starts_with(directory) && !target.is_overlay()) {
         return Err(Refusal::State);
     }
     let is_below = |outer: &PathBuf| directory.starts_with(outer) && directory != outer;
-    if own.iter().any(|own| own == directory) || under.iter().any(is_below) {
+    if own.contains_key(directory) || under.iter().any(is_below) {
         return Ok(());
     }
     Err(Refusal::NotNamed)
 }
 
-/// Two directories of which one lies in the other.
-fn overlap<'d>(directories: &BTreeSet<&'d PathBuf>) -> Option<(&'d PathBuf, &'d PathBuf)> {
-    directories.iter().find_map(|outer| {
-        let lies_in = |inner: &&&PathBuf| inner != &outer && inner.starts_with(outer);
-        directories.iter().find(lies_in).map(|inner| (*outer, *inner))
+/// Two directories of which one lies in the other, where that is not an overlay.
+fn overlap(directories: &BTreeMap<PathBuf, bool>) -> Option<(&PathBuf, &PathBuf)> {
+    directories.iter().filter(|(_, is_overlay)| !**is_overlay).find_map(|(outer, _)| {
+        let lies_in = |inner: &&PathBuf| *inner != outer && inner.starts_with(outer);
+        directories.keys().find(lies_in).map(|inner| (outer, inner))
     })
 }
 
@@ -299,6 +318,29 @@ mod tests {
         host.refuses(&target("state"), "the state of smart-sync is kept there");
         host.refuses(&target("state/targets"), "the state of smart-sync is kept there");
         host.refuses(&(target("srv/link") + &target("etc")), "are one directory, by way of a link");
+    }
+
+    #[test]
+    fn only_an_overlay_lies_around_others_and_it_is_where_the_host_says() {
+        let overlay = |path: &str| target(path) + "kind = \"overlay\"\n";
+        let host = Host::new(MAY);
+        host.permit(&(overlay("srv/inner") + &target("srv/inner/b"))).unwrap();
+        host.permit(&(overlay("srv/inner") + &overlay("srv/inner/b"))).unwrap();
+        host.refuses(&(target("srv/inner") + &overlay("srv/inner/b")), "srv/inner/b lies in the target");
+        host.refuses(&overlay("srv"), "does not let it");
+        host.refuses(&overlay("etc"), "does not let it");
+        // One of the host, whatever the profile says of it.
+        let of_host =
+            |kind: &str| Host::new(&format!("{MAY}[targets.\"ROOT/srv/inner\"]\nkind = \"{kind}\"\n"));
+        of_host("overlay").permit(&(target("srv/inner") + &target("srv/inner/b"))).unwrap();
+        of_host("generations")
+            .refuses(&(overlay("srv/inner") + &target("srv/inner/b")), "lies in the target");
+        // The state may lie in one, and none in the state.
+        let host = Host::new(
+            "[profiles.\"profiles/x\"]\nunder = [\"ROOT\"]\n[targets.\"ROOT\"]\nkind = \"overlay\"\n",
+        );
+        host.permit("[targets.\"ROOT\"]\nchannel = \"repos/a\"\n").unwrap();
+        host.refuses(&overlay("state/inner"), "the state of smart-sync is kept there");
     }
 
     #[test]

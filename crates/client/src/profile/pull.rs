@@ -87,7 +87,7 @@ impl<'a> Plan<'a> {
             .collect();
         let plan = Self { settings, view, permitted, targets };
         plan.check_others(surroundings)?;
-        plan.check_together(surroundings)?;
+        plan.check_together()?;
         plan.tell_left_out(surroundings);
         Ok((realm, plan))
     }
@@ -112,7 +112,7 @@ impl<'a> Plan<'a> {
                         "{} is a target of {other} too; whichever of the two is pulled last decides what it is",
                         ours.display()
                     ));
-                } else if ours.starts_with(&theirs) || theirs.starts_with(ours) {
+                } else if self.overlap(ours, &theirs, surroundings) {
                     let text = format!(
                         "the target {} overlaps with {}, a target of {other}",
                         ours.display(),
@@ -128,21 +128,27 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    /// Whether one of two targets lies in the other. An overlay may lie around others, in which it places nothing.
+    fn overlap(&self, ours: &Path, theirs: &Path, surroundings: &Surroundings<'_>) -> bool {
+        let is_overlay = |settings: &SyncSettings| settings.policy.kind == Some(Kind::Overlay);
+        let is_ours_overlay =
+            || self.targets.iter().any(|settings| settings.target == ours && is_overlay(settings));
+        (theirs.starts_with(ours) && !is_ours_overlay())
+            || (ours.starts_with(theirs) && !store::is_overlay(theirs, surroundings.state_dir))
+    }
+
     /// Refuses targets that are not switched together with others.
-    fn check_together(&self, surroundings: &Surroundings<'_>) -> Result<(), Failure> {
+    fn check_together(&self) -> Result<(), Failure> {
         for settings in &self.targets {
-            let noted = Place::known(&settings.target, surroundings.state_dir).map(|place| place.kind);
-            let is_overlay = noted.or(settings.policy.kind) == Some(Kind::Overlay);
-            let reason = match settings.policy.after.confirm {
-                _ if is_overlay => "is an overlay, which is not switched together with other targets",
-                Confirmation::ByPerson(_) => {
-                    "waits for a person, and a set of targets is confirmed by its checks"
-                }
-                Confirmation::ByChecks => continue,
-            };
-            let text = format!("the target {} of {} {reason}", settings.target.display(), self.profile());
-            return Err(Failure::message(Exit::Configuration, text)
-                .hint("let it follow its channel by itself, and take it out of the profile"));
+            if let Confirmation::ByPerson(_) = settings.policy.after.confirm {
+                let text = format!(
+                    "the target {} of {} waits for a person, and a set of targets is confirmed by its checks",
+                    settings.target.display(),
+                    self.profile()
+                );
+                return Err(Failure::message(Exit::Configuration, text)
+                    .hint("let it follow its channel by itself, and take it out of the profile"));
+            }
         }
         Ok(())
     }

@@ -157,6 +157,8 @@ pub fn target(
     if pull.after == AfterPull::Nothing {
         policy.after = crate::after::trigger::After::default();
     }
+    let others = all.iter().filter(|other| other.directory != target.directory && !other.is_overlay());
+    policy.others.extend(others.map(|other| other.directory.clone()));
     SyncSettings {
         target: target.directory.clone(),
         tree: TreeSettings {

@@ -14,7 +14,7 @@ use smart_sync_sync::apply::lock::{Holder, Lock};
 use smart_sync_sync::apply::run::{LockedTarget, ReadyTarget, Recovery};
 use smart_sync_sync::apply::step::Steps;
 use smart_sync_sync::apply::tree_dir::{RootLink, TreeDir};
-use smart_sync_sync::apply::versions::{Kept, VersionName};
+use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 use smart_sync_sync::name::{Channel, RefQuery};
 
 use super::journal::{FORMAT, Journal, Way};
@@ -163,6 +163,24 @@ pub(crate) fn check_between(place: &Place) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Targets of profiles, other than this one, that are not overlays: an overlay places nothing in them.
+pub(crate) fn beside(place: &Place) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for directory in all(&place.profiles)? {
+        let (journal, sets) = (read_journal(&directory)?, read_sets(&directory)?);
+        let of_sets = journal.iter().map(|journal| &journal.set).chain(sets.current());
+        let others = of_sets.flat_map(|set| &set.members).map(|member| &member.target);
+        found.extend(others.filter(|target| **target != place.target).cloned());
+    }
+    found.retain(|target| !is_overlay(target, place.state_dir()));
+    Ok(found)
+}
+
+/// Whether a target is one that lies over directories of others, as far as it was applied.
+pub(super) fn is_overlay(target: &Path, state_dir: &Path) -> bool {
+    Place::known(target, state_dir).is_some_and(|place| place.kind == Kind::Overlay)
 }
 
 /// The targets of other profiles: the profile, where it is remembered, and the directory.

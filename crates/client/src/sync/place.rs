@@ -198,7 +198,7 @@ impl Place {
     }
 
     /// The directory that holds all state.
-    fn state_dir(&self) -> &Path {
+    pub(crate) fn state_dir(&self) -> &Path {
         self.state.ancestors().nth(2).unwrap_or(&self.state)
     }
 

@@ -24,7 +24,7 @@ use smart_sync_sync::apply::stage::Stage;
 use smart_sync_sync::apply::stat::FileKind;
 use smart_sync_sync::apply::stat_cache::StatCache;
 use smart_sync_sync::apply::tree_dir::TreeDir;
-use smart_sync_sync::apply::versions::{Kept, VersionName, prune};
+use smart_sync_sync::apply::versions::{Kept, Kind, VersionName, prune};
 use smart_sync_sync::apply::{Stamp, Version};
 use smart_sync_sync::exclude::Exclusions;
 
@@ -146,6 +146,10 @@ impl<'a> Session<'a> {
             }
             None => Pages::default(),
         };
+        let mut forbidden = place.leaves_alone(&policy.others);
+        if place.kind == Kind::Overlay {
+            forbidden.extend(profile::store::beside(place)?);
+        }
         let mut allows = allowed(policy)?;
         allows.makes_read_only = ready.target().have_many_names();
         Ok(Self {
@@ -156,7 +160,7 @@ impl<'a> Session<'a> {
             keep: policy.keep,
             after: policy.after.clone(),
             way_back: None,
-            forbidden: place.leaves_alone(&policy.others),
+            forbidden,
             was_interrupted: recovery != Recovery::Nothing,
             validation,
             output,

@@ -13,6 +13,7 @@
 //! Everything up to *flip* leaves the tree alone. The crash protocol is described in the module `journal`.
 
 mod backup;
+mod checksum;
 pub mod error;
 mod flip;
 mod fresh;

@@ -15,6 +15,7 @@ use std::io::{Read, Write};
 use smart_sync_store::codec::{DecodeError, Reader, put_prefixed};
 use smart_sync_store::id::ManifestId;
 
+use super::checksum::{seal, unseal};
 use super::error::ApplyError;
 use super::tree_dir::TreeDir;
 use super::tree_walk::sync_file;
@@ -75,18 +76,12 @@ impl Version {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         encode_version(&mut bytes, self);
-        let checksum = blake3::hash(&bytes);
-        bytes.extend_from_slice(checksum.as_bytes());
-        bytes
+        seal(bytes)
     }
 
     /// Reads the bytes of a record.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (body, checksum) =
-            bytes.split_last_chunk::<32>().ok_or(DecodeError::Truncated("the checksum"))?;
-        if blake3::hash(body).as_bytes() != checksum {
-            return Err(DecodeError::invalid("its checksum is wrong"));
-        }
+        let body = unseal(bytes)?;
         let (format, magic) =
             if body.starts_with(MAGIC_1) { (Format::One, MAGIC_1) } else { (Format::Two, MAGIC) };
         let mut reader = Reader::new(body);

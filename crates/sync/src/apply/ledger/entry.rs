@@ -21,6 +21,7 @@ use smart_sync_store::codec::{DecodeError, Reader, put_number, put_prefixed};
 use smart_sync_store::id::ContentId;
 use smart_sync_store::manifest::path::PATH_BYTES_MAX;
 
+use crate::apply::checksum::{seal, unseal};
 use crate::apply::metadata::Metadata;
 use crate::apply::op;
 
@@ -179,18 +180,12 @@ pub fn encode(entries: &Entries) -> Vec<u8> {
             Some(Pending::GiveBack) => bytes.push(2),
         }
     }
-    let checksum = blake3::hash(&bytes);
-    bytes.extend_from_slice(checksum.as_bytes());
-    bytes
+    seal(bytes)
 }
 
 /// Reads the bytes of a ledger.
 pub fn decode(bytes: &[u8]) -> Result<Entries, DecodeError> {
-    let (body, checksum) = bytes.split_last_chunk::<32>().ok_or(DecodeError::Truncated("the checksum"))?;
-    if blake3::hash(body).as_bytes() != checksum {
-        return Err(DecodeError::invalid("its checksum is wrong"));
-    }
-    let mut reader = Reader::new(body);
+    let mut reader = Reader::new(unseal(bytes)?);
     reader.magic("a ledger", MAGIC)?;
     let mut entries = Entries::new();
     for _ in 0..reader.count("entries", ENTRIES_MAX)? {

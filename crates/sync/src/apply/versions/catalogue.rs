@@ -13,6 +13,7 @@ use std::io::{Read, Write};
 use smart_sync_store::codec::{DecodeError, Reader, put_number};
 
 use super::name::VersionName;
+use crate::apply::checksum::{seal, unseal};
 use crate::apply::error::ApplyError;
 use crate::apply::record::{self, Format, Version};
 use crate::apply::stat::FileKind;
@@ -51,18 +52,12 @@ impl Kept {
         put_number(&mut bytes, self.number);
         bytes.push(u8::from(self.is_pinned));
         record::encode_version(&mut bytes, &self.version);
-        let checksum = blake3::hash(&bytes);
-        bytes.extend_from_slice(checksum.as_bytes());
-        bytes
+        seal(bytes)
     }
 
     /// Reads the bytes of a record.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (body, checksum) =
-            bytes.split_last_chunk::<32>().ok_or(DecodeError::Truncated("the checksum"))?;
-        if blake3::hash(body).as_bytes() != checksum {
-            return Err(DecodeError::invalid("its checksum is wrong"));
-        }
+        let body = unseal(bytes)?;
         let mut reader = Reader::new(body);
         reader.magic("a record of a version", MAGIC)?;
         let number = reader.number("number", u64::MAX)?;

@@ -21,6 +21,7 @@ pub mod reference;
 pub mod server_url;
 pub mod service;
 pub mod settings;
+pub mod shell_words;
 pub mod signing;
 pub mod state_dir;
 pub mod sync;

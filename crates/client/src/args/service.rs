@@ -11,8 +11,8 @@ use crate::config::Span;
 pub enum ServiceCommand {
     /// Install what watches or syncs the targets, and what settles at boot what was interrupted.
     ///
-    /// As units of systemd; on NixOS, where units are made by the configuration, a module is printed instead. It may be
-    /// run again, for instance when the targets or the place of the program have changed.
+    /// As units of systemd, or as service scripts of OpenRC; on NixOS, where units are made by the configuration, a module
+    /// is printed instead. It may be run again, for instance when the targets or the place of the program have changed.
     Install(InstallArgs),
     /// Stop it, and remove every file of it.
     Remove(ScopeArgs),
@@ -39,6 +39,8 @@ pub enum Init {
     Systemd,
     /// systemd as NixOS configures it.
     Nixos,
+    /// OpenRC, as on Gentoo.
+    Openrc,
 }
 
 /// Arguments of `service install`.
@@ -64,7 +66,7 @@ pub struct InstallArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Print the units or the module, and change nothing.
+    /// Print the units, scripts or the module, and change nothing.
     #[arg(long, conflicts_with = "dry_run")]
     pub print: bool,
 }

@@ -1,11 +1,11 @@
 //! A command line for the shell of another host.
 //!
-//! ssh hands on one text, and the login shell there makes words of it. Words that mean nothing to a shell stay as they
-//! are, so that logs are easy to read; others are put in single quotes, within which a POSIX shell knows only the next
-//! quote.
+//! ssh hands on one text, and the login shell there makes words of it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
+use crate::shell_words::quote;
 
 /// The command line that runs `program --json` with these arguments.
 pub(super) fn command_line(program: &str, words: &[OsString]) -> OsString {
@@ -18,22 +18,6 @@ pub(super) fn command_line(program: &str, words: &[OsString]) -> OsString {
         quote(word.as_bytes(), &mut line);
     }
     OsString::from_vec(line)
-}
-
-fn quote(word: &[u8], line: &mut Vec<u8>) {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
-    if !word.is_empty() && word.iter().all(is_plain) {
-        line.extend_from_slice(word);
-        return;
-    }
-    line.push(b'\'');
-    for byte in word {
-        match byte {
-            b'\'' => line.extend_from_slice(b"'\\''"),
-            byte => line.push(*byte),
-        }
-    }
-    line.push(b'\'');
 }
 
 #[cfg(test)]

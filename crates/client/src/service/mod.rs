@@ -6,15 +6,17 @@
 mod escape;
 mod files;
 mod nixos;
+mod openrc;
 mod status;
 mod systemctl;
+mod tool;
 pub mod units;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::escape::text_of;
-use self::files::Installed;
+use self::files::{Home, Installed};
 use self::systemctl::Systemctl;
 use self::units::{Rhythm, Scope, Service};
 use crate::args::GlobalArgs;
@@ -22,6 +24,8 @@ use crate::args::service::{Init, InstallArgs, ScopeArgs, ServiceCommand};
 use crate::args::sync::WatchArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::programs;
 use crate::settings;
 use crate::sync::Surroundings;
 use crate::token::Tokens;
@@ -29,6 +33,8 @@ use crate::watch::{Followed, WatchSettings};
 
 /// A host on which this file is makes its units from its configuration.
 const MARK_OF_NIXOS: &str = "/etc/NIXOS";
+/// What is there while systemd runs the machine.
+const MARK_OF_SYSTEMD: &str = "/run/systemd/system";
 /// A token that is there for this run alone.
 const TOKEN: &str = "SMART_SYNC_TOKEN";
 /// The shortest time between two runs.
@@ -43,8 +49,12 @@ pub fn run(
     match command {
         ServiceCommand::Install(args) => install(args, global, surroundings),
         ServiceCommand::Remove(args) => remove(*args, surroundings),
+        ServiceCommand::Status(args) if init(*args) == Init::Openrc => {
+            check_scope(*args)?;
+            openrc::status(surroundings).map(|()| Exit::Success)
+        }
         ServiceCommand::Status(args) => {
-            let installed = Installed::find(&directory(scope(*args))?)?;
+            let installed = Installed::find(Home::of_units(directory(scope(*args))?))?;
             status::show(&installed, &Systemctl::new(scope(*args), surroundings), surroundings.output)
         }
     }
@@ -56,11 +66,30 @@ const fn scope(args: ScopeArgs) -> Scope {
 
 /// The service manager, where it is not named.
 fn init(args: ScopeArgs) -> Init {
-    let of_host = || {
-        let is_nixos = !args.user && Path::new(MARK_OF_NIXOS).exists();
-        if is_nixos { Init::Nixos } else { Init::Systemd }
-    };
-    args.init.unwrap_or_else(of_host)
+    let is_there = |path: &str| Path::new(path).exists();
+    args.init.unwrap_or_else(|| of_host(args.user, is_there, |program| programs::find(program).is_some()))
+}
+
+/// The service manager of a host, by what is there. Where none runs, as while a system is installed, it is the one whose
+/// programs are found.
+fn of_host(is_user: bool, is_there: impl Fn(&str) -> bool, is_found: impl Fn(&str) -> bool) -> Init {
+    if is_there(MARK_OF_NIXOS) && !is_user {
+        return Init::Nixos;
+    }
+    let only_openrc = || is_found("rc-service") && !is_found("systemctl");
+    if !is_there(MARK_OF_SYSTEMD) && (is_there(openrc::RUNNING) || only_openrc()) {
+        return Init::Openrc;
+    }
+    Init::Systemd
+}
+
+/// OpenRC starts the services of the machine.
+fn check_scope(args: ScopeArgs) -> Result<(), Failure> {
+    if !args.user {
+        return Ok(());
+    }
+    Err(Failure::message(Exit::Arguments, "with OpenRC, what follows channels is a service of the machine")
+        .hint("leave --user out and run it as root, or start `smart-sync watch` with your session"))
 }
 
 /// Where units are written.
@@ -87,11 +116,23 @@ fn install(
     global: &GlobalArgs,
     surroundings: &Surroundings<'_>,
 ) -> Result<Exit, Failure> {
+    let init = init(args.scope);
+    if init == Init::Openrc {
+        check_scope(args.scope)?;
+    }
     let service = service(args, global, surroundings)?;
     let output = surroundings.output;
-    if init(args.scope) == Init::Nixos {
-        output.data(nixos::module(&service).as_bytes())?;
-        return Ok(Exit::Success);
+    match init {
+        Init::Nixos => {
+            output.data(nixos::module(&service).as_bytes())?;
+            return Ok(Exit::Success);
+        }
+        Init::Openrc => {
+            warn_of_token(output);
+            openrc::install(&service, args, surroundings)?;
+            return Ok(Exit::Success);
+        }
+        Init::Systemd => {}
     }
     let units = service.units();
     if args.print {
@@ -101,13 +142,8 @@ fn install(
     }
     let systemctl = Systemctl::new(service.scope, surroundings);
     Systemctl::find()?;
-    if std::env::var_os(TOKEN).is_some() {
-        output.warning(&format!(
-            "{TOKEN} is set here, and not for a service: put the token into the configuration or its file"
-        ));
-    }
-    let directory = directory(service.scope)?;
-    let installed = Installed::find(&directory)?;
+    warn_of_token(output);
+    let installed = Installed::find(Home::of_units(directory(service.scope)?))?;
     let files: Vec<(String, String)> = units.iter().map(|unit| (unit.name.clone(), unit.text())).collect();
     let plan = installed.plan(files)?;
     let names: Vec<&str> =
@@ -126,6 +162,14 @@ fn install(
     systemctl.start(&names, &plan.restarted())?;
     output.info(&format!("{} run from now on, and when the machine starts", names.join(" and ")));
     Ok(Exit::Success)
+}
+
+fn warn_of_token(output: &Output) {
+    if std::env::var_os(TOKEN).is_some() {
+        output.warning(&format!(
+            "{TOKEN} is set here, and not for a service: put the token into the configuration or its file"
+        ));
+    }
 }
 
 /// What is to run, with everything in it checked: what does not run now would not run at night either.
@@ -195,13 +239,22 @@ fn named(
 
 fn remove(args: ScopeArgs, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
     let output = surroundings.output;
-    if init(args) == Init::Nixos {
-        return Err(Failure::message(Exit::Arguments, "on NixOS, units are made by the configuration alone")
-            .hint("take ./smart-sync.nix out of `imports`, and run nixos-rebuild switch"));
+    match init(args) {
+        Init::Nixos => {
+            let message = "on NixOS, units are made by the configuration alone";
+            return Err(Failure::message(Exit::Arguments, message)
+                .hint("take ./smart-sync.nix out of `imports`, and run nixos-rebuild switch"));
+        }
+        Init::Openrc => {
+            check_scope(args)?;
+            openrc::remove(surroundings)?;
+            return Ok(Exit::Success);
+        }
+        Init::Systemd => {}
     }
-    let installed = Installed::find(&directory(scope(args))?)?;
+    let installed = Installed::find(Home::of_units(directory(scope(args))?))?;
     if installed.is_empty() {
-        output.info(&format!("no units of smart-sync are in {}", installed.directory.display()));
+        output.info(&format!("no units of smart-sync are in {}", installed.home.directory.display()));
         return Ok(Exit::Success);
     }
     let systemctl = Systemctl::new(scope(args), surroundings);
@@ -219,4 +272,25 @@ fn remove(args: ScopeArgs, surroundings: &Surroundings<'_>) -> Result<Exit, Fail
     installed.remove(output)?;
     systemctl.forget(&names)?;
     Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_manager_is_the_one_that_runs_else_the_one_that_is_installed() {
+        let check = |there: &[&str], found: &[&str], is_user: bool, expected: Init| {
+            let of = of_host(is_user, |path| there.contains(&path), |program| found.contains(&program));
+            assert_eq!(of, expected, "{there:?} {found:?}");
+        };
+        check(&["/run/openrc"], &["rc-service"], false, Init::Openrc);
+        check(&["/run/openrc"], &["rc-service", "systemctl"], false, Init::Openrc);
+        check(&["/run/systemd/system", "/run/openrc"], &["rc-service"], false, Init::Systemd);
+        check(&["/etc/NIXOS", "/run/systemd/system"], &["systemctl"], false, Init::Nixos);
+        check(&["/etc/NIXOS", "/run/systemd/system"], &["systemctl"], true, Init::Systemd);
+        check(&[], &["rc-service"], false, Init::Openrc);
+        check(&[], &["rc-service", "systemctl"], false, Init::Systemd);
+        check(&[], &[], false, Init::Systemd);
+    }
 }

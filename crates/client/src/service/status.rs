@@ -29,7 +29,7 @@ pub(super) fn show(
     output: &Output,
 ) -> Result<Exit, Failure> {
     if installed.is_empty() {
-        output.info(&format!("no units of smart-sync are in {}", installed.directory.display()));
+        output.info(&format!("no units of smart-sync are in {}", installed.home.directory.display()));
         return Ok(Exit::Success);
     }
     Systemctl::find()?;

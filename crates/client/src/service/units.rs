@@ -125,11 +125,14 @@ impl Service {
         std::iter::once(path(&self.program)).chain(words.map(argument)).collect::<Vec<_>>().join(" ")
     }
 
+    /// The words of a command about all that are meant.
+    pub(super) fn words_for_all<'w>(&'w self, word: &'w str) -> Vec<&'w str> {
+        let target = self.named.iter().flat_map(|target| ["--target", target]);
+        std::iter::once(word).chain(target).collect()
+    }
+
     fn command_for_all(&self, word: &'static str) -> String {
-        match &self.named {
-            Some(target) => self.command(&[word, "--target", target]),
-            None => self.command(&[word]),
-        }
+        self.command(&self.words_for_all(word))
     }
 
     const fn wanted_by(&self) -> &'static str {

@@ -41,17 +41,18 @@ fn key(environment: &TestEnvironment, name: &str) -> PathBuf {
     path
 }
 
-/// Starts the daemon. What it runs has the state, the configuration and the program of the test.
-fn serve(environment: &TestEnvironment, sshd: &Path) -> Option<Sshd> {
+/// Starts the daemon. What it runs has the state and the configuration of the test, and the program if that is there.
+fn serve(environment: &TestEnvironment, sshd: &Path, has_program: bool) -> Option<Sshd> {
     let (host_key, user_key) = (key(environment, "host_key"), key(environment, "user_key"));
     fs::copy(user_key.with_extension("pub"), environment.path("ssh/authorized_keys"))
         .expect("a file can be copied");
     let bin = program::built("smart-sync");
     let bin = bin.parent().expect("it lies in a directory").display();
     let path = std::env::var("PATH").unwrap_or_default();
+    let path = if has_program { format!("{bin}:{path}") } else { path };
     let text = format!(
         "HostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
-         SetEnv \"PATH={bin}:{path}\" \"SMART_SYNC_CONFIG={}\" \"SMART_SYNC_STATE_DIR={}\"\n",
+         SetEnv \"PATH={path}\" \"SMART_SYNC_CONFIG={}\" \"SMART_SYNC_STATE_DIR={}\"\n",
         host_key.display(),
         environment.path("ssh/authorized_keys").display(),
         environment.path("remote/config.toml").display(),
@@ -99,29 +100,79 @@ fn configure_client(environment: &TestEnvironment, port: u16) -> PathBuf {
     wrapper
 }
 
-#[test]
-fn hosts_are_reached_by_the_real_ssh_also_over_a_connection_that_is_kept() {
+/// Finds sshd, and makes room for it; nothing where it cannot run.
+fn find_sshd() -> Option<PathBuf> {
     let (Some(sshd), Some(_)) = (find("sshd"), find("ssh")) else {
-        return skipped("sshd and ssh are not installed");
+        skipped("sshd and ssh are not installed");
+        return None;
     };
     if rustix::process::geteuid().is_root() {
         // As root, it needs a directory in /run that this machine may not have.
         if !in_namespace_of_root() {
-            return;
+            return None;
         }
         program::run(Command::new("mount").args(["-t", "tmpfs", "none", "/run"])).success();
         fs::create_dir("/run/sshd").expect("it is an empty file system");
     }
+    Some(sshd)
+}
+
+/// A host that ssh reaches as `web`, and the program that does it; nothing where that is not possible.
+fn reach(environment: &TestEnvironment, sshd: &Path, has_program: bool) -> Option<(Sshd, PathBuf)> {
+    let Some(server) = serve(environment, sshd, has_program) else {
+        skipped("no sshd listens here");
+        return None;
+    };
+    let ssh = configure_client(environment, server.port);
+    let reached = program::run(environment.command(&ssh).args(["-o", "BatchMode=yes", "web", "true"]));
+    if reached.code != Some(0) {
+        skipped(&format!("sshd lets this user not in: {}", reached.stderr.trim()));
+        return None;
+    }
+    Some((server, ssh))
+}
+
+#[test]
+fn the_program_is_carried_over_a_connection_of_the_real_ssh() {
+    let Some(sshd) = find_sshd() else { return };
     let environment = TestEnvironment::new();
     let host = Host::new(&environment);
     environment.write("tree/version", "one");
     host.publish().success();
-    let Some(server) = serve(&environment, &sshd) else { return skipped("no sshd listens here") };
-    let ssh = configure_client(&environment, server.port);
-    let reached = program::run(environment.command(&ssh).args(["-o", "BatchMode=yes", "web", "true"]));
-    if reached.code != Some(0) {
-        return skipped(&format!("sshd lets this user not in: {}", reached.stderr.trim()));
+    let Some((_server, ssh)) = reach(&environment, &sshd, false) else { return };
+    let placed = environment.path("opt/bin/smart-sync");
+    environment.write("etc/config.toml", format!("[hosts.web]\nprogram = \"{}\"\n", placed.display()));
+    environment.write("remote/config.toml", "");
+    let target = environment.path("site").display().to_string();
+    let url = host.realm.server().url();
+    let words = ["--channel", Host::CHANNEL, "--server", url, "--target", &target];
+    let search = format!(
+        "{}:{}",
+        ssh.parent().expect("it lies in a directory").display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    for installed in [true, false] {
+        let mut command = environment.client();
+        command.env("PATH", &search).args(["deploy", "web", "--install", "--"]).args(words);
+        let said = program::run(&mut command).success().stdout;
+        assert_eq!(said.contains("is installed as "), installed, "{said}");
+        assert!(said.contains("repos/tree branch:main number 1"), "{said}");
     }
+    let is_same = fs::read(&placed).expect("it was placed")
+        == fs::read(program::built("smart-sync")).expect("it was built");
+    assert!(is_same, "another program was placed");
+    assert_eq!(fs::read_to_string(environment.path("site/version")).expect("it was applied"), "one");
+    program::run(environment.command(&ssh).args(["-O", "exit", "web"])).success();
+}
+
+#[test]
+fn hosts_are_reached_by_the_real_ssh_also_over_a_connection_that_is_kept() {
+    let Some(sshd) = find_sshd() else { return };
+    let environment = TestEnvironment::new();
+    let host = Host::new(&environment);
+    environment.write("tree/version", "one");
+    host.publish().success();
+    let Some((_server, ssh)) = reach(&environment, &sshd, true) else { return };
     let directory = ssh.parent().expect("it lies in a directory").display().to_string();
     let search = format!("{directory}:{}", std::env::var("PATH").unwrap_or_default());
     let deploy = |words: &[&str]| {

@@ -10,6 +10,7 @@ use crate::server_url::ServerUrl;
 
 /// Arguments of `deploy`: which hosts, in which order, and what they are to do.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct DeployArgs {
     /// A host of the configuration, all hosts of a group as @GROUP, or what ssh calls one, such as root@web.example.org.
     #[arg(value_name = "HOST", required = true)]
@@ -34,6 +35,14 @@ pub struct DeployArgs {
     /// Show what each host would do; --dry-run is handed on.
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Carry this program to hosts that do not have it, or have another version of it.
+    #[arg(long)]
+    pub install: bool,
+
+    /// Carry it also where a package of the host brings another version.
+    #[arg(long, requires = "install")]
+    pub replace: bool,
 
     /// Arguments of smart-sync on the hosts, behind `--`.
     #[arg(last = true, value_name = "ARGUMENT")]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 
-use super::name::{Destination, Named};
+use super::name::{Destination, Named, ProgramPath};
 use super::remote_words;
 use crate::args::hosts::DeployArgs;
 use crate::args::{Arguments, Command};
@@ -19,6 +19,8 @@ use crate::failure::{Exit, Failure};
 const TIMEOUT: Duration = Duration::from_secs(3600);
 /// What the program is called on the hosts.
 const PROGRAM: &str = "smart-sync";
+/// Where it is installed where that is not configured.
+const INSTALLED: &str = "/usr/local/bin/smart-sync";
 /// Arguments that say which target is meant, and where the program finds it. Each has a value.
 const PLACES: [&str; 3] = ["--target", "--config", "--state-dir"];
 
@@ -29,6 +31,15 @@ pub struct Host {
     pub name: String,
     /// What ssh calls it.
     pub destination: Destination,
+    /// Where the program is there, if that is configured.
+    pub program: Option<ProgramPath>,
+}
+
+impl Host {
+    /// Where the program is installed.
+    pub(super) fn install_path(&self) -> &str {
+        self.program.as_ref().map_or(INSTALLED, ProgramPath::as_str)
+    }
 }
 
 /// What is done on which hosts.
@@ -44,10 +55,20 @@ pub struct DeploySettings {
     pub timeout: Duration,
     /// Whether the hosts only say what they would do.
     pub is_dry_run: bool,
-    /// The command line of the hosts' shells.
-    pub command: OsString,
-    /// That of the confirmation, where what was applied is confirmed.
-    pub confirmation: Option<OsString>,
+    /// Whether the program is carried to hosts that do not have it.
+    pub is_installed: bool,
+    /// Whether it may take the place of one that a package brought.
+    pub may_replace: bool,
+    /// What the program is given there.
+    pub words: Vec<OsString>,
+    /// The same for the confirmation, where what was applied is confirmed.
+    pub confirmation: Option<Vec<OsString>>,
+}
+
+/// The command line for the shell of a host that runs the program there; `carried` is where it was carried to.
+pub(super) fn command_line(host: &Host, carried: Option<&str>, words: &[OsString]) -> OsString {
+    let program = carried.or(host.program.as_ref().map(ProgramPath::as_str)).unwrap_or(PROGRAM);
+    remote_words::command_line(program, words)
 }
 
 /// Decides what `deploy` is to do.
@@ -64,19 +85,23 @@ pub fn deploy(args: &DeployArgs, config: &Config) -> Result<DeploySettings, Fail
         parallel: args.parallel,
         timeout: args.timeout.map_or(TIMEOUT, |span| span.0),
         is_dry_run: args.dry_run,
-        command: remote_words::command_line(PROGRAM, &words),
+        is_installed: args.install,
+        may_replace: args.replace,
+        words,
         confirmation: args.confirm.then(|| {
             let mut words = vec!["confirm".into()];
             words.extend(places(&args.arguments));
-            remote_words::command_line(PROGRAM, &words)
+            words
         }),
     })
 }
 
 fn hosts(named: &[Named], config: &Config) -> Result<Vec<Host>, Failure> {
     let host = |name: &Destination| {
-        let configured = config.hosts.get(name).and_then(|host| host.ssh.clone());
-        Host { name: name.to_string(), destination: configured.unwrap_or_else(|| name.clone()) }
+        let configured = config.hosts.get(name);
+        let destination = configured.and_then(|host| host.ssh.clone()).unwrap_or_else(|| name.clone());
+        let program = configured.and_then(|host| host.program.clone());
+        Host { name: name.to_string(), destination, program }
     };
     let mut hosts: Vec<Host> = Vec::new();
     for named in named {
@@ -155,6 +180,7 @@ groups = ["web", "all"]
 groups = ["web"]
 [hosts.db]
 ssh = "root@db.example.org"
+program = "/opt/smart-sync"
 groups = ["all"]
 "#;
 
@@ -165,6 +191,11 @@ groups = ["all"]
             panic!("{line}: another command");
         };
         deploy(&args, &config)
+    }
+
+    /// What the first host runs.
+    fn line_of(settings: &DeploySettings, words: &[OsString]) -> String {
+        command_line(&settings.hosts[0], None, words).into_string().unwrap()
     }
 
     #[track_caller]
@@ -189,10 +220,17 @@ groups = ["all"]
     #[test]
     fn what_the_hosts_run_is_read_before_any_is_touched() {
         let plain = settings("web1").unwrap();
-        assert_eq!(plain.command, "smart-sync --json");
+        assert_eq!(line_of(&plain, &plain.words), "smart-sync --json");
         assert_eq!((plain.confirmation, plain.canaries, plain.timeout), (None, 0, TIMEOUT));
         let dry = settings("web1 --dry-run --canary 5 -- --ref v2").unwrap();
-        assert_eq!((dry.command.to_str(), dry.canaries), (Some("smart-sync --json --ref v2 --dry-run"), 1));
+        assert_eq!(line_of(&dry, &dry.words), "smart-sync --json --ref v2 --dry-run");
+        assert_eq!(dry.canaries, 1);
+        let elsewhere = settings("db").unwrap();
+        assert_eq!(line_of(&elsewhere, &elsewhere.words), "/opt/smart-sync --json");
+        assert_eq!(elsewhere.hosts[0].install_path(), "/opt/smart-sync");
+        assert_eq!(plain.hosts[0].install_path(), INSTALLED);
+        let carried = command_line(&plain.hosts[0], Some("/usr/bin/smart-sync"), &plain.words);
+        assert_eq!(carried, "/usr/bin/smart-sync --json");
         for (line, expected) in [
             ("web1 -- --reff v2", "what the hosts are to run is not what smart-sync takes"),
             ("web1 --dry-run -- rollback", "what the hosts are to run is not what smart-sync takes"),
@@ -208,7 +246,10 @@ groups = ["all"]
 
     #[test]
     fn a_confirmation_is_about_the_target_of_the_run() {
-        let confirmation = |line: &str| settings(line).unwrap().confirmation.unwrap();
+        let confirmation = |line: &str| {
+            let settings = settings(line).unwrap();
+            line_of(&settings, settings.confirmation.as_ref().unwrap())
+        };
         assert_eq!(confirmation("web1 --confirm"), "smart-sync --json confirm");
         assert_eq!(
             confirmation("web1 --confirm -- --ref v2 --target /srv/site --state-dir=/s --verbose"),

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use smart_sync_sync::wire::report::HostName;
 
-use super::name::{Destination, Group};
+use super::name::{Destination, Group, ProgramPath};
 use crate::config::{RealmName, optional_from_text};
 use crate::server_url::ServerUrl;
 
@@ -13,6 +13,8 @@ use crate::server_url::ServerUrl;
 pub struct HostConfig {
     /// What ssh calls it; its name where this is left out.
     pub ssh: Option<Destination>,
+    /// Where smart-sync is there, or is to be; where a shell without login finds it, if this is left out.
+    pub program: Option<ProgramPath>,
     /// The groups that it is in.
     #[serde(default)]
     pub groups: Vec<Group>,

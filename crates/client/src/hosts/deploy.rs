@@ -6,7 +6,8 @@
 use futures::StreamExt as _;
 use futures::stream;
 
-use super::choose::{DeploySettings, Host};
+use super::carry::{self, Carried, Program};
+use super::choose::{DeploySettings, Host, command_line};
 use super::heard::{Level, Message};
 use super::outcome::{Outcome, State, summary, worst};
 use super::ssh::{self, Connection, Ran};
@@ -17,7 +18,10 @@ use crate::sync::Surroundings;
 
 /// Brings hosts up to date, or has them say what that would change.
 pub fn run(settings: &DeploySettings, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
-    let outcomes = surroundings.runtime.block_on(all(settings, surroundings))?;
+    let outcomes = surroundings.runtime.block_on(async {
+        let program = if settings.is_installed { Some(Program::open().await?) } else { None };
+        all(program.as_ref(), settings, surroundings).await
+    })?;
     let output = surroundings.output;
     output.info(&summary(&outcomes));
     let exit = worst(&outcomes);
@@ -27,12 +31,16 @@ pub fn run(settings: &DeploySettings, surroundings: &Surroundings<'_>) -> Result
     Ok(exit)
 }
 
-async fn all(settings: &DeploySettings, surroundings: &Surroundings<'_>) -> Result<Vec<Outcome>, Failure> {
+async fn all(
+    program: Option<&Program>,
+    settings: &DeploySettings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<Outcome>, Failure> {
     let (canaries, others) = settings.hosts.split_at(settings.canaries);
     let output = surroundings.output;
     let mut outcomes = Vec::new();
     for canary in canaries {
-        let outcome = one(canary, settings, surroundings).await?;
+        let outcome = one(canary, program, settings, surroundings).await?;
         let is_well = outcome.state.is_well();
         outcomes.push(outcome);
         if !is_well {
@@ -45,7 +53,7 @@ async fn all(settings: &DeploySettings, surroundings: &Surroundings<'_>) -> Resu
         }
     }
     if outcomes.len() == settings.canaries {
-        let running = others.iter().map(|host| one(host, settings, surroundings));
+        let running = others.iter().map(|host| one(host, program, settings, surroundings));
         let mut running = stream::iter(running).buffer_unordered(settings.parallel);
         while let Some(outcome) = running.next().await {
             outcomes.push(outcome?);
@@ -60,24 +68,48 @@ async fn all(settings: &DeploySettings, surroundings: &Surroundings<'_>) -> Resu
 /// Does what is to be done on one host, and says what came of it.
 async fn one(
     host: &Host,
+    program: Option<&Program>,
     settings: &DeploySettings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Outcome, Failure> {
     if surroundings.interrupt.is_requested() {
         return Ok(Outcome::not_tried(host));
     }
-    let ran = reach(host, &settings.command, Connection::Any, settings, surroundings).await?;
-    let outcome = Outcome::of(host, ran.ended, &ran.heard, ran.complaint.as_deref());
-    let outcome = match &settings.confirmation {
-        // A host that waits for its reboot cannot be confirmed before.
-        Some(line) if outcome.exit == Exit::Success => {
-            let ran = reach(host, line, Connection::New, settings, surroundings).await?;
-            outcome.confirmed(Outcome::of(host, ran.ended, &ran.heard, ran.complaint.as_deref()))
-        }
-        _ => outcome,
+    let outcome = match program {
+        None => command(host, None, settings, surroundings).await?,
+        Some(program) => match carry::carry(program, host, settings, surroundings).await? {
+            Carried::There(path) | Carried::WouldCarry(Some(path)) => {
+                command(host, Some(&path), settings, surroundings).await?
+            }
+            Carried::WouldCarry(None) => {
+                Outcome::done(host, "smart-sync is not there yet, and cannot say what it would do".to_owned())
+            }
+            Carried::Ended(outcome) => outcome,
+        },
     };
     tell(&outcome, surroundings.output);
     Ok(outcome)
+}
+
+/// Runs the program on a host, and confirms what that applied.
+async fn command(
+    host: &Host,
+    carried: Option<&str>,
+    settings: &DeploySettings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Outcome, Failure> {
+    let line = command_line(host, carried, &settings.words);
+    let ran = reach(host, &line, Connection::Any, settings, surroundings).await?;
+    let outcome = Outcome::of(host, ran.ended, &ran.heard, ran.complaint.as_deref());
+    match &settings.confirmation {
+        // A host that waits for its reboot cannot be confirmed before.
+        Some(words) if outcome.exit == Exit::Success => {
+            let line = command_line(host, carried, words);
+            let ran = reach(host, &line, Connection::New, settings, surroundings).await?;
+            Ok(outcome.confirmed(Outcome::of(host, ran.ended, &ran.heard, ran.complaint.as_deref())))
+        }
+        _ => Ok(outcome),
+    }
 }
 
 async fn reach(
@@ -97,13 +129,9 @@ async fn reach(
             Level::Info | Level::Detail => output.detail(&text),
         }
     };
-    ssh::run(host, line, connection, settings.timeout, surroundings.interrupt, show).await.map_err(|error| {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            return Failure::message(Exit::MissingDependency, "the program ssh is not installed")
-                .hint("install OpenSSH; on Debian its client is in the package openssh-client");
-        }
-        Failure::from(error).context(format!("running ssh for {}", host.name))
-    })
+    ssh::run(host, line, connection, settings.timeout, surroundings.interrupt, show)
+        .await
+        .map_err(|error| ssh::not_run(error, host))
 }
 
 fn tell(outcome: &Outcome, output: &Output) {

@@ -3,6 +3,7 @@
 //! What a host says comes from outside, as what a server says does: of its output a bounded part is kept, it is only
 //! ever shown, and its exit status decides.
 
+mod carry;
 pub mod choose;
 pub mod config;
 pub mod deploy;

@@ -13,6 +13,8 @@ use serde::de::{Deserializer, Error as _};
 const DESTINATION_BYTES_MAX: usize = 255;
 /// The longest name of a group.
 const GROUP_BYTES_MAX: usize = 64;
+/// The longest path of the program.
+const PROGRAM_BYTES_MAX: usize = 1024;
 
 /// What ssh calls a host: `HOST`, `USER@HOST` or `ssh://USER@HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +23,10 @@ pub struct Destination(Box<str>);
 /// The name of a group of hosts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group(Box<str>);
+
+/// Where the program is on another host: a path of plain characters, which no shell takes for anything else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramPath(Box<str>);
 
 /// Hosts, as they are named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +41,31 @@ impl Destination {
     /// The text that ssh is given.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl ProgramPath {
+    /// The path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ProgramPath {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_name = |name: &str| {
+            let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
+            !matches!(name, "" | "." | "..") && !name.starts_with('-') && name.bytes().all(is_usual)
+        };
+        let names = text.strip_prefix('/').filter(|_| text.len() <= PROGRAM_BYTES_MAX);
+        if names.is_some_and(|names| names.split('/').all(is_name)) {
+            return Ok(Self(text.into()));
+        }
+        Err(
+            "a program is named by an absolute path of letters, digits and `._+-`, such as /usr/local/bin/smart-sync",
+        )
     }
 }
 
@@ -79,6 +110,12 @@ impl FromStr for Named {
 }
 
 impl<'de> Deserialize<'de> for Destination {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for ProgramPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
@@ -140,6 +177,30 @@ mod tests {
         assert_eq!("web".parse(), Ok(Named::One("web".parse().unwrap())));
         for refused in ["@", "@a b", "@a/b", "@@a"] {
             assert!(refused.parse::<Named>().is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_an_absolute_path_that_means_itself_to_a_shell() {
+        for path in ["/usr/local/bin/smart-sync", "/opt/a_b-1.0+x/smart-sync"] {
+            assert_eq!(path.parse::<ProgramPath>().map(|path| path.as_str().to_owned()), Ok(path.to_owned()));
+        }
+        let long = format!("/{}", "x".repeat(PROGRAM_BYTES_MAX));
+        for path in [
+            "",
+            "smart-sync",
+            "/",
+            "/bin/",
+            "//bin/x",
+            "/a/../x",
+            "/a/./x",
+            "/a b",
+            "/a$x",
+            "/a;x",
+            "/-x",
+            &long,
+        ] {
+            assert!(path.parse::<ProgramPath>().is_err(), "{path}");
         }
     }
 }

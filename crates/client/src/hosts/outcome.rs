@@ -145,7 +145,10 @@ impl Outcome {
             _ if state.is_well() => (None, None),
             (_, Ended::Exited(127)) if !heard.is_running => (
                 Some("smart-sync was not found there".to_owned()),
-                Some("install it on the host, where a shell without login finds it".to_owned()),
+                Some(
+                    "`--install` carries it there; or install it where a shell without login finds it"
+                        .to_owned(),
+                ),
             ),
             (State::NotReached, _) => (said(), Some(format!("try: ssh {}", host.destination))),
             (State::Unknown, Ended::TimedOut) => (Some("it took longer than it may".to_owned()), None),
@@ -169,6 +172,16 @@ impl Outcome {
         let (state, exit) = (State::NotTried, Exit::Success);
         let host = host.clone();
         Self { host, state, exit, applied: None, changes: 0, is_confirmed: false, reason: None, hint: None }
+    }
+
+    /// A host on which nothing could be run.
+    pub(super) fn failed(host: &Host, exit: Exit, reason: String, hint: Option<String>) -> Self {
+        Self { state: State::Failed, exit, reason: Some(reason), hint, ..Self::not_tried(host) }
+    }
+
+    /// A host on which there was nothing to run, and why.
+    pub(super) fn done(host: &Host, reason: String) -> Self {
+        Self { state: State::Done, reason: Some(reason), ..Self::not_tried(host) }
     }
 
     /// The same, when it is known what came of the confirmation.
@@ -301,7 +314,7 @@ mod tests {
     use super::*;
 
     fn host(name: &str) -> Host {
-        Host { name: name.to_owned(), destination: format!("root@{name}").parse().unwrap() }
+        Host { name: name.to_owned(), destination: format!("root@{name}").parse().unwrap(), program: None }
     }
 
     fn heard(lines: &str) -> Heard {

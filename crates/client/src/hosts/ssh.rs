@@ -1,10 +1,11 @@
 //! One run of ssh: what it says is taken as it comes, and it ends when its time is over.
 //!
-//! It carries nothing but a command line: no terminal, no agent, no forwarded ports, and no question that somebody would
+//! It carries nothing but a command line, and the bytes of a file where it is to place one: no terminal, no agent, no forwarded ports, and no question that somebody would
 //! have to answer. It has a process group of its own, so that Ctrl-C reaches it by way of this program alone, which then
 //! knows what it has ended.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use super::choose::Host;
 use super::heard::{Heard, Message, shortened};
 use super::outcome::Ended;
+use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 
 /// The program.
@@ -44,6 +46,8 @@ const NEW_CONNECTION: [&str; 4] = ["-o", "ControlMaster=no", "-o", "ControlPath=
 const SECRETS: [&str; 3] = ["SMART_SYNC_TOKEN", "SMART_SYNC_PASSPHRASE", "GITHUB_TOKEN"];
 /// What is kept of what ssh itself says: the end.
 const COMPLAINT_BYTES_MAX: usize = 4 << 10;
+/// What is kept of an answer: the beginning.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// How long ssh may take to end when it is asked to, and how long is waited for what it said last.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -63,6 +67,42 @@ pub(super) struct Ran {
     pub(super) complaint: Option<String>,
 }
 
+/// What a host answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) ended: Ended,
+    /// What came on standard output.
+    pub(super) output: Vec<u8>,
+    pub(super) complaint: Option<String>,
+}
+
+/// Runs a command line of a host that is no run of this program, with a file as what it reads.
+pub(super) async fn ask(
+    host: &Host,
+    line: &OsStr,
+    input: Option<File>,
+    time: Duration,
+    interrupt: &Interrupt,
+) -> io::Result<Answer> {
+    let child = start(host, line, input, Connection::Any)?;
+    let mut output = Vec::new();
+    let take = |bytes: &[u8]| {
+        let room = ANSWER_BYTES_MAX - output.len();
+        output.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    };
+    let (ended, complaint) = follow(child, time, interrupt, take).await?;
+    Ok(Answer { ended, output, complaint })
+}
+
+/// What to say where ssh itself could not be started.
+pub(super) fn not_run(error: io::Error, host: &Host) -> Failure {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Failure::message(Exit::MissingDependency, "the program ssh is not installed")
+            .hint("install OpenSSH; on Debian its client is in the package openssh-client");
+    }
+    Failure::from(error).context(format!("running ssh for {}", host.name))
+}
+
 /// Runs a command line on a host.
 pub(super) async fn run(
     host: &Host,
@@ -72,12 +112,24 @@ pub(super) async fn run(
     interrupt: &Interrupt,
     mut show: impl FnMut(Message),
 ) -> io::Result<Ran> {
-    let mut child = start(host, line, connection)?;
+    let child = start(host, line, None, connection)?;
+    let mut heard = Heard::default();
+    let (ended, complaint) = follow(child, time, interrupt, |bytes| heard.feed(bytes, &mut show)).await?;
+    heard.end(&mut show);
+    Ok(Ran { ended, heard, complaint })
+}
+
+/// Follows a run to its end, or to that of its time; what it says is taken as it comes. Returns what it complained with.
+async fn follow(
+    mut child: Child,
+    time: Duration,
+    interrupt: &Interrupt,
+    take: impl FnMut(&[u8]),
+) -> io::Result<(Ended, Option<String>)> {
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (mut heard, mut complaint) = (Heard::default(), Vec::new());
+    let mut complaint = Vec::new();
     let ended = {
-        let reading =
-            async { tokio::join!(listen(out, &mut heard, &mut show), keep_end(err, &mut complaint)) };
+        let reading = async { tokio::join!(read(out, take), keep_end(err, &mut complaint)) };
         let mut reading = std::pin::pin!(reading);
         let ended = tokio::select! {
             biased;
@@ -91,13 +143,12 @@ pub(super) async fn run(
         }
         ended
     };
-    heard.end(&mut show);
     let complaint = String::from_utf8_lossy(&complaint);
     let complaint = complaint.lines().map(str::trim).rfind(|line| !line.is_empty()).map(shortened);
-    Ok(Ran { ended, heard, complaint })
+    Ok((ended, complaint))
 }
 
-fn start(host: &Host, line: &OsStr, connection: Connection) -> io::Result<Child> {
+fn start(host: &Host, line: &OsStr, input: Option<File>, connection: Connection) -> io::Result<Child> {
     let mut command = Command::new(SSH);
     command.args(OPTIONS);
     if connection == Connection::New {
@@ -107,7 +158,7 @@ fn start(host: &Host, line: &OsStr, connection: Connection) -> io::Result<Child>
         command.env_remove(secret);
     }
     command.arg("--").arg(host.destination.as_str()).arg(line);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true).spawn()
 }
 
@@ -143,10 +194,6 @@ async fn end(child: &mut Child) {
             break;
         }
     }
-}
-
-async fn listen(from: Option<impl AsyncRead + Unpin>, heard: &mut Heard, show: &mut impl FnMut(Message)) {
-    read(from, |bytes| heard.feed(bytes, &mut *show)).await;
 }
 
 async fn keep_end(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {

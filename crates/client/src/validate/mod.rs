@@ -4,6 +4,7 @@
 //! them are made, whatever the ones before have found, and each result is said. Nothing is changed by looking; what
 //! `--fix` repairs is shown before it is done.
 
+mod drift;
 mod flake;
 pub mod item;
 mod look;
@@ -15,9 +16,11 @@ pub mod sets;
 pub mod values;
 mod walk;
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::apply::versions::{CURRENT, Kind};
 
 use self::item::{Item, Severity};
@@ -207,11 +210,27 @@ pub fn run(args: &ValidateArgs, surroundings: &Surroundings<'_>) -> Result<Exit,
         show(&repairs, output);
         return ended;
     }
+    let (restores, others): (Vec<_>, Vec<_>) = repairs.into_iter().partition(|repair| repair.restores());
+    act(&restores, surroundings)?;
+    if restores.is_empty() {
+        act(&others, surroundings)?;
+    } else {
+        // What was published may be what the other repairs are for.
+        let report = look()?;
+        let others: Vec<_> = report.repairs().into_iter().filter(|repair| !repair.restores()).collect();
+        act(&others, surroundings)?;
+    }
+    look()?.say(output).map(|()| Exit::Success)
+}
+
+/// Repairs, whatever comes of those before.
+fn act(repairs: &[&Repair], surroundings: &Surroundings<'_>) -> Result<(), Failure> {
+    let output = surroundings.output;
     for repair in repairs {
         if surroundings.interrupt.is_requested() {
             return Err(interrupted());
         }
-        let done = repair.act(surroundings.interrupt);
+        let done = repair.act(surroundings);
         output.event(&json!({
             "event": "repair", "repair": repair.to_string(), "done": done.is_ok(), "reason": done.as_ref().err(),
         }));
@@ -220,7 +239,7 @@ pub fn run(args: &ValidateArgs, surroundings: &Surroundings<'_>) -> Result<Exit,
             Err(reason) => output.warning(&format!("not done: {repair}: {reason}")),
         }
     }
-    look()?.say(output).map(|()| Exit::Success)
+    Ok(())
 }
 
 /// Shows what would be done.
@@ -255,6 +274,11 @@ pub fn all(
     }
     for (target, items) in of_targets(target, surroundings) {
         let place = Place::known(&target, surroundings.state_dir);
+        // What is about to be replaced, the sync itself compares with what was applied.
+        if trees == Trees::Count {
+            let verdict = drift::look(place.as_ref(), depth, surroundings)?;
+            found.push(Found::of(&target.to_string_lossy(), &drift_title(&target), verdict, Severity::Warn));
+        }
         let tree = place.as_ref().and_then(tree_of);
         let ground = tree.as_ref().map(|(base, is_changeable)| Ground {
             base,
@@ -268,6 +292,10 @@ pub fn all(
         }
     }
     Ok(Report(found))
+}
+
+fn drift_title(target: &Path) -> String {
+    format!("local changes in {}", Shown(target.as_os_str().as_bytes()))
 }
 
 /// Makes a check, if it is made at this depth. Without a ground, there is nothing to look at yet.

@@ -16,9 +16,12 @@ use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::apply::step::Steps;
 use smart_sync_sync::apply::tree_dir::{RootLink, TreeDir};
 
+use super::drift;
 use super::owners::Owner;
 use crate::after::process;
 use crate::interrupt::Interrupt;
+use crate::output::count;
+use crate::sync::Surroundings;
 
 /// Lines of a failed command that are shown.
 const LINES: usize = 5;
@@ -47,6 +50,13 @@ pub enum Repair {
         /// Whose.
         owner: Owner,
     },
+    /// Make a target what was applied to it.
+    Restore {
+        /// Which.
+        target: PathBuf,
+        /// How many paths differ.
+        paths: u64,
+    },
     /// Run a command of the configuration.
     Run {
         /// The program and its arguments.
@@ -67,6 +77,14 @@ impl fmt::Display for Repair {
             }
             Self::SetMode { path, mode } => write!(f, "chmod {mode:04o} {}", shown(path)),
             Self::SetOwner { path, owner } => write!(f, "chown {owner} {}", shown(path)),
+            Self::Restore { target, paths } => {
+                let paths = count(*paths, "path", "paths");
+                write!(
+                    f,
+                    "restore {paths} of {} as applied, and keep what was changed in the backup",
+                    shown(target)
+                )
+            }
             Self::Run { words, .. } => write!(f, "run {}", words.join(" ")),
         }
     }
@@ -79,12 +97,30 @@ impl Repair {
             Self::MakeDirectory { path, .. } | Self::SetMode { path, .. } | Self::SetOwner { path, .. } => {
                 Some(path)
             }
-            Self::Run { .. } => None,
+            Self::Restore { .. } | Self::Run { .. } => None,
         }
     }
 
+    /// Whether it makes a whole target what was applied to it.
+    pub const fn restores(&self) -> bool {
+        matches!(self, Self::Restore { .. })
+    }
+
     /// Does it. Returns why it was not done.
-    pub fn act(&self, interrupt: &Interrupt) -> Result<(), String> {
+    pub fn act(&self, surroundings: &Surroundings<'_>) -> Result<(), String> {
+        match self {
+            Self::Restore { target, .. } => drift::restore(target, surroundings).map_err(|failure| {
+                failure.messages().chain(failure.hints().iter().cloned()).collect::<Vec<_>>().join(": ")
+            }),
+            Self::Run { words, directory, timeout } => {
+                run(words, directory, *timeout, surroundings.interrupt)
+            }
+            other => other.change(),
+        }
+    }
+
+    /// Does what changes one path.
+    fn change(&self) -> Result<(), String> {
         match self {
             Self::MakeDirectory { path, mode } => {
                 let (root, path) = below_root(path)?;
@@ -100,7 +136,7 @@ impl Repair {
                 let (root, path) = below_root(path)?;
                 set_owner(&root, path, owner)
             }
-            Self::Run { words, directory, timeout } => run(words, directory, *timeout, interrupt),
+            Self::Restore { .. } | Self::Run { .. } => Ok(()),
         }
     }
 }
@@ -178,7 +214,7 @@ mod tests {
     fn directories_are_made_with_those_above_them() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().canonicalize().unwrap().join("a b/c");
-        Repair::MakeDirectory { path: path.clone(), mode: 0o750 }.act(&Interrupt::quiet()).unwrap();
+        Repair::MakeDirectory { path: path.clone(), mode: 0o750 }.change().unwrap();
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o750, 0o755));
     }
 
@@ -197,11 +233,11 @@ mod tests {
         let owner = Owner::find("12345:12345", "", "").unwrap();
         for path in ["way/file", "end"].map(|path| base.join(path)) {
             let mode = Repair::SetMode { path: path.clone(), mode: 0o777 };
-            mode.act(&Interrupt::quiet()).unwrap_err();
-            Repair::SetOwner { path, owner: owner.clone() }.act(&Interrupt::quiet()).unwrap_err();
+            mode.change().unwrap_err();
+            Repair::SetOwner { path, owner: owner.clone() }.change().unwrap_err();
         }
         let made = Repair::MakeDirectory { path: base.join("way/new"), mode: 0o755 };
-        made.act(&Interrupt::quiet()).unwrap_err();
+        made.change().unwrap_err();
         let after = fs::metadata(&victim).unwrap();
         assert_eq!((after.mode(), after.uid()), (before.mode(), before.uid()));
         assert!(!base.join("victim/new").exists());
@@ -214,7 +250,7 @@ mod tests {
         fs::write(&path, "").unwrap();
         fs::hard_link(&path, path.with_file_name("other")).unwrap();
         let owner = Owner::find("12345", "", "").unwrap();
-        let reason = Repair::SetOwner { path, owner }.act(&Interrupt::quiet()).unwrap_err();
+        let reason = Repair::SetOwner { path, owner }.change().unwrap_err();
         assert!(reason.contains("has other names"), "{reason}");
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use smart_sync_store::manifest::Manifest;
 use smart_sync_store::manifest::path::Shown;
+use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::scan::Scan;
 use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 
@@ -89,7 +90,7 @@ pub(crate) fn go_back(
                 Some(scan) => scan,
                 None => session.scan(session.fidelity())?,
             };
-            make_again(session, chosen, scan, None, surroundings)?;
+            make_again(session, &chosen.version, &called(chosen), scan, None, surroundings)?;
             Ok(session.ready().target().kept()?.last().map_or(chosen.number, |kept| kept.number))
         }
     }
@@ -109,7 +110,7 @@ fn change_back(
         ));
     }
     let scan = session.scan(session.fidelity())?;
-    make_again(session, chosen, scan, Some(chosen.name()), surroundings)?;
+    make_again(session, &chosen.version, &called(chosen), scan, Some(chosen.name()), surroundings)?;
     Ok(chosen.number)
 }
 
@@ -181,21 +182,36 @@ fn tell_damage(chosen: &Kept, damaged: &[Box<[u8]>], output: &Output) {
     }
 }
 
+fn called(chosen: &Kept) -> String {
+    format!("generation {}", chosen.number)
+}
+
+/// Makes a target what was applied to it last. What was changed by hand is kept in the backup.
+pub(crate) fn restore_applied(session: &Session<'_>, surroundings: &Surroundings<'_>) -> Result<(), Failure> {
+    let Some(version) = &session.applied else { return Ok(()) };
+    let scan = session.scan(session.fidelity())?;
+    let is_changed_in_place = session.ready().target().is_changed_in_place();
+    let name = version.name().filter(|_| is_changed_in_place);
+    make_again(session, version, "what was applied", scan, name, surroundings)
+}
+
 /// Makes a version again, as a new one or under its name, from what other versions and targets have, else from the
 /// realm that it is of.
 fn make_again(
     session: &Session<'_>,
-    chosen: &Kept,
+    version: &Version,
+    called: &str,
     scan: Scan,
     name: Option<&VersionName>,
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
     let Surroundings { state_dir, interrupt, output, config, .. } = *surroundings;
-    let manifest = chosen.version.manifest();
+    let manifest = version.manifest();
     let pages = Pages::load(&session.place().state, manifest)?;
     let fidelity = Manifest::open(&pages, manifest, None)?.fidelity();
-    let label = Label::of(&chosen.version)
-        .ok_or_else(|| Failure::message(Exit::RollbackFailed, "it is not known what this generation was"))?;
+    let label = Label::of(version).ok_or_else(|| {
+        Failure::message(Exit::RollbackFailed, format!("it is not known what {called} was"))
+    })?;
     let origin = label.origin.clone();
     let wanted = Wanted { pages, manifest, fidelity, label, purpose: Purpose::GoingBack(name.cloned()) };
     let elsewhere = Elsewhere {
@@ -214,7 +230,7 @@ fn make_again(
         let asked = remotes(&origin, surroundings).and_then(|remotes| {
             missing.iter().try_for_each(|need| bring_original(&remotes, need, stage, surroundings))
         });
-        asked.map_err(|failure| cannot_repair(chosen, missing.len(), &failure))
+        asked.map_err(|failure| cannot_repair(version, called, missing.len(), &failure))
     });
     made.map(|_| ())
 }
@@ -231,18 +247,17 @@ fn remotes(origin: &str, surroundings: &Surroundings<'_>) -> Result<Vec<Remote>,
     Ok(Realm::open(&TrustStore::new(surroundings.state_dir), &options)?.remotes().to_vec())
 }
 
-fn cannot_repair(chosen: &Kept, missing: usize, failure: &Failure) -> Failure {
+fn cannot_repair(version: &Version, called: &str, missing: usize, failure: &Failure) -> Failure {
     if failure.exit() == Exit::Interrupted {
         return interrupted();
     }
     let files = count(missing as u64, "file", "files");
     let reason = failure.messages().collect::<Vec<_>>().join(": ");
     let text = format!(
-        "generation {} cannot be made again, and nothing was changed: {files} of it cannot be had: {reason}",
-        chosen.number
+        "{called} cannot be made again, and nothing was changed: {files} of it cannot be had: {reason}"
     );
     let failure = Failure::message(Exit::RollbackFailed, text);
-    match Label::of(&chosen.version) {
+    match Label::of(version) {
         Some(label) => failure.hint(format!(
             "run this again when {} can be reached, or choose another with `smart-sync generations`",
             label.origin

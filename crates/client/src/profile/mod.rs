@@ -14,6 +14,7 @@ mod members;
 pub mod merge;
 pub mod permit;
 mod places;
+mod plan;
 mod pull;
 pub mod resolve;
 pub mod set;

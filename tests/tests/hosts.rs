@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use smart_sync_tests::http::{Answer, get, send};
 use smart_sync_tests::program::{self, Finished};
-use smart_sync_tests::{Host, Realm, TestEnvironment, Versioned};
+use smart_sync_tests::{Host, Profiled, Realm, TestEnvironment, Versioned};
 
 /// Makes a token; `words` are more arguments of `token create`.
 fn token(environment: &TestEnvironment, realm: &Realm, name: &str, words: &[&str]) -> String {
@@ -231,6 +231,55 @@ fn a_host_reports_what_it_holds_and_whether_it_is_well() {
         (&json!("reported"), &json!("web1"), &json!(true))
     );
     hosts(&environment, &web, &["--server", &url]).expect_code(3);
+}
+
+#[test]
+fn targets_of_a_profile_are_reported_as_they_stand_together() {
+    let environment = TestEnvironment::new();
+    let host = Profiled::new(&environment);
+    let url = host.realm.server().url().to_owned();
+    let web = token(&environment, &host.realm, "web", &["--verb", "report", "--host", "web1"]);
+    let reader = token(&environment, &host.realm, "reader", &["--verb", "hosts"]);
+    let report = format!("[report]\nname = \"web1\"\nserver = \"{url}\"\n");
+    let target = |name: &str| {
+        format!("[targets.\"ROOT/srv/{name}\"]\nchannel = \"repos/{name}\"\nkind = \"generations\"\n")
+    };
+    let check = "[[targets.\"ROOT/srv/tool\".check]]\ncommand = [\"sh\", \"-c\", \"! grep -q bad version\"]\nretries = 0\n";
+    let profile = format!("{}{}{check}", target("site"), target("tool"));
+    host.publish_profile(Profiled::PROFILE, "main", &profile);
+    let publish = |version: &str| {
+        for name in ["site", "tool"] {
+            host.publish(&format!("repos/{name}"), "main", &[("version", version)]);
+        }
+    };
+    let run = |words: &[&str]| program::run(host.command(words).env("SMART_SYNC_TOKEN", &web));
+    let pull = ["pull", Profiled::PROFILE];
+    let found = || -> Vec<String> {
+        let said = hosts(&environment, &reader, &["--server", &url, "--json"]).success().stdout;
+        let events = said.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let reported = events.filter(|event| event["event"] == "reported");
+        reported.map(|event| event["health"].as_str().expect("a health").to_owned()).collect()
+    };
+    host.configure(&format!("allow = [\"check\"]\n{report}"));
+    publish("one");
+    run(&pull).success();
+    assert_eq!(found(), ["healthy", "healthy"]);
+    publish("two is bad");
+    run(&pull).expect_code(8);
+    assert_eq!(found(), ["rolled-back", "rolled-back"]);
+    // Of the first of them, nothing was found that speaks against its version.
+    let site = host.target("site");
+    run(&["status", "--report", "--target", site.to_str().expect("a text")]).success();
+    assert_eq!(found(), ["rolled-back", "rolled-back"]);
+    host.configure(&format!("allow = [\"check\"]\nconfirm = \"person\"\n{report}"));
+    publish("three");
+    run(&pull).success();
+    assert_eq!(found(), ["waiting", "waiting"]);
+    run(&["rollback", "--profile", Profiled::PROFILE]).success();
+    run(&["resume", "--profile", Profiled::PROFILE]).success();
+    run(&pull).success();
+    run(&["confirm", "--profile", Profiled::PROFILE, "--same-connection"]).success();
+    assert_eq!(found(), ["healthy", "healthy"]);
 }
 
 #[test]

@@ -5,10 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use std::fs;
 use std::process::Command;
 
 use smart_sync_tests::program;
 use smart_sync_tests::strace::{KILL, points};
+use smart_sync_tests::supervisors::wait_until_none_stands_by;
 use smart_sync_tests::{Profiled, Saved, Strace, TestEnvironment};
 
 /// The calls that change something on disk or make it durable.
@@ -89,6 +91,8 @@ fn a_pull_that_is_killed_anywhere_leaves_all_targets_old_or_is_completed() {
         before.restore();
         let what = format!("killed at {call} {when}");
         let ended = strace.run(&host.pull_command(&[]), &call, &when.to_string(), KILL);
+        // What stands by completes it, unless that was hit as well: strace follows it.
+        wait_until_none_stands_by(&environment.state_directory());
         for version in host.versions(&["site", "tool"]) {
             assert!(version == "old" || version == "new", "{what}: {version}");
         }
@@ -113,6 +117,53 @@ fn a_pull_that_is_killed_anywhere_leaves_all_targets_old_or_is_completed() {
     }
     assert!(killed > rounds() / 2, "only {killed} runs were killed");
     assert!(completed > 0 && completed < killed, "{completed} of {killed} were completed");
+}
+
+/// The same where the set has to prove itself. What stands by is hit as well as the run: strace follows it.
+#[test]
+fn a_pull_with_a_check_that_is_killed_anywhere_goes_back_or_is_confirmed() {
+    const NAMES: [&str; 3] = ["site", "files", "tool"];
+    let environment = TestEnvironment::new();
+    let Some(strace) = Strace::find(&environment) else { return };
+    let host = Profiled::new(&environment);
+    host.configure("allow = [\"check\"]\n");
+    let versioned = PROFILE.replace("[targets.\"ROOT/srv/plain\"]\nchannel = \"repos/plain\"\n", "");
+    let check = "[[targets.\"ROOT/srv/tool\".check]]\ncommand = [\"true\"]\n";
+    host.publish_profile(Profiled::PROFILE, "main", &format!("{versioned}{check}"));
+    publish(&host, "old");
+    host.pull(&[]).success();
+    publish(&host, "new");
+    let state = environment.state_directory();
+    let before = Saved::new(&environment, "before", &[&environment.path("srv"), &state]);
+    let points = kills(&strace, &host.pull_command(&[]), rounds() / 2);
+    let mut killed = 0;
+    for (call, when) in points {
+        before.restore();
+        let what = format!("killed at {call} {when}");
+        let ended = strace.run(&host.pull_command(&[]), &call, &when.to_string(), KILL);
+        wait_until_none_stands_by(&state);
+        if ended.code.is_some() {
+            continue;
+        }
+        killed += 1;
+        // Where what stands by was hit too, this takes its place.
+        let recovered = host.run(&["recover"]);
+        assert!([Some(0), Some(8)].contains(&recovered.code), "{what}: {}", recovered.stderr);
+        host.run(&["recover"]).success();
+        let versions = host.versions(&NAMES);
+        assert!(versions == ["old"; 3] || versions == ["new"; 3], "{what}: {versions:?}");
+        program::run(&mut host.pull_command(&["--retry-failed"])).success();
+        assert_eq!(host.versions(&NAMES), ["new"; 3], "{what}");
+        host.run(&["ledger", "verify"]).success();
+        for directory in ["profiles", "targets"].map(|name| state.join(name)) {
+            for left in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+                for name in ["pending", "pending-changed", "way-back", "ballast", "journal"] {
+                    assert!(!left.join(name).exists(), "{what}: {} is left in {}", name, left.display());
+                }
+            }
+        }
+    }
+    assert!(killed > rounds() / 4, "only {killed} runs were killed");
 }
 
 #[test]

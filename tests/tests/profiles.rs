@@ -8,6 +8,7 @@ use smart_sync_sync::time::UnixTime;
 use smart_sync_tests::hostile::{HostileServer, Reply, forward};
 use smart_sync_tests::program::{self, Running};
 use smart_sync_tests::server::create_token;
+use smart_sync_tests::supervisors::end_all;
 use smart_sync_tests::{Profiled, TestEnvironment};
 
 const PROFILE: &str = r#"
@@ -187,15 +188,30 @@ fn a_run_that_dies_while_commands_run_is_taken_back_by_the_next_one() {
     host.configure("allow = [\"run\", \"check\"]\n");
     host.pull(&[]).success();
     publish(&host, "two");
-    let kill = "[[targets.\"ROOT/srv/tool\".run]]\ncommand = [\"sh\", \"-c\", \"test $SMART_SYNC_ACTION = rollback || kill -9 $PPID\"]\n";
-    host.publish_profile(Profiled::PROFILE, "main", &format!("{versioned}{kill}"));
-    assert_eq!(host.pull(&[]).code, None);
+    let (begun, go_on) = (environment.path("begun"), environment.path("go-on"));
+    for fifo in [&begun, &go_on] {
+        program::run(environment.command("mkfifo").arg(fifo)).success();
+    }
+    let waits = format!(
+        "test $SMART_SYNC_ACTION = rollback || {{ echo > {}; read line < {}; }}",
+        begun.display(),
+        go_on.display()
+    );
+    let run = format!("[[targets.\"ROOT/srv/tool\".run]]\ncommand = [\"sh\", \"-c\", '{waits}']\n");
+    host.publish_profile(Profiled::PROFILE, "main", &format!("{versioned}{run}"));
+    let pull = Running::start(&mut host.pull_command(&[]));
+    fs::read_to_string(&begun).unwrap();
+    // What stands by dies with it, as in a crash of the machine.
+    end_all(&environment.state_directory());
+    pull.signal(Signal::KILL);
+    assert_eq!(pull.wait().code, None);
+    fs::write(&go_on, "\n").unwrap();
     assert_eq!(host.versions(&["site", "tool"]), ["two", "two"]);
     // Nobody syncs a target that may go back.
     let site = host.target("site");
     let follow = ["--target", site.to_str().unwrap(), "--channel", "repos/site"];
     host.run(&follow).expect_code(1).stderr_contains("`smart-sync recover` settles");
-    host.run(&["recover"]).expect_code(8).stderr_contains("ended before all was found to be well");
+    host.run(&["recover"]).expect_code(8).stderr_contains("ended before it was confirmed");
     assert_eq!(host.versions(&["site", "tool"]), ["one", "one"]);
     host.run(&["recover"]).success();
     host.pull(&[]).expect_code(8);

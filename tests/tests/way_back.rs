@@ -12,7 +12,7 @@ use std::process::Command;
 
 use smart_sync_tests::small_disk::in_namespace;
 use smart_sync_tests::supervisors::{start_again, supervisors, wait_until_none_stands_by};
-use smart_sync_tests::{Finished, SmallDisk, TestEnvironment, Versioned, program};
+use smart_sync_tests::{Finished, Profiled, SmallDisk, TestEnvironment, Versioned, program};
 
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
@@ -231,6 +231,50 @@ fn what_cannot_be_taken_back_is_not_begun() {
     systemd.stand_in(&environment, "systemd-run", "exit 0");
     systemd.run(&mut host.sync_command()).success();
     assert_eq!(version(&host), "two");
+}
+
+/// All targets of a profile have one way back.
+#[test]
+fn a_set_has_one_timer_and_is_not_begun_where_that_cannot_be_armed() {
+    if !in_namespace() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let host = Profiled::new(&environment);
+    let profile = ["site", "tool"].map(|name| {
+        format!("[targets.\"ROOT/srv/{name}\"]\nchannel = \"repos/{name}\"\nkind = \"generations\"\n")
+    });
+    host.publish_profile(Profiled::PROFILE, "main", &profile.concat());
+    let publish = |version: &str| {
+        for name in ["site", "tool"] {
+            host.publish(&format!("repos/{name}"), "main", &[("version", version)]);
+        }
+    };
+    publish("one");
+    host.pull(&[]).success();
+    host.configure("confirm = \"person\"\nconfirm-within = \"5m\"\n");
+    let systemd = Systemd::new(&environment);
+    systemd.stand_in(&environment, "systemd-run", "echo 'Failed to connect to bus' >&2; exit 1");
+    publish("two");
+    let refused = systemd.run(&mut host.pull_command(&[])).expect_code(1);
+    refused.stderr_contains("cannot be armed").stderr_contains("nothing was changed");
+    assert_eq!(host.versions(&["site", "tool"]), ["one", "one"]);
+    host.run(&["status", "--target", host.target("site").to_str().unwrap()]).success();
+    systemd.stand_in(&environment, "systemd-run", "exit 0");
+    systemd.calls();
+    systemd.run(&mut host.pull_command(&[])).success();
+    assert_eq!(host.versions(&["site", "tool"]), ["two", "two"]);
+    let calls = systemd.calls();
+    let [run, window, stop] = &calls[..] else { panic!("{calls:?}") };
+    assert_eq!((option(run, "--on-active"), option(window, "--on-active")), ("60s", "300s"));
+    assert_eq!(stop.last().unwrap(), &format!("{}.timer", option(run, "--unit")));
+    let words = &window[window.len() - 3..];
+    assert_eq!(words, ["recover", "--profile", Profiled::PROFILE]);
+    let connection = "192.0.2.1 1000 192.0.2.2 22";
+    let confirm = ["confirm", "--profile", Profiled::PROFILE];
+    systemd.run(host.command(&confirm).env("SSH_CONNECTION", connection)).success();
+    let calls = systemd.calls();
+    assert!(calls.len() == 1 && calls[0].last().unwrap().ends_with("-*.timer"), "{calls:?}");
 }
 
 #[test]

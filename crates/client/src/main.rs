@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use smart_sync::after::{confirm, way_back};
 use smart_sync::args::profile::ProfileCommand;
 use smart_sync::args::trust::RootCommand;
-use smart_sync::args::versions::{ListArgs, RollbackArgs};
+use smart_sync::args::versions::{ConfirmArgs, ListArgs, RecoverArgs, RollbackArgs};
 use smart_sync::args::{Arguments, Command};
 use smart_sync::commands::{diff, documents, key, ledger, log, publish, rebuild, root, tree, trust, update};
 use smart_sync::config::Config;
@@ -107,14 +107,12 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
             let run = Run::prepare(arguments)?;
             ledger::run(command, &run.state_dir, output)
         }
-        Some(Command::Recover(args)) => with_network(arguments, output, |config, surroundings| {
-            recover(args.target.as_deref(), config, surroundings)
-        }),
-        Some(Command::Confirm(args)) => with_network(arguments, output, |config, surroundings| {
-            let targets = settings::targets(args.target.as_deref(), config)?;
-            let over = if args.same_connection { confirm::Over::Any } else { confirm::Over::NewConnections };
-            confirm::run(&targets, over, surroundings)
-        }),
+        Some(Command::Recover(args)) => {
+            with_network(arguments, output, |config, surroundings| recover(args, config, surroundings))
+        }
+        Some(Command::Confirm(args)) => {
+            with_network(arguments, output, |config, surroundings| confirm(args, config, surroundings))
+        }
         Some(Command::Trust(command)) => {
             with_network(arguments, output, |_, surroundings| trust::run(command, surroundings))
         }
@@ -176,17 +174,44 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
     }
 }
 
-/// Settles what was interrupted: of one target, or of all targets and profiles.
-fn recover(target: Option<&Path>, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
-    let is_all = target.is_none() && (!config.targets.is_empty() || profile::is_any(surroundings.state_dir)?);
-    let (targets, sets) = if is_all {
-        let targets = config.targets.keys().map(|path| settings::target(Some(&path.0), config));
-        (targets.collect::<Result<Vec<_>, _>>()?, profile::settle_all(surroundings)?)
-    } else {
-        (vec![settings::target(target, config)?], Exit::Success)
+/// Settles what was interrupted: of one target or profile, or of all of them.
+fn recover(args: &RecoverArgs, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    if let Some(profile) = &args.profile {
+        return profile::settle_one(profile, surroundings);
+    }
+    let (targets, sets) = match everything(args.target.as_deref(), config, surroundings)? {
+        Some(targets) => (targets, profile::settle_all(surroundings)?),
+        None => (vec![settings::target(args.target.as_deref(), config)?], Exit::Success),
     };
     let exit = versions::recover(&targets, surroundings)?;
     Ok(if sets == Exit::Success { exit } else { sets })
+}
+
+/// Confirms what waits for it: of one target or profile, or of all of them.
+fn confirm(args: &ConfirmArgs, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    let over = if args.same_connection { confirm::Over::Any } else { confirm::Over::NewConnections };
+    if let Some(profile) = &args.profile {
+        return profile::confirm(profile, over, surroundings);
+    }
+    let Some(targets) = everything(args.target.as_deref(), config, surroundings)? else {
+        return confirm::run(&settings::targets(args.target.as_deref(), config)?, over, surroundings);
+    };
+    // What waits with others is confirmed with them.
+    let alone = profile::alone(targets, surroundings.state_dir)?;
+    let sets = profile::confirm_all(over, surroundings)?;
+    let exit = confirm::run(&alone, over, surroundings)?;
+    Ok(if sets == Exit::Success { exit } else { sets })
+}
+
+/// The targets of the configuration, where a command is about all of them and all profiles.
+fn everything(
+    target: Option<&Path>,
+    config: &Config,
+    surroundings: &Surroundings<'_>,
+) -> Result<Option<Vec<(PathBuf, TargetPolicy)>>, Failure> {
+    let is_all = target.is_none() && (!config.targets.is_empty() || profile::is_any(surroundings.state_dir)?);
+    let targets = config.targets.keys().map(|path| settings::target(Some(&path.0), config));
+    is_all.then(|| targets.collect()).transpose()
 }
 
 /// What every command that does something needs.

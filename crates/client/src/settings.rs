@@ -555,6 +555,11 @@ pub fn check_targets(config: &Config) -> Result<(), Failure> {
             ));
         }
     }
+    for (name, own) in &config.profiles {
+        if let Err(mistake) = Confirmation::of(own.confirm, own.confirm_within) {
+            return Err(Failure::message(Exit::Configuration, format!("the profile {}: {mistake}", name.0)));
+        }
+    }
     let is_overlay = |section: &TargetConfig| section.kind == Some(TargetKind::Overlay);
     for (outer, _) in config.targets.iter().filter(|(_, section)| !is_overlay(section)) {
         let lies_in = |inner: &&AbsolutePath| inner.0 != outer.0 && inner.0.starts_with(&outer.0);

@@ -22,10 +22,10 @@ const GROWS: &str = "stat-cache";
 const BYTES_MAX: u64 = 64 << 20;
 const PIECE: usize = 4 << 10;
 
-/// Sets the room aside.
-pub(super) fn reserve(state: &Path) -> Result<(), Failure> {
+/// Sets the room aside in a directory of state, for the targets whose state is in `targets`.
+pub(super) fn reserve(state: &Path, targets: &[&Path]) -> Result<(), Failure> {
     let path = state.join(FILE);
-    let reserved = needed(state).and_then(|bytes| take(&File::create(&path)?, bytes));
+    let reserved = needed(targets).and_then(|bytes| take(&File::create(&path)?, bytes));
     reserved.map_err(|error| {
         release(state);
         Failure::from(error).context("setting room aside for going back")
@@ -38,12 +38,15 @@ pub(crate) fn release(state: &Path) {
     let _ = fs::remove_file(state.join(FILE));
 }
 
-fn needed(state: &Path) -> io::Result<u64> {
-    let mut bytes = BYTES;
-    for entry in fs::read_dir(state)? {
-        let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(GROWS.as_bytes()) {
-            bytes = bytes.saturating_add(entry.metadata()?.len());
+fn needed(targets: &[&Path]) -> io::Result<u64> {
+    let mut bytes = 0_u64;
+    for state in targets {
+        bytes = bytes.saturating_add(BYTES);
+        for entry in fs::read_dir(state)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(GROWS.as_bytes()) {
+                bytes = bytes.saturating_add(entry.metadata()?.len());
+            }
         }
     }
     Ok(bytes.min(BYTES_MAX))
@@ -72,15 +75,17 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let state = state.path();
         let reserved = || {
-            reserve(state).unwrap();
+            reserve(state, &[state]).unwrap();
             state.join(FILE).metadata().unwrap().len()
         };
         assert_eq!(reserved(), BYTES);
         fs::write(state.join("stat-cache"), [0; 1000]).unwrap();
         fs::write(state.join("other"), [0; 1000]).unwrap();
         assert_eq!(reserved(), BYTES + 1000);
+        // Targets that go back together take as much room as all of them do.
+        assert_eq!(needed(&[state, state]).unwrap(), 2 * (BYTES + 1000));
         File::create(state.join("stat-cache.1")).unwrap().set_len(BYTES_MAX).unwrap();
-        assert_eq!(needed(state).unwrap(), BYTES_MAX);
+        assert_eq!(needed(&[state]).unwrap(), BYTES_MAX);
         release(state);
         assert!(!state.join(FILE).exists());
     }

@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use super::connection;
 use super::fate::Fate;
-use super::moment::{Moment, shown};
 use super::pending::{Pending, Phase};
+use super::subject::Subject;
 use super::trial::Trial;
 use super::trigger::Changed;
 use super::verdict::Health;
-use super::way_back::{Due, WayBack};
+use super::waiting::check_connection;
 use super::{Settled, ended, settle, standing};
 use crate::failure::{Exit, Failure};
 use crate::hosts::report;
 use crate::output::Output;
+use crate::profile;
 use crate::settings::{TargetPolicy, Validation};
 use crate::sync::Surroundings;
 use crate::sync::place::Place;
@@ -60,6 +60,7 @@ fn confirm(
     surroundings: &Surroundings<'_>,
 ) -> Result<Exit, Failure> {
     let (target, output) = (place.target.display(), surroundings.output);
+    profile::between::check_alone(place)?;
     let session = Session::begin(place, policy, Validation::TrustStat, output)?;
     let Some((pending, Fate::Wait(_))) = standing(&session)? else {
         // It is too late, or too early, or there was nothing.
@@ -69,13 +70,8 @@ fn confirm(
             Settled::Nothing(session) => nothing_waits(&session, output),
         };
     };
-    if over == Over::NewConnections && is_same_connection(&pending) {
-        return Err(Failure::message(
-            Exit::Arguments,
-            format!("{target}: this is the connection over which the version was applied"),
-        )
-        .hint("open a new connection to this host and type it there, so that it is known to be reachable")
-        .hint("--same-connection confirms it all the same"));
+    if let Phase::Waiting(window) = &pending.phase {
+        check_connection(&Subject::target(place), window, over)?;
     }
     let paths = Pending::changed(&place.state)?;
     let changed = paths.as_deref().map_or(Changed::Unknown, Changed::Paths);
@@ -92,43 +88,23 @@ fn confirm(
 /// Whoever comes too late has to learn what has become of the version, and scripts from the status.
 fn nothing_waits(session: &Session<'_>, output: &Output) -> Result<Exit, Failure> {
     let place = session.place();
-    let target = place.target.display();
     let health = match &session.applied {
-        Some(applied) => Health::of(&place.state, applied)?,
+        Some(applied) => Health::of(&place.state, &applied.manifest().to_string())?,
         None => Health::Unchecked,
     };
-    let (exit, what) = match &health {
+    Ok(tell_nothing_waits(&Subject::target(place), &health, output))
+}
+
+/// Says that nothing waits, and what has become of the last update, if that is not well.
+pub(crate) fn tell_nothing_waits(subject: &Subject<'_>, health: &Health, output: &Output) -> Exit {
+    let (exit, what) = match health {
         Health::RolledBack(reason) => (Exit::RolledBack, format!("the last update was taken back: {reason}")),
         Health::RollbackFailed(reason) => (Exit::RollbackFailed, format!("it is not healthy: {reason}")),
         _ => {
-            output.info(&format!("{target}: nothing waits to be confirmed"));
-            return Ok(Exit::Success);
+            output.info(&format!("{subject}: nothing waits to be confirmed"));
+            return Exit::Success;
         }
     };
-    output.warning(&format!("{target}: nothing waits to be confirmed; {what}"));
-    Ok(exit)
-}
-
-fn is_same_connection(pending: &Pending) -> bool {
-    let Phase::Waiting(window) = &pending.phase else { return false };
-    window.connection.is_some() && window.connection == connection::this_one()
-}
-
-/// Says that a version waits, and sees to it that it does not wait for ever: what stood by may be gone, for instance with
-/// the container that it ran in.
-pub(super) fn still_waits(
-    place: &Place,
-    pending: &Pending,
-    surroundings: &Surroundings<'_>,
-) -> Result<(), Failure> {
-    let Phase::Waiting(window) = &pending.phase else { return Ok(()) };
-    let left = window.until.saturating_sub(Moment::now()?.since_boot);
-    WayBack::of(surroundings).arm(place, Due::After(left))?;
-    let target = place.target.display();
-    surroundings.output.warning(&format!(
-        "{target} is not confirmed yet, and nothing is done before: type `smart-sync confirm --target {target}` \
-         within {}, else it goes back to the version before",
-        shown(left)
-    ));
-    Ok(())
+    output.warning(&format!("{subject}: nothing waits to be confirmed; {what}"));
+    exit
 }

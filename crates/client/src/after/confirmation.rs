@@ -41,6 +41,16 @@ impl Confirmation {
         }
     }
 
+    /// Who confirms several versions together: somebody, where one of them waits for that, in the shortest time that any
+    /// of them has.
+    pub fn of_all(all: impl IntoIterator<Item = Self>) -> Self {
+        let waits = all.into_iter().filter_map(|one| match one {
+            Self::ByChecks => None,
+            Self::ByPerson(within) => Some(within),
+        });
+        waits.min().map_or(Self::ByChecks, Self::ByPerson)
+    }
+
     /// What is configured; or why it is none.
     pub fn of(by: Option<ConfirmedBy>, within: Option<Span>) -> Result<Self, &'static str> {
         match (by, within.map(|span| span.0)) {
@@ -62,6 +72,15 @@ impl Confirmation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_wait_for_somebody_where_one_does_and_no_longer_than_any_of_them() {
+        let person = |seconds| Confirmation::ByPerson(Duration::from_secs(seconds));
+        assert_eq!(Confirmation::of_all([]), Confirmation::ByChecks);
+        assert_eq!(Confirmation::of_all([Confirmation::ByChecks; 2]), Confirmation::ByChecks);
+        let several = [person(90), Confirmation::ByChecks, person(60)];
+        assert_eq!(Confirmation::of_all(several), person(60));
+    }
 
     #[test]
     fn a_person_has_ten_minutes_or_what_is_configured() {

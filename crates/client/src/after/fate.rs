@@ -1,7 +1,8 @@
 //! What is to be done about a version that is not confirmed: decided here, and nowhere else.
 //!
 //! The run that applies a version, the next run, the command of the boot unit, whoever confirms, and what stands by to
-//! go back all ask the same question, each at its own time, and must not get different answers.
+//! go back all ask the same question, each at its own time, and must not get different answers. The versions of targets
+//! that are switched together are asked about as one.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::pending::{Pending, Phase, Return};
 
 /// Who works on the target while the question is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hands {
+pub(crate) enum Hands {
     /// Somebody else: the run that applied the version, or one that settles it.
     Others,
     /// Nobody else.
@@ -19,7 +20,7 @@ pub(super) enum Hands {
 
 /// What the target holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holds {
+pub(crate) enum Holds {
     /// The version that is not confirmed.
     It,
     /// Another one: readers were not switched, or were switched back.
@@ -28,7 +29,7 @@ pub(super) enum Holds {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// Nothing: somebody is at it.
     Leave,
     /// The note is forgotten.
@@ -46,7 +47,7 @@ pub(super) enum Fate {
 }
 
 /// Decides.
-pub(super) fn fate(pending: &Pending, holds: Holds, hands: Hands, now: &Moment) -> Fate {
+pub(crate) fn fate(pending: &Pending, holds: Holds, hands: Hands, now: &Moment) -> Fate {
     let is_same_start = pending.boot == now.boot;
     match (hands, holds, &pending.phase) {
         (Hands::Others, ..) => Fate::Leave,

@@ -13,20 +13,24 @@ pub mod check;
 pub mod confirm;
 pub mod confirmation;
 mod connection;
-mod fate;
-mod moment;
+pub(crate) mod fate;
+pub(crate) mod moment;
 pub(crate) mod pending;
 pub mod process;
 mod rebuild;
 mod server;
-mod trial;
+pub(crate) mod subject;
+pub(crate) mod trial;
 pub mod trigger;
-mod undo;
+pub(crate) mod undo;
 pub(crate) mod verdict;
+pub(crate) mod waiting;
 pub mod way_back;
 pub(crate) mod work;
 
 pub(crate) use self::rebuild::rebuild;
+
+use std::path::Path;
 
 use smart_sync_store::id::ManifestId;
 use smart_sync_sync::apply::Version;
@@ -34,6 +38,7 @@ use smart_sync_sync::apply::Version;
 use self::fate::{Fate, Hands, Holds, fate};
 use self::moment::Moment;
 use self::pending::{Failed, Pending, Phase};
+use self::subject::Subject;
 use self::trial::{Proof, Trial};
 use self::trigger::{After, Changed, Purpose};
 use self::undo::undo;
@@ -60,14 +65,26 @@ pub(crate) fn arm(
     let can_go_back = previous.is_some();
     let since = u64::try_from(seconds_now()).unwrap_or_default();
     let (boot, phase) = (Moment::now()?.boot, Phase::Proving);
-    Pending { manifest: version.manifest().to_string(), previous, since, boot, phase }.write(&place.state)?;
+    let pending = Pending { manifest: version.manifest().to_string(), previous, since, boot, phase };
     if !can_go_back {
-        return Ok(());
+        return pending.write(&place.state);
     }
-    let armed = ballast::reserve(&place.state).and_then(|()| way_back.arm(place, Due::AfterRun));
+    stand_by(&Subject::target(place), &pending, &[&place.state], way_back)
+}
+
+/// Notes that readers are about to be switched, sets room aside for going back to where the state of these targets is
+/// kept, and arms the way back. Where that cannot be done, nothing is noted.
+pub(crate) fn stand_by(
+    subject: &Subject<'_>,
+    pending: &Pending,
+    targets: &[&Path],
+    way_back: &WayBack,
+) -> Result<(), Failure> {
+    pending.write(subject.state)?;
+    let armed = ballast::reserve(subject.state, targets).and_then(|()| way_back.arm(subject, Due::AfterRun));
     armed.map_err(|failure| {
         // Readers were not switched, and the note would say no more than that.
-        let _ = forget(place);
+        let _ = settled_at(subject.state);
         failure.context("nothing was changed")
     })
 }
@@ -159,7 +176,7 @@ pub(crate) fn settle<'a>(
     let Some((pending, fate)) = standing(&session)? else {
         // A run that was killed when all was said and done has left them.
         ballast::release(&place.state);
-        disarm(place);
+        disarm(&place.state);
         return Ok(Settled::Nothing(Box::new(session)));
     };
     match fate {
@@ -168,14 +185,13 @@ pub(crate) fn settle<'a>(
             Ok(Settled::Nothing(Box::new(session)))
         }
         Fate::Leave | Fate::Wait(_) => {
-            confirm::still_waits(place, &pending, surroundings)?;
+            if let Phase::Waiting(window) = &pending.phase {
+                waiting::still_waits(&Subject::target(place), window, surroundings)?;
+            }
             Ok(Settled::Waits(Exit::Success))
         }
         Fate::AwaitReboot => {
-            surroundings.output.warning(&format!(
-                "{} waits for a reboot: its version is looked at when the machine is started again, and nothing is done before",
-                place.target.display()
-            ));
+            waiting::tell_awaits_reboot(&Subject::target(place), surroundings.output);
             Ok(Settled::Waits(Exit::RebootPending))
         }
         Fate::GoBack(reason) => {
@@ -192,9 +208,14 @@ pub(crate) fn settle<'a>(
 
 /// Nothing is to be confirmed any more.
 pub(crate) fn forget(place: &Place) -> Result<(), Failure> {
-    Pending::remove(&place.state)?;
-    ballast::release(&place.state);
-    disarm(place);
+    settled_at(&place.state)
+}
+
+/// Nothing of what is noted in this state is on trial any more.
+pub(crate) fn settled_at(state: &Path) -> Result<(), Failure> {
+    Pending::remove(state)?;
+    ballast::release(state);
+    disarm(state);
     Ok(())
 }
 
@@ -209,7 +230,7 @@ fn after_reboot<'a>(
     let pending = pending.in_phase(Phase::Proving, &Moment::now()?);
     pending.write(&place.state)?;
     if pending.previous.is_some() {
-        WayBack::of(surroundings).arm(place, Due::AfterRun)?;
+        WayBack::of(surroundings).arm(&Subject::target(place), Due::AfterRun)?;
     }
     let paths = Pending::changed(&place.state)?;
     let changed = paths.as_deref().map_or(Changed::Unknown, Changed::Paths);

@@ -27,13 +27,13 @@ const FAILED: &str = "failed";
 /// Failed versions that are remembered.
 const FAILED_MAX: usize = 50;
 
-/// A version that was not confirmed yet.
+/// A version that was not confirmed yet, or the versions of all targets of a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Pending {
-    /// Its manifest.
+    /// Its manifest; of a set, what that is known by.
     pub(crate) manifest: String,
-    /// The name of the version that is gone back to, where there is one.
+    /// The name of the version, or the number of the set, that is gone back to, where there is one.
     pub(crate) previous: Option<String>,
     /// When readers were about to be switched to it, in seconds since 1970.
     pub(crate) since: u64,
@@ -110,13 +110,13 @@ impl Pending {
 
     pub(crate) fn remove(state: &Path) -> Result<(), Failure> {
         // Without its note, a list means nothing; the next one is written over it.
-        for name in [PENDING, CHANGED] {
-            match fs::remove_file(state.join(name)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
-            }
-        }
-        Ok(())
+        remove(&state.join(PENDING))?;
+        Self::forget_changed(state)
+    }
+
+    /// Forgets what the version has changed.
+    pub(crate) fn forget_changed(state: &Path) -> Result<(), Failure> {
+        remove(&state.join(CHANGED))
     }
 
     /// Remembers what the version has changed, for commands that wait for its confirmation.
@@ -127,10 +127,7 @@ impl Pending {
                 let list: Vec<&[u8]> = paths.iter().flat_map(|path| [&**path, b"\0"]).collect();
                 write(&path, &list.concat())
             }
-            Changed::Unknown => match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-                _ => Ok(()),
-            },
+            Changed::Unknown => remove(&path),
         }
     }
 
@@ -175,6 +172,13 @@ impl Failed {
         let before = all.len();
         all.retain(|failed| failed.manifest != manifest);
         if all.len() < before { write_json(&path, &all) } else { Ok(()) }
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

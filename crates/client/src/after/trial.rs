@@ -8,13 +8,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::confirmation::Confirmation;
-use super::connection;
-use super::moment::{Moment, shown};
-use super::pending::{Failed, Pending, Phase, Window};
-use super::trigger::{After, Changed, Purpose, Stage};
+use super::pending::{Failed, Pending};
+use super::subject::Subject;
+use super::trigger::{After, Changed, Stage};
 use super::verdict::Verdict;
-use super::way_back::{Due, WayBack, disarm};
-use super::work::{Work, scene};
+use super::waiting;
+use super::work::{Work, came_up, needs_reboot};
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::sync::Surroundings;
@@ -31,7 +30,7 @@ pub(super) struct Trial<'t, 's> {
 }
 
 /// What came of it.
-pub(super) enum Proof {
+pub(crate) enum Proof {
     /// All is well.
     Confirmed,
     /// All is well as far as this host can tell; somebody has to say so too.
@@ -59,10 +58,8 @@ impl Trial<'_, '_> {
     pub(super) fn of_update(self) -> Result<Proof, Failure> {
         self.told(|| {
             self.work(Stage::Update)?.run(self.after)?;
-            let chosen = self.after.chosen(self.changed, Stage::Update);
-            let scene = scene(self.session.place(), Purpose::Doing);
-            if chosen.into_iter().any(|trigger| trigger.needs_reboot(&scene)) {
-                return self.await_reboot();
+            if needs_reboot(self.session.place(), self.after, self.changed, Stage::Update) {
+                return self.await_reboot().map_err(|failure| reason(&failure));
             }
             self.checked()
         })
@@ -71,22 +68,9 @@ impl Trial<'_, '_> {
     /// The rest of it, for a version that had to wait until the machine was started again.
     pub(super) fn after_reboot(self) -> Result<Proof, Failure> {
         self.told(|| {
-            self.came_up()?;
+            came_up(self.session.place(), self.after, self.changed)?;
             self.checked()
         })
-    }
-
-    /// What was placed for this start of the machine has to be what runs. Where it did not come up, what ran before does
-    /// again, and there all checks may be well.
-    fn came_up(self) -> Result<(), String> {
-        let scene = scene(self.session.place(), Purpose::Doing);
-        let chosen = self.after.chosen(self.changed, Stage::Update);
-        match chosen.into_iter().find(|trigger| trigger.did_not_come_up(&scene)) {
-            None => Ok(()),
-            Some(trigger) => {
-                Err(format!("{}: the machine was started again, and runs something else", trigger.title()))
-            }
-        }
     }
 
     /// Somebody says that all is well.
@@ -139,36 +123,17 @@ impl Trial<'_, '_> {
 
     fn wait(self, within: Duration) -> Result<Proof, Failure> {
         let place = self.session.place();
-        let now = Moment::now()?;
         Pending::keep_changed(&place.state, self.changed)?;
-        let (until, connection) = (now.since_boot + within, connection::this_one());
-        let phase = Phase::Waiting(Window { until, within, connection });
-        self.pending.clone().in_phase(phase, &now).write(&place.state)?;
-        WayBack::of(self.surroundings).arm(place, Due::After(within))?;
-        let target = place.target.display();
-        self.surroundings.output.warning(&format!(
-            "{target} is not confirmed yet: type `smart-sync confirm --target {target}` over a new connection within {}, \
-             else it goes back to the version before",
-            shown(within)
-        ));
+        waiting::wait(&Subject::target(place), self.pending, within, self.surroundings)?;
         let within = within.as_secs();
         self.event(|target, manifest| WaitEvent::Waiting { target, manifest, within });
         Ok(Proof::Waits)
     }
 
-    fn await_reboot(self) -> Result<Proof, String> {
+    fn await_reboot(self) -> Result<Proof, Failure> {
         let place = self.session.place();
-        let noted = Moment::now().and_then(|now| {
-            Pending::keep_changed(&place.state, self.changed)?;
-            self.pending.clone().in_phase(Phase::Rebooting, &now).write(&place.state)
-        });
-        noted.map_err(|failure| reason(&failure))?;
-        // What stands by ends with this start of the machine; the command of the boot unit comes after it.
-        disarm(place);
-        self.surroundings.output.warning(&format!(
-            "{}: a reboot is pending; the new version is looked at after it, and confirmed or taken back then",
-            place.target.display()
-        ));
+        Pending::keep_changed(&place.state, self.changed)?;
+        waiting::await_reboot(&Subject::target(place), self.pending, self.surroundings)?;
         self.event(|target, manifest| WaitEvent::RebootPending { target, manifest });
         Ok(Proof::AwaitsReboot)
     }
@@ -185,6 +150,6 @@ impl Trial<'_, '_> {
 }
 
 /// A fault of this host, as a reason against a version.
-fn reason(failure: &Failure) -> String {
+pub(crate) fn reason(failure: &Failure) -> String {
     failure.messages().collect::<Vec<_>>().join(": ")
 }

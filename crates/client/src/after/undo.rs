@@ -9,9 +9,9 @@ use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 use super::ballast;
 use super::moment::Moment;
 use super::pending::{Failed, Pending, Phase, Return};
-use super::trigger::{After, Changed, Purpose, Stage};
+use super::trigger::{After, Changed, Stage};
 use super::verdict::{How, Verdict};
-use super::work::{Work, scene};
+use super::work::{Work, needs_reboot};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::interrupted;
 use crate::sync::Surroundings;
@@ -20,7 +20,7 @@ use crate::sync::session::{Session, seconds_now};
 use crate::versions::rollback::go_back;
 
 /// How often the commands for going back are begun.
-const ATTEMPTS_MAX: u32 = 3;
+pub(crate) const ATTEMPTS_MAX: u32 = 3;
 
 /// Takes a target back to the version before, and runs the commands for that.
 pub(super) fn undo(
@@ -109,8 +109,7 @@ fn finish(
         "{} is back at generation {number}; the version that was not healthy is not tried again without --retry-failed",
         place.target.display()
     ));
-    let scene = scene(place, Purpose::Doing);
-    if after.chosen(changed, Stage::Rollback).into_iter().any(|trigger| trigger.needs_reboot(&scene)) {
+    if needs_reboot(place, after, changed, Stage::Rollback) {
         output.warning("it takes a reboot until what runs is that version, too");
     }
     output.event(&serde_json::json!({
@@ -170,7 +169,7 @@ fn stays(place: &Place, pending: &Pending, reason: &str, surroundings: &Surround
 }
 
 /// What cannot be noted is said.
-fn remembered(noted: Result<(), Failure>, surroundings: &Surroundings<'_>) {
+pub(crate) fn remembered(noted: Result<(), Failure>, surroundings: &Surroundings<'_>) {
     if let Err(failure) = noted {
         let reason = failure.messages().collect::<Vec<_>>().join(": ");
         surroundings.output.warning(&format!("how this ends will not be remembered: {reason}"));

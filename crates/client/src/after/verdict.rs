@@ -1,4 +1,4 @@
-//! What was found of the versions of a target, and the state that this gives it.
+//! What was found of the versions of a target or of the sets of a profile, and the state that this gives it.
 //!
 //! One small file, replaced as a whole: the version that was confirmed last, which is kept because it is known to be
 //! good, and how the last update ended.
@@ -12,6 +12,7 @@ use smart_sync_sync::apply::versions::VersionName;
 
 use super::moment::{Moment, shown};
 use super::pending::{Pending, Phase, read, write_json};
+use super::subject::Subject;
 use crate::failure::Failure;
 
 const NOTE: &str = "verdict";
@@ -54,14 +55,14 @@ impl Verdict {
     }
 
     /// Notes that a version is confirmed.
-    pub(super) fn confirm(state: &Path, version: &Version) -> Result<(), Failure> {
+    pub(crate) fn confirm(state: &Path, version: &Version) -> Result<(), Failure> {
         let confirmed = version.name().map(ToString::to_string);
         let last = Some(Ending { manifest: version.manifest().to_string(), how: How::Confirmed });
         write_json(&state.join(NOTE), &Self { confirmed, last })
     }
 
-    /// Notes how an update ended that was not confirmed.
-    pub(super) fn end(state: &Path, manifest: &str, how: How) -> Result<(), Failure> {
+    /// Notes how an update ended.
+    pub(crate) fn end(state: &Path, manifest: &str, how: How) -> Result<(), Failure> {
         let last = Some(Ending { manifest: manifest.to_owned(), how });
         // What is damaged is replaced: it is more important to know this.
         write_json(&state.join(NOTE), &Self { last, ..Self::read(state).unwrap_or_default() })
@@ -93,24 +94,13 @@ pub(crate) enum Health {
 }
 
 impl Health {
-    /// Finds it out.
-    pub(crate) fn of(state: &Path, applied: &Version) -> Result<Self, Failure> {
-        let manifest = applied.manifest().to_string();
+    /// Finds it out for what is known by `manifest`.
+    pub(crate) fn of(state: &Path, manifest: &str) -> Result<Self, Failure> {
         let pending = Pending::read(state)?;
         let is_about =
             |pending: &Pending| pending.manifest == manifest || matches!(pending.phase, Phase::Returning(_));
         if let Some(pending) = pending.filter(is_about) {
-            return Ok(match pending.phase {
-                Phase::Returning(back) => Self::RolledBack(back.reason),
-                Phase::Proving => Self::Unconfirmed,
-                Phase::Rebooting => Self::RebootPending,
-                Phase::Waiting(window) => {
-                    let now = Moment::now()?;
-                    let left = window.until.saturating_sub(now.since_boot);
-                    let left = if pending.boot == now.boot { left } else { Duration::ZERO };
-                    Self::Waiting(shown(left))
-                }
-            });
+            return Self::on_trial(pending);
         }
         let last = Verdict::read(state)?.last.filter(|last| last.manifest == manifest);
         Ok(match last.map(|last| last.how) {
@@ -118,6 +108,21 @@ impl Health {
             Some(How::Confirmed) => Self::Confirmed,
             Some(How::RolledBack(reason)) => Self::RolledBack(reason),
             Some(How::RollbackFailed(reason)) => Self::RollbackFailed(reason),
+        })
+    }
+
+    /// That of something that is not confirmed.
+    pub(crate) fn on_trial(pending: Pending) -> Result<Self, Failure> {
+        Ok(match pending.phase {
+            Phase::Returning(back) => Self::RolledBack(back.reason),
+            Phase::Proving => Self::Unconfirmed,
+            Phase::Rebooting => Self::RebootPending,
+            Phase::Waiting(window) => {
+                let now = Moment::now()?;
+                let left = window.until.saturating_sub(now.since_boot);
+                let left = if pending.boot == now.boot { left } else { Duration::ZERO };
+                Self::Waiting(shown(left))
+            }
         })
     }
 
@@ -143,16 +148,18 @@ impl Health {
     }
 
     /// What people are told, where there is something to tell.
-    pub(crate) fn sentence(&self, target: &Path) -> Option<String> {
-        let target = target.display();
+    pub(crate) fn sentence(&self, subject: &Subject<'_>) -> Option<String> {
+        let typed = subject.typed();
         Some(match self {
             Self::Unchecked => return None,
             Self::Confirmed => "confirmed".to_owned(),
             Self::Unconfirmed => format!(
-                "not confirmed: the run that applied it has ended early; `smart-sync recover --target {target}` takes it back"
+                "not confirmed: the run that applied it has ended early; `smart-sync recover {typed}` {}",
+                subject.is_settled()
             ),
             Self::Waiting(left) => format!(
-                "not confirmed: `smart-sync confirm --target {target}` does it within {left}, else it is taken back"
+                "not confirmed: `smart-sync confirm {typed}` does it within {left}, else {}",
+                subject.goes_back()
             ),
             Self::RebootPending => {
                 "not confirmed: it is looked at when the machine is started again".to_owned()
@@ -181,7 +188,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let state = state.path();
         let (one, two) = (version(1), version(2));
-        let health = |version: &Version| Health::of(state, version).unwrap().name();
+        let health = |version: &Version| Health::of(state, &version.manifest().to_string()).unwrap().name();
         assert_eq!(health(&one), "unchecked");
         Verdict::confirm(state, &one).unwrap();
         assert_eq!((health(&one), health(&two)), ("confirmed", "unchecked"));

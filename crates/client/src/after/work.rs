@@ -175,6 +175,25 @@ pub(super) fn scene(place: &Place, purpose: Purpose) -> Scene {
     Scene { tree: resolved.unwrap_or(tree), state: place.state.clone(), goes_back, purpose }
 }
 
+/// Whether something that runs at a stage for these paths only counts after a reboot.
+pub(crate) fn needs_reboot(place: &Place, after: &After, changed: Changed<'_>, stage: Stage) -> bool {
+    let scene = scene(place, Purpose::Doing);
+    after.chosen(changed, stage).into_iter().any(|trigger| trigger.needs_reboot(&scene))
+}
+
+/// What was placed for this start of the machine has to be what runs. Where it did not come up, what ran before does
+/// again, and there all checks may be well.
+pub(crate) fn came_up(place: &Place, after: &After, changed: Changed<'_>) -> Result<(), String> {
+    let scene = scene(place, Purpose::Doing);
+    let chosen = after.chosen(changed, Stage::Update);
+    match chosen.into_iter().find(|trigger| trigger.did_not_come_up(&scene)) {
+        None => Ok(()),
+        Some(trigger) => {
+            Err(format!("{}: the machine was started again, and runs something else", trigger.title()))
+        }
+    }
+}
+
 impl Drop for Work<'_> {
     fn drop(&mut self) {
         // One that stays is overwritten by the next.

@@ -172,7 +172,7 @@ pub enum Command {
     /// Complete or forget what interrupted runs left, and do nothing else.
     ///
     /// For instance when the machine starts. Every other command does it as well before it looks at a target.
-    Recover(versions::TargetArgs),
+    Recover(versions::RecoverArgs),
     /// List the versions of a ref, newest first.
     Log(inspect::LogArgs),
     /// List a directory of a published tree.

@@ -15,17 +15,33 @@ pub struct TargetArgs {
     pub target: Option<PathBuf>,
 }
 
-/// Arguments of `confirm`: which target, and over which connection.
+/// Arguments of `confirm`: what, and over which connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct ConfirmArgs {
-    /// The target [default: all of the configuration].
+    /// The target [default: all of the configuration, and all profiles].
     #[arg(long, value_name = "DIR")]
     pub target: Option<PathBuf>,
+
+    /// All targets of this profile together.
+    #[arg(long, value_name = "PROFILE", conflicts_with = "target")]
+    pub profile: Option<Channel>,
 
     /// Confirm also over the connection over which the update was applied, which says nothing of whether the host can be
     /// reached.
     #[arg(long)]
     pub same_connection: bool,
+}
+
+/// Arguments of `recover`: what is settled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct RecoverArgs {
+    /// The target [default: all of the configuration, and all profiles].
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+
+    /// All targets of this profile together.
+    #[arg(long, value_name = "PROFILE", conflicts_with = "target")]
+    pub profile: Option<Channel>,
 }
 
 /// Arguments of commands that take a target, or the targets of a profile.

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser as _;
+use smart_sync_sync::name::Channel;
 
 use super::name::{Destination, Named, ProgramPath};
 use super::remote_words;
@@ -78,7 +79,7 @@ pub fn deploy(args: &DeployArgs, config: &Config) -> Result<DeploySettings, Fail
     if args.dry_run {
         words.push("--dry-run".into());
     }
-    check_words(&words)?;
+    let pulled = check_words(&words)?;
     Ok(DeploySettings {
         canaries: args.canary.min(hosts.len()),
         hosts,
@@ -90,6 +91,7 @@ pub fn deploy(args: &DeployArgs, config: &Config) -> Result<DeploySettings, Fail
         words,
         confirmation: args.confirm.then(|| {
             let mut words = vec!["confirm".into()];
+            words.extend(pulled.iter().flat_map(|profile| ["--profile".into(), profile.as_str().into()]));
             words.extend(places(&args.arguments));
             words
         }),
@@ -126,8 +128,9 @@ fn hosts(named: &[Named], config: &Config) -> Result<Vec<Host>, Failure> {
     Ok(hosts)
 }
 
-/// Refuses what the program on the hosts would not take, or would not end with.
-fn check_words(words: &[OsString]) -> Result<(), Failure> {
+/// Refuses what the program on the hosts would not take, or would not end with. Returns the profile that they pull, if
+/// they do.
+fn check_words(words: &[OsString]) -> Result<Option<Channel>, Failure> {
     let typed = [PROGRAM.into(), "--json".into()].into_iter().chain(words.iter().cloned());
     let arguments = Arguments::try_parse_from::<_, OsString>(typed).map_err(|error| {
         let text = error.render().to_string();
@@ -145,7 +148,8 @@ fn check_words(words: &[OsString]) -> Result<(), Failure> {
         Some(Command::Deploy(_)) => {
             Err(Failure::message(Exit::Arguments, "hosts do not go on to other hosts: name them all here"))
         }
-        _ => Ok(()),
+        Some(Command::Pull(args)) => Ok(Some(args.which.profile)),
+        _ => Ok(None),
     }
 }
 
@@ -254,6 +258,10 @@ groups = ["all"]
         assert_eq!(
             confirmation("web1 --confirm -- --ref v2 --target /srv/site --state-dir=/s --verbose"),
             "smart-sync --json confirm --target /srv/site --state-dir=/s"
+        );
+        assert_eq!(
+            confirmation("web1 --confirm -- pull profiles/web --state-dir=/s"),
+            "smart-sync --json confirm --profile profiles/web --state-dir=/s"
         );
     }
 }

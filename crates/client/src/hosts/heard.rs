@@ -95,6 +95,7 @@ enum Event {
         #[serde(default)]
         changes: u64,
     },
+    #[serde(alias = "set-unhealthy")]
     Unhealthy {
         reason: String,
     },

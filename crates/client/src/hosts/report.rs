@@ -15,9 +15,11 @@ use smart_sync_sync::wire::report::{Health, HostName, Report};
 use tokio::time::timeout;
 
 use crate::after::pending::{Failed, Pending, Phase};
+use crate::after::verdict::{How, Verdict};
 use crate::config::{Config, RealmName};
 use crate::failure::{Exit, Failure};
 use crate::hosts::config::ReportConfig;
+use crate::profile::between::OnTrial;
 use crate::realm::remote::{Remote, Traffic};
 use crate::realm::trust_store::TrustStore;
 use crate::server_url::ServerUrl;
@@ -121,9 +123,10 @@ fn found(
     let newest = opened.kept()?.into_iter().max_by_key(|kept| kept.number);
     let stands = Stands {
         exit,
-        waits_for: Pending::read(&place.state)?.map(|pending| pending.phase),
+        waits_for: waits_for(&place)?,
         is_failed: is_failed(&version)?,
         is_newest_failed: newest.is_some_and(|newest| is_failed(&newest.version).unwrap_or(false)),
+        ended: ended(&place, &version)?,
     };
     Ok(Some(Report {
         target: shown(&place.target),
@@ -138,6 +141,18 @@ fn found(
         drift,
         exit: exit.code(),
     }))
+}
+
+/// What a version that is not confirmed yet waits for, by itself or with others of a profile.
+fn waits_for(place: &Place) -> Result<Option<Phase>, Failure> {
+    let own = Pending::read(&place.state)?.map(|pending| pending.phase);
+    Ok(own.or(OnTrial::of(place)?.map(|set| set.pending.map_or(Phase::Proving, |pending| pending.phase))))
+}
+
+/// How the update has ended that left this version, if that was looked at.
+fn ended(place: &Place, version: &Version) -> Result<Option<How>, Failure> {
+    let last = Verdict::read(&place.state)?.last;
+    Ok(last.filter(|last| last.manifest == version.manifest().to_string()).map(|last| last.how))
 }
 
 /// A target that holds nothing, and what it is to follow.
@@ -176,6 +191,8 @@ struct Stands {
     is_failed: bool,
     /// The newest version that is kept was.
     is_newest_failed: bool,
+    /// How the update has ended that left it.
+    ended: Option<How>,
 }
 
 impl Stands {
@@ -189,7 +206,12 @@ impl Stands {
             _ if self.waits_for.is_some() => Health::Waiting,
             // What it holds is an older one, which was gone back to.
             _ if self.is_newest_failed => Health::RolledBack,
-            _ => Health::Healthy,
+            // What was not healthy may have been another target of its profile.
+            _ => match self.ended {
+                Some(How::RolledBack(_)) => Health::RolledBack,
+                Some(How::RollbackFailed(_)) => Health::NotHealthy,
+                Some(How::Confirmed) | None => Health::Healthy,
+            },
         }
     }
 }
@@ -271,8 +293,19 @@ mod tests {
         [is_failed, is_newest_failed]: [bool; 2],
         expected: Health,
     ) {
-        let stands = Stands { exit, waits_for, is_failed, is_newest_failed };
+        let stands = Stands { exit, waits_for, is_failed, is_newest_failed, ended: None };
         assert_eq!(stands.health(), expected);
+    }
+
+    #[test]
+    fn a_target_that_went_back_with_others_is_rolled_back() {
+        let health = |ended| {
+            let (is_failed, is_newest_failed) = (false, false);
+            Stands { exit: Exit::Success, waits_for: None, is_failed, is_newest_failed, ended }.health()
+        };
+        assert_eq!(health(Some(How::RolledBack("why".to_owned()))), Health::RolledBack);
+        assert_eq!(health(Some(How::RollbackFailed("why".to_owned()))), Health::NotHealthy);
+        assert_eq!(health(Some(How::Confirmed)), Health::Healthy);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use smart_sync_sync::name::{Channel, RefQuery};
 
-use crate::config::{AbsolutePath, Allowed, RealmName, optional_ref};
+use crate::after::confirmation::{Confirmation, ConfirmedBy};
+use crate::config::{AbsolutePath, Allowed, RealmName, Span, optional_ref};
 
 /// A profile's channel, as a key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,17 @@ pub struct ProfileConfig {
     /// Whether `watch` pulls it.
     #[serde(default)]
     pub follow: bool,
+    /// Who confirms a pull, beside what its targets say.
+    pub confirm: Option<ConfirmedBy>,
+    /// How long a person has for it.
+    pub confirm_within: Option<Span>,
+}
+
+impl ProfileConfig {
+    /// Who confirms a pull. What is none was refused with the configuration.
+    pub fn confirmation(&self) -> Confirmation {
+        Confirmation::of(self.confirm, self.confirm_within).unwrap_or_default()
+    }
 }
 
 /// What a profile may do only where the host says so.

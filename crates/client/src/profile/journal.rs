@@ -7,25 +7,30 @@
 //! | none | nothing is touched | |
 //! | staging | what everything shall be is proven | the next version of each target is made beside what readers see |
 //! | switching | each next version is whole and durable, and the target's own journal says so | readers are switched, one target after the other |
-//! | proving | all targets are switched | commands and checks of all targets |
-//! | going back | it is decided that all go back | readers are switched back, one target after the other |
+//! | proving | all targets are switched | commands and checks of all targets; then the set may wait |
+//! | going back | it is decided that all go back | readers are switched back, one target after the other, and then the commands for that |
 //!
 //! The set is *committed* when it is written to the list of sets of its profile, before its journal goes.
+//!
+//! Before *switching*, it is noted beside the journal that the set is [not confirmed](crate::after::pending), and the
+//! [way back](crate::after::way_back) is armed. What a set at *proving* waits for, the end of its run, somebody, or the
+//! machine to be started again, stands in that note, and [fate](crate::after::fate) decides as for a target.
 //!
 //! A journal that is found belongs to a run that ended. At *staging* nothing has changed for anybody, and each target
 //! forgets its own run. At *switching* the set is completed: each target that waits at *staged* in its own
 //! [journal](smart_sync_sync::apply::journal) goes on from there, whoever comes to it first, and keeps waiting for
-//! nobody. Where one cannot, because somebody has taken away what it needs, all go back. A set at *proving* was never
-//! found to be well, and goes back; one that goes back goes on doing so.
+//! nobody. Where one cannot, because somebody has taken away what it needs, all go back. A set at *proving* whose run
+//! has died was never found to be well, and goes back; one that goes back goes on doing so.
 //!
-//! So a kill at any moment leaves all targets old, or a set that the next run makes all new or all old.
+//! So a kill at any moment leaves all targets old, or a set that the next run makes all new or all old; and whatever
+//! stands by is such a run.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use smart_sync_store::id::ManifestId;
 
-use super::set::Set;
+use super::set::{Member, Set};
 
 /// The version of the file.
 pub const FORMAT: u32 = 1;
@@ -96,6 +101,8 @@ pub enum Next {
     Forget,
     /// All is switched: it is looked whether it is well.
     Prove,
+    /// What its trial has come to decides.
+    Judge,
     /// All targets go back.
     GoBack(Reason),
 }
@@ -105,6 +112,19 @@ impl Journal {
     pub fn decided(&self, target: &std::path::Path) -> Option<ManifestId> {
         let member = self.set.members.iter().find(|member| member.target == target)?;
         (self.state == State::Switching).then(|| member.manifest.parse().ok())?
+    }
+
+    /// The targets that the set changes, by their numbers.
+    pub fn changing(&self) -> impl Iterator<Item = (usize, &Member)> {
+        let is_changed = |(index, member): &(usize, &Member)| {
+            self.back.get(*index).is_none_or(|way| way.manifest.as_ref() != Some(&member.manifest))
+        };
+        self.set.members.iter().enumerate().filter(is_changed)
+    }
+
+    /// Whether any target that the set changes has a version to go back to.
+    pub fn can_go_back(&self) -> bool {
+        self.changing().any(|(index, _)| self.back.get(index).is_some_and(|way| way.version.is_some()))
     }
 
     /// Whether a target of this set may be somewhere where the set will not leave it.
@@ -123,9 +143,7 @@ pub fn next(state: &State, changing: &[Standing]) -> Next {
         State::Switching => Next::GoBack(Reason::Unhealthy(
             "a run was interrupted, and not all targets could be switched afterwards".to_owned(),
         )),
-        State::Proving => Next::GoBack(Reason::Unhealthy(
-            "the run that switched its targets ended before all was found to be well".to_owned(),
-        )),
+        State::Proving => Next::Judge,
         State::GoingBack(reason) => Next::GoBack(reason.clone()),
     }
 }
@@ -140,6 +158,7 @@ mod tests {
         let found = match next(state, changing) {
             Next::Forget => "forget",
             Next::Prove => "prove",
+            Next::Judge => "judge",
             Next::GoBack(Reason::Unhealthy(_)) => "unhealthy",
             Next::GoBack(Reason::Asked) => "asked",
         };
@@ -151,7 +170,7 @@ mod tests {
         let unhealthy = State::GoingBack(Reason::Unhealthy("it burns".to_owned()));
         for changing in [&[][..], &[New], &[Elsewhere], &[New, New], &[New, Elsewhere]] {
             check(&State::Staging, changing, "forget");
-            check(&State::Proving, changing, "unhealthy");
+            check(&State::Proving, changing, "judge");
             check(&unhealthy, changing, "unhealthy");
             check(&State::GoingBack(Reason::Asked), changing, "asked");
         }

@@ -8,8 +8,12 @@ use smart_sync_sync::name::Channel;
 use super::journal::{FORMAT, Journal, Reason, State, Way};
 use super::members::{Members, Places};
 use super::set::{Member, Set, Sets};
-use super::settle::{self, Ended};
-use super::store::{Store, sets_of};
+use super::settle::{self, Ended, Unsettled};
+use super::store::{Store, directory_of, read_journal, sets_of};
+use crate::after::fate::Fate;
+use crate::after::pending::Pending;
+use crate::after::subject::Subject;
+use crate::after::verdict::Health;
 use crate::commands::Listing;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
@@ -32,7 +36,21 @@ pub(super) struct SetEvent<'a> {
     by: &'a str,
     current: bool,
     held: bool,
+    /// Of the one that the targets are at.
+    health: Option<&'static str>,
+    reason: Option<&'a str>,
     targets: Vec<TargetOfSet<'a>>,
+}
+
+/// How a set stands.
+#[derive(Clone, Copy)]
+pub(super) struct Standing<'a> {
+    /// Whether it is what the targets are at.
+    pub(super) is_current: bool,
+    /// Whether it stays that.
+    pub(super) is_held: bool,
+    /// What was found of it, where it is what the targets are at.
+    pub(super) health: Option<&'a Health>,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,7 +65,7 @@ struct TargetOfSet<'a> {
 
 impl<'a> SetEvent<'a> {
     /// What is said of a set.
-    pub(super) fn of(set: &'a Set, current: bool, held: bool) -> Self {
+    pub(super) fn of(set: &'a Set, standing: Standing<'a>) -> Self {
         let target = |member: &'a Member| TargetOfSet {
             target: &member.target,
             channel: &member.channel,
@@ -66,8 +84,10 @@ impl<'a> SetEvent<'a> {
             at: set.at,
             applied: set.applied,
             by: &set.by,
-            current,
-            held,
+            current: standing.is_current,
+            held: standing.is_held,
+            health: standing.health.map(Health::name),
+            reason: standing.health.and_then(Health::reason),
             targets: set.members.iter().map(target).collect(),
         }
     }
@@ -75,17 +95,29 @@ impl<'a> SetEvent<'a> {
 
 /// Lists the sets of a profile.
 pub fn list(profile: &Channel, state_dir: &Path, output: &Output) -> Result<Exit, Failure> {
+    let directory = directory_of(profile, state_dir);
     let sets = sets_of(profile, state_dir)?;
-    let held = Hold::read(&super::store::directory_of(profile, state_dir))?;
+    let held = Hold::read(&directory)?;
+    let health = health(profile, state_dir)?;
+    let waiting = switched_to(&directory)?;
+    let current = waiting.as_ref().map_or(sets.current, |set| set.number);
     let mut lines = Listing::default();
-    for set in &sets.all {
-        let is_current = set.number == sets.current;
+    for set in sets.all.iter().chain(&waiting) {
+        let is_current = set.number == current;
         let is_held = held.as_ref().is_some_and(|held| held.generation == set.number);
         if output.format() == Format::Json {
-            output.event(&SetEvent::of(set, is_current, is_held));
+            let health = is_current.then_some(&health);
+            output.event(&SetEvent::of(set, Standing { is_current, is_held, health }));
             continue;
         }
-        let marks = [(is_current, "current"), (is_held, "held")];
+        let found = match &health {
+            Health::Confirmed => "confirmed",
+            Health::RolledBack(_) => "gone back to",
+            Health::RollbackFailed(_) => "not healthy",
+            Health::Waiting(_) | Health::RebootPending | Health::Unconfirmed => "not confirmed yet",
+            Health::Unchecked => "",
+        };
+        let marks = [(is_current, "current"), (is_held, "held"), (is_current && !found.is_empty(), found)];
         let marks: Vec<&str> = marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect();
         let marks = if marks.is_empty() { String::new() } else { format!("  ({})", marks.join(", ")) };
         lines.line(&format!("{:>4}  {}{marks}", set.number, described(set)));
@@ -101,11 +133,34 @@ pub fn list(profile: &Channel, state_dir: &Path, output: &Output) -> Result<Exit
             ));
         }
     }
-    if sets.all.is_empty() {
+    if sets.all.is_empty() && waiting.is_none() {
         output.info(&format!("{profile} was not pulled on this host"));
     }
     lines.print(output)?;
+    if output.format() == Format::Text
+        && let Some(sentence) = health.sentence(&Subject::set(profile.as_str(), &directory))
+        && waiting.is_some()
+    {
+        output.info(&sentence);
+    }
     Ok(Exit::Success)
+}
+
+/// The set that all targets were switched to, where that is not committed.
+fn switched_to(directory: &Path) -> Result<Option<Set>, Failure> {
+    let journal = read_journal(directory)?.filter(|journal| journal.state == State::Proving);
+    Ok(journal.map(|journal| journal.set))
+}
+
+/// What was found of the set that the targets of a profile are at.
+pub(super) fn health(profile: &Channel, state_dir: &Path) -> Result<Health, Failure> {
+    let directory = directory_of(profile, state_dir);
+    if switched_to(&directory)?.is_some() {
+        return Pending::read(&directory)?.map_or(Ok(Health::Unconfirmed), Health::on_trial);
+    }
+    let sets = sets_of(profile, state_dir)?;
+    let id = sets.current().map_or_else(String::new, |set| set.id().to_string());
+    Health::of(&directory, &id)
 }
 
 /// When a set was applied, what it is, and who had it applied.
@@ -134,11 +189,16 @@ pub fn rollback(
 ) -> Result<Exit, Failure> {
     let output = surroundings.output;
     let store = Store::open(profile, surroundings.state_dir)?;
-    if let Ended::Back(exit) = settle::settle(&store, surroundings)? {
+    // Somebody who goes back has decided about a set that waits.
+    let left = waiting(&store, surroundings)?;
+    if left.is_none()
+        && let Ended::Back(exit) | Ended::Waits(exit) = settle::settle(&store, surroundings)?
+    {
         return Ok(exit);
     }
     let sets = store.sets()?;
-    let set = choose(&sets, number, profile)?.clone();
+    let before = if left.is_some() { sets.current() } else { sets.before() };
+    let set = choose(&sets, number, before, profile)?.clone();
     let back: Vec<Way> = set.members.iter().map(way).collect();
     let places = Places::find(&set, surroundings)?;
     let members = Members::take(&places, surroundings)?;
@@ -149,24 +209,42 @@ pub fn rollback(
             Exit::Arguments,
             format!("what set {} was is not kept by {}, and nothing was changed", set.number, names.join(", ")),
         )
-        .hint(format!("versions are kept by targets of the kinds generations and btrfs; `smart-sync pull {profile} --ref REF` or `--at DATE` applies what was published then")));
+        .hint(format!("versions are kept by targets of the kinds generations, btrfs, zfs and overlay; `smart-sync pull {profile} --ref REF` or `--at DATE` applies what was published then")));
     }
     drop(members);
+    let left = left.or_else(|| sets.current().cloned());
     let journal = Journal { format: FORMAT, state: State::GoingBack(Reason::Asked), set: set.clone(), back };
-    settle::go_back(&store, journal, None, Reason::Asked, surroundings)?;
+    let ended = Unsettled { store: &store, journal: journal.clone(), surroundings }.go_back(Reason::Asked);
+    settle::report_all(&journal, &ended, surroundings);
+    ended?;
     output.info(&format!("all targets of {profile} are at set {} now: {}", set.number, described(&set)));
-    for target in not_in(sets.current(), &set) {
+    for target in not_in(left.as_ref(), &set) {
         output.info(&format!("{} is not in that set; it is left as it is", target.display()));
     }
     output.info(&format!("they stay there until `smart-sync resume --profile {profile}`"));
-    output.event(&SetEvent::of(&set, true, true));
+    output.event(&SetEvent::of(&set, Standing { is_current: true, is_held: true, health: None }));
     Ok(Exit::Success)
 }
 
-fn choose<'s>(sets: &'s Sets, number: Option<u64>, profile: &Channel) -> Result<&'s Set, Failure> {
+/// A set that all targets were switched to, and that waits for somebody or for a reboot.
+fn waiting(store: &Store, surroundings: &Surroundings<'_>) -> Result<Option<Set>, Failure> {
+    let Some(journal) = store.journal()?.filter(|journal| journal.state == State::Proving) else {
+        return Ok(None);
+    };
+    let set = Unsettled { store, journal, surroundings };
+    let (_, fate) = set.judged(&set.standings()?)?;
+    Ok(matches!(fate, Fate::Wait(_) | Fate::AwaitReboot).then_some(set.journal.set))
+}
+
+fn choose<'s>(
+    sets: &'s Sets,
+    number: Option<u64>,
+    before: Option<&'s Set>,
+    profile: &Channel,
+) -> Result<&'s Set, Failure> {
     let (found, text) = match number {
         Some(number) => (sets.find(number), format!("set {number} of {profile} is not kept")),
-        None => (sets.before(), format!("no set of {profile} before the current one is kept")),
+        None => (before, format!("no set of {profile} before the current one is kept")),
     };
     found.ok_or_else(|| {
         Failure::message(Exit::Arguments, text)

@@ -4,13 +4,19 @@ use std::path::{Path, PathBuf};
 
 use smart_sync_sync::name::Channel;
 
+use super::config::{ProfileConfig, ProfileName};
 use super::journal::{Journal, Standing, Way};
 use super::merge::{From, Given, Layer, Section, Source, merge};
 use super::permit::Rules;
 use super::set::{Member, Set};
 use super::store::find;
+use crate::after::confirmation::Confirmation;
+use crate::after::pending::{Failed, Pending};
+use crate::after::trial::reason;
 use crate::after::trigger::{After, Changed, Stage};
-use crate::after::work::Work;
+use crate::after::undo::remembered;
+use crate::after::verdict::{How, Verdict};
+use crate::after::work::{Work, came_up, needs_reboot};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::settings::{self, TargetPolicy, Validation};
@@ -20,11 +26,17 @@ use crate::sync::session::Session;
 use crate::versions::rollback::go_back;
 
 /// Where the targets of a set are, as far as they are there, and what holds for each.
-pub(super) struct Places(Vec<(usize, Place, TargetPolicy)>);
+pub(super) struct Places {
+    all: Vec<(usize, Place, TargetPolicy)>,
+    /// What the host says of who confirms the set.
+    confirm: Confirmation,
+}
 
 /// The targets of a set, taken.
 pub(super) struct Members<'a> {
     all: Vec<Taken<'a>>,
+    /// What the host says of who confirms the set.
+    confirm: Confirmation,
 }
 
 /// A target of a set, taken.
@@ -35,8 +47,6 @@ pub(super) struct Taken<'a> {
     after: After,
     /// What changed in it, where that is known.
     changed: Option<Vec<Box<[u8]>>>,
-    /// Whether it has been switched back.
-    is_back: bool,
 }
 
 impl Places {
@@ -49,7 +59,13 @@ impl Places {
             let Some(place) = Place::known(&member.target, surroundings.state_dir) else { continue };
             found.push((index, place, policy(member, &rules, surroundings.config)?));
         }
-        Ok(Self(found))
+        let own = surroundings.config.profiles.get(&ProfileName(profile));
+        Ok(Self { all: found, confirm: own.map_or(Confirmation::ByChecks, ProfileConfig::confirmation) })
+    }
+
+    /// The directories of state of the targets.
+    pub(super) fn states(&self) -> Vec<&Path> {
+        self.all.iter().map(|(_, place, _)| &*place.state).collect()
     }
 }
 
@@ -71,26 +87,54 @@ impl<'a> Members<'a> {
     pub(super) fn take(places: &'a Places, surroundings: &'a Surroundings<'a>) -> Result<Self, Failure> {
         let take = |(index, place, policy): &'a (usize, Place, TargetPolicy)| {
             let session = Session::begin(place, policy, Validation::TrustStat, surroundings.output)?;
-            Ok(Taken { index: *index, session, after: policy.after.clone(), changed: None, is_back: false })
+            Ok(Taken { index: *index, session, after: policy.after.clone(), changed: None })
         };
-        Ok(Self { all: places.0.iter().map(take).collect::<Result<_, Failure>>()? })
+        let all = places.all.iter().map(take).collect::<Result<_, Failure>>()?;
+        Ok(Self { all, confirm: places.confirm })
     }
 
-    /// Notes what changed in the target of this number.
-    pub(super) fn note_changed(&mut self, index: usize, changed: Vec<Box<[u8]>>) {
-        if let Some(taken) = self.all.iter_mut().find(|taken| taken.index == index) {
-            taken.changed = Some(changed);
+    /// Notes what changed in the targets, by their numbers, where that is known, for whoever goes on from here.
+    pub(super) fn keep_changed(&mut self, changed: Option<Vec<Vec<Box<[u8]>>>>) -> Result<(), Failure> {
+        for (index, changed) in changed.into_iter().flatten().enumerate() {
+            if let Some(taken) = self.all.iter_mut().find(|taken| taken.index == index) {
+                taken.changed = Some(changed);
+            }
+        }
+        self.all.iter().try_for_each(|taken| Pending::keep_changed(taken.state(), taken.changed()))
+    }
+
+    /// Knows what was noted of that.
+    pub(super) fn load_changed(&mut self) -> Result<(), Failure> {
+        for taken in &mut self.all {
+            taken.changed = Pending::changed(taken.state())?;
+        }
+        Ok(())
+    }
+
+    /// Leaves out what would run afterwards. Who confirms a version is not a matter of that.
+    pub(super) fn skip_after(&mut self) {
+        for taken in &mut self.all {
+            taken.after = After { confirm: taken.after.confirm, ..After::default() };
         }
     }
 
-    /// Leaves out what would run afterwards.
-    pub(super) fn skip_after(&mut self) {
-        self.all.iter_mut().for_each(|taken| taken.after = After::default());
+    /// Whether the set has to prove itself.
+    pub(super) fn has_after(&self) -> bool {
+        self.confirm != Confirmation::ByChecks || self.all.iter().any(|taken| !taken.after.is_empty())
     }
 
-    /// Whether anything runs afterwards.
-    pub(super) fn has_after(&self) -> bool {
-        self.all.iter().any(|taken| !taken.after.is_empty())
+    /// Whether there are checks of any target.
+    pub(super) fn has_checks(&self) -> bool {
+        self.all.iter().any(|taken| !taken.after.check.is_empty())
+    }
+
+    /// Who confirms the set: a person, where the host says so of it, or where anybody does of one of its targets.
+    pub(super) fn confirmation(&self) -> Confirmation {
+        let of_targets = self.all.iter().map(|taken| taken.after.confirm);
+        match self.confirm {
+            Confirmation::ByChecks => Confirmation::of_all(of_targets),
+            own @ Confirmation::ByPerson(_) => own,
+        }
     }
 
     fn get(&self, index: usize) -> Option<&Taken<'a>> {
@@ -99,16 +143,11 @@ impl<'a> Members<'a> {
 
     /// Where the targets stand that the set of a journal changes.
     pub(super) fn standings(&self, journal: &Journal) -> Vec<Standing> {
-        let members = journal.set.members.iter().enumerate();
-        let changing = members.filter(|(index, member)| {
-            journal.back.get(*index).is_none_or(|way| way.manifest.as_ref() != Some(&member.manifest))
-        });
-        changing
-            .map(|(index, member)| {
-                let is_new = self.get(index).is_some_and(|taken| taken.holds(&member.manifest));
-                if is_new { Standing::New } else { Standing::Elsewhere }
-            })
-            .collect()
+        let standing = |(index, member): (usize, &Member)| {
+            let is_new = self.get(index).is_some_and(|taken| taken.holds(&member.manifest));
+            if is_new { Standing::New } else { Standing::Elsewhere }
+        };
+        journal.changing().map(standing).collect()
     }
 
     /// Notes in a set which version each target is at.
@@ -123,25 +162,63 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    /// Runs what the update of all targets needs, then the checks of all, then what waits for those. Returns why
-    /// not all is well.
-    pub(super) fn prove(&self, surroundings: &Surroundings<'_>) -> Result<Result<(), String>, Failure> {
+    /// Runs the commands of all targets for a stage. Returns why one of them fails.
+    pub(super) fn run(&self, stage: Stage, surroundings: &Surroundings<'_>) -> Result<(), String> {
+        self.all.iter().try_for_each(|taken| taken.run(stage, surroundings))
+    }
+
+    /// Makes the checks of all targets. Returns why one of them fails.
+    pub(super) fn check(&self, surroundings: &Surroundings<'_>) -> Result<(), String> {
+        self.all.iter().try_for_each(|taken| taken.check(surroundings))
+    }
+
+    /// Whether something that runs at a stage only counts after a reboot.
+    pub(super) fn needs_reboot(&self, stage: Stage) -> bool {
+        let needs =
+            |taken: &Taken<'_>| needs_reboot(taken.session.place(), &taken.after, taken.changed(), stage);
+        self.all.iter().any(needs)
+    }
+
+    /// Whether what was placed for this start of the machine is what runs; else what is not.
+    pub(super) fn came_up(&self) -> Result<(), String> {
+        let came = |taken: &Taken<'_>| {
+            let came = came_up(taken.session.place(), &taken.after, taken.changed());
+            came.map_err(|reason| taken.of_target(&reason))
+        };
+        self.all.iter().try_for_each(came)
+    }
+
+    /// Notes that the version of every target is confirmed.
+    pub(super) fn note_confirmed(&self) -> Result<(), Failure> {
         for taken in &self.all {
-            if let Err(reason) = taken.run(Stage::Update, surroundings)? {
-                return Ok(Err(reason));
+            if let Some(version) = &taken.session.applied {
+                Failed::forget(taken.state(), &version.manifest().to_string())?;
+                Verdict::confirm(taken.state(), version)?;
             }
         }
-        for taken in &self.all {
-            if let Err(reason) = taken.check(surroundings)? {
-                return Ok(Err(reason));
+        Ok(())
+    }
+
+    /// Notes how the set has ended for the targets that it was to change, of which these stay where they are.
+    pub(super) fn note_ending(
+        &self,
+        journal: &Journal,
+        stuck: &[PathBuf],
+        how: &How,
+        surroundings: &Surroundings<'_>,
+    ) {
+        for (index, _) in journal.changing() {
+            let Some(taken) = self.get(index) else { continue };
+            let how = match how {
+                How::RolledBack(reason) if stuck.contains(&taken.session.place().target) => {
+                    How::RollbackFailed(reason.clone())
+                }
+                how => how.clone(),
+            };
+            if let Some(manifest) = taken.session.manifest() {
+                remembered(Verdict::end(taken.state(), &manifest.to_string(), how), surroundings);
             }
         }
-        for taken in &self.all {
-            if let Err(reason) = taken.run(Stage::Confirmed, surroundings)? {
-                return Ok(Err(reason));
-            }
-        }
-        Ok(Ok(()))
     }
 
     /// Switches all targets to where they go back to, the last one first. Returns those that cannot.
@@ -167,17 +244,21 @@ impl<'a> Members<'a> {
         Ok(stuck)
     }
 
-    /// Runs the commands of all targets that were switched back. Returns why one of them fails.
+    /// Runs the commands of all targets that have gone back. Returns why one of them fails.
     pub(super) fn run_for_rollback(
         &self,
+        journal: &Journal,
         surroundings: &Surroundings<'_>,
-    ) -> Result<Result<(), String>, Failure> {
-        for taken in self.all.iter().filter(|taken| taken.is_back) {
-            if let Err(reason) = taken.run(Stage::Rollback, surroundings)? {
-                return Ok(Err(reason));
+    ) -> Result<(), String> {
+        for (index, _) in journal.changing() {
+            let is_back = |taken: &&Taken<'_>| {
+                journal.back.get(index).is_some_and(|way| way.manifest.is_some() && taken.is_at(way))
+            };
+            if let Some(taken) = self.get(index).filter(is_back) {
+                taken.run(Stage::Rollback, surroundings)?;
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// The targets that cannot go to where a set says that they were.
@@ -236,28 +317,35 @@ impl Taken<'_> {
         };
         go_back(&self.session, kept, surroundings)?;
         let session = self.session.reopened()?;
-        Ok((Self { session, is_back: true, ..self }, false))
+        Ok((Self { session, ..self }, false))
     }
 
-    fn work<'w>(&'w self, stage: Stage, surroundings: &'w Surroundings<'w>) -> Result<Work<'w>, Failure> {
-        let changed = self.changed.as_deref().map_or(Changed::Unknown, Changed::Paths);
-        Work::new(&self.session, changed, stage, surroundings)
+    fn state(&self) -> &Path {
+        &self.session.place().state
     }
 
-    fn run(&self, stage: Stage, surroundings: &Surroundings<'_>) -> Result<Result<(), String>, Failure> {
+    fn changed(&self) -> Changed<'_> {
+        self.changed.as_deref().map_or(Changed::Unknown, Changed::Paths)
+    }
+
+    fn work<'w>(&'w self, stage: Stage, surroundings: &'w Surroundings<'w>) -> Result<Work<'w>, String> {
+        Work::new(&self.session, self.changed(), stage, surroundings).map_err(|failure| reason(&failure))
+    }
+
+    fn run(&self, stage: Stage, surroundings: &Surroundings<'_>) -> Result<(), String> {
         if self.after.run.is_empty() {
-            return Ok(Ok(()));
+            return Ok(());
         }
-        let ran = self.work(stage, surroundings)?.run(&self.after);
-        Ok(ran.map_err(|reason| self.of_target(&reason)))
+        let ran = self.work(stage, surroundings).and_then(|work| work.run(&self.after));
+        ran.map_err(|reason| self.of_target(&reason))
     }
 
-    fn check(&self, surroundings: &Surroundings<'_>) -> Result<Result<(), String>, Failure> {
+    fn check(&self, surroundings: &Surroundings<'_>) -> Result<(), String> {
         if self.after.check.is_empty() {
-            return Ok(Ok(()));
+            return Ok(());
         }
-        let checked = self.work(Stage::Update, surroundings)?.check(&self.after);
-        Ok(checked.map_err(|reason| self.of_target(&reason)))
+        let checked = self.work(Stage::Update, surroundings).and_then(|work| work.check(&self.after));
+        checked.map_err(|reason| self.of_target(&reason))
     }
 
     fn of_target(&self, reason: &str) -> String {

@@ -5,8 +5,10 @@
 //! ([`permit`]); everything that it names is proven against one state of the log ([`resolve`]). All targets become that together, or
 //! none does ([`journal`]), and what they are together is kept as a [`set`].
 
+pub(crate) mod between;
 mod cache;
 pub mod config;
+mod confirm;
 pub mod document;
 pub mod journal;
 mod list;
@@ -22,9 +24,13 @@ pub mod settings;
 mod settle;
 mod show;
 pub mod store;
+mod trial;
+mod undo;
 
+pub use self::between::alone;
+pub use self::confirm::{confirm, confirm_all};
 pub use self::list::{list, resume, rollback};
 pub use self::pull::pull;
-pub use self::settle::settle_all;
+pub use self::settle::{settle_all, settle_one};
 pub use self::show::show;
 pub use self::store::is_any;

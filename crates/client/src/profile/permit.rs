@@ -14,6 +14,7 @@ use smart_sync_sync::name::Channel;
 
 use super::config::{ProfileAllowed, ProfileName};
 use super::merge::{Given, Section, Source};
+use crate::after::confirmation::Confirmation;
 use crate::config::{Allowed, Config, TargetConfig, TargetKind};
 use crate::failure::{Exit, Failure};
 
@@ -54,6 +55,14 @@ fn is_overlay(config: &TargetConfig) -> bool {
     config.kind == Some(TargetKind::Overlay)
 }
 
+/// What several say of who confirms a version may make no sense together.
+fn check_confirmation(target: &Permitted) -> Result<(), Failure> {
+    let TargetConfig { confirm, confirm_within, .. } = &target.config;
+    Confirmation::of(*confirm, *confirm_within).map(drop).map_err(|mistake| {
+        Failure::message(Exit::Configuration, format!("the target {}: {mistake}", shown(&target.directory)))
+    })
+}
+
 impl<'a> Rules<'a> {
     /// What the configuration and the command line say of a profile.
     pub fn new(profile: &'a Channel, typed: &[PathBuf], config: &'a Config, state_dir: &'a Path) -> Self {
@@ -80,6 +89,7 @@ impl<'a> Rules<'a> {
             merged.iter().zip(directories).map(|(section, directory)| self.target(section, directory));
         let permitted: Vec<Permitted> = permitted.collect::<Result<_, _>>()?;
         self.check_places(&permitted)?;
+        permitted.iter().try_for_each(check_confirmation)?;
         Ok(permitted)
     }
 
@@ -341,6 +351,14 @@ mod tests {
         );
         host.permit("[targets.\"ROOT\"]\nchannel = \"repos/a\"\n").unwrap();
         host.refuses(&overlay("state/inner"), "the state of smart-sync is kept there");
+    }
+
+    #[test]
+    fn what_several_say_of_confirming_has_to_make_sense_together() {
+        let document = target("srv/a") + "confirm-within = \"5m\"\n";
+        Host::new(MAY).refuses(&document, "srv/a: `confirm-within` says how long a person has");
+        let host = Host::new(&format!("{MAY}[targets.\"ROOT/srv/a\"]\nconfirm = \"person\"\n"));
+        host.permit(&document).unwrap();
     }
 
     #[test]

@@ -12,7 +12,6 @@ use super::resolve::{View, open_realm, resolve};
 use super::set::{Member, Set};
 use super::settings::{PullSettings, followed, target};
 use super::store::{self, Store};
-use crate::after::confirmation::Confirmation;
 use crate::after::pending::Failed;
 use crate::failure::{Exit, Failure};
 use crate::realm::resolve::{Realm, now};
@@ -52,7 +51,6 @@ impl<'a> Plan<'a> {
             .collect();
         let plan = Self { settings, view, permitted, targets };
         plan.check_others(surroundings)?;
-        plan.check_together()?;
         plan.tell_left_out(surroundings);
         Ok((realm, plan))
     }
@@ -102,22 +100,6 @@ impl<'a> Plan<'a> {
             || self.targets.iter().any(|settings| settings.target == ours && is_overlay(settings));
         (theirs.starts_with(ours) && !is_ours_overlay())
             || (ours.starts_with(theirs) && !store::is_overlay(theirs, surroundings.state_dir))
-    }
-
-    /// Refuses targets that are not switched together with others.
-    fn check_together(&self) -> Result<(), Failure> {
-        for settings in &self.targets {
-            if let Confirmation::ByPerson(_) = settings.policy.after.confirm {
-                let text = format!(
-                    "the target {} of {} waits for a person, and a set of targets is confirmed by its checks",
-                    settings.target.display(),
-                    self.profile()
-                );
-                return Err(Failure::message(Exit::Configuration, text)
-                    .hint("let it follow its channel by itself, and take it out of the profile"));
-            }
-        }
-        Ok(())
     }
 
     /// Says what of the profile does not count on this host.

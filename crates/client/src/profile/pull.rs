@@ -6,14 +6,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::between;
 use super::journal::{FORMAT, Journal, State};
+use super::list::{SetEvent, Standing, health};
 use super::places::{held, make_place, ways};
 use super::plan::Plan;
 use super::set::{Member, Set};
 use super::settings::PullSettings;
-use super::settle::{self, Ended};
+use super::settle::{self, ChangedOfAll, Ended, Unsettled};
 use super::store::Store;
 use crate::after::Settled;
+use crate::after::pending::{Failed, Pending};
 use crate::failure::{Exit, Failure};
 use crate::hosts::report;
 use crate::output::count;
@@ -40,7 +43,7 @@ pub fn pull(settings: &PullSettings, surroundings: &Surroundings<'_>) -> Result<
     }
     match settle::settle(&store, surroundings)? {
         Ended::Forward => {}
-        Ended::Back(exit) => return Ok(exit),
+        Ended::Back(exit) | Ended::Waits(exit) => return Ok(exit),
     }
     let (realm, plan) = Plan::make(settings, surroundings)?;
     let ended = plan.apply(&realm, &store, surroundings);
@@ -81,6 +84,12 @@ impl Plan<'_> {
                 self.profile()
             ));
             return Ok(Exit::Success);
+        }
+        for place in &places {
+            // Another profile may have it as well.
+            if let Some(exit) = between::waits(place, surroundings.output)? {
+                return Ok(exit);
+            }
         }
         let parts: Vec<Part<'_>> = (self.targets.iter().zip(&self.view.trees).zip(&places))
             .map(|((settings, resolved), place)| {
@@ -127,11 +136,15 @@ impl<'a> Run<'_, 'a> {
             }
         }
         let number = staged.iter().filter(|staged| matches!(staged, Staged::Next(..))).count();
-        if number > 0 {
-            journal.state = State::Switching;
-            self.store.write_journal(&journal)?;
-        }
-        let mut changed: Vec<Vec<Box<[u8]>>> = Vec::new();
+        // What is there already, and was not healthy, is looked at again where that is asked for.
+        let is_tried_again = Failed::find(self.store.directory(), journal.set.id())?.is_some();
+        let (staged, armed) = if number > 0 || is_tried_again {
+            let (staged, armed) = self.decide(&sessions, staged, &mut journal)?;
+            (staged, Some(armed))
+        } else {
+            (staged, None)
+        };
+        let mut changed = ChangedOfAll::new();
         for ((part, session), staged) in self.parts.iter().zip(&sessions).zip(staged) {
             changed.push(match staged {
                 Staged::Current => Vec::new(),
@@ -142,13 +155,47 @@ impl<'a> Run<'_, 'a> {
         }
         // They are taken again with what they hold now.
         drop(sessions);
+        // Of what was there already it is not known what it has changed.
+        let changed = (number > 0).then_some(changed);
+        let set = journal.set.clone();
         let after = self.plan.settings.after;
-        let is_healthy = settle::prove(self.store, &mut journal, Some(changed), after, self.surroundings)?;
-        if let Ended::Back(exit) = is_healthy {
-            return Ok(exit);
+        match self.unsettled(journal).prove(changed, after, armed)? {
+            Ended::Back(exit) | Ended::Waits(exit) => return Ok(exit),
+            Ended::Forward => {}
         }
-        self.tell(&journal.set, number)?;
+        self.tell(&set, number)?;
         Ok(Exit::Success)
+    }
+
+    /// From here on all targets are switched, whatever becomes of this run. Where nobody could see to that, none is.
+    fn decide<'s>(
+        &self,
+        sessions: &[Session<'a>],
+        staged: Vec<Staged<'s>>,
+        journal: &mut Journal,
+    ) -> Result<(Vec<Staged<'s>>, Pending), Failure> {
+        let states: Vec<&Path> = sessions.iter().map(|session| &*session.place().state).collect();
+        match self.unsettled(journal.clone()).stand_by(&states) {
+            Ok(armed) => {
+                journal.state = State::Switching;
+                self.store.write_journal(journal)?;
+                Ok((staged, armed))
+            }
+            Err(failure) => {
+                self.give_up(staged)?;
+                Err(failure)
+            }
+        }
+    }
+
+    fn unsettled(&self, journal: Journal) -> Unsettled<'_> {
+        Unsettled { store: self.store, journal, surroundings: self.surroundings }
+    }
+
+    /// Leaves all targets as they are.
+    fn give_up(&self, staged: Vec<Staged<'_>>) -> Result<(), Failure> {
+        staged.into_iter().try_for_each(Staged::abandon)?;
+        self.store.remove_journal()
     }
 
     /// Makes the next version of every target. Where one cannot be made, none is.
@@ -158,8 +205,7 @@ impl<'a> Run<'_, 'a> {
             match part.stage(session) {
                 Ok(one) => staged.push(one),
                 Err(failure) => {
-                    staged.into_iter().try_for_each(Staged::abandon)?;
-                    self.store.remove_journal()?;
+                    self.give_up(staged)?;
                     let target = session.place().target.display();
                     return Err(failure.context(format!("{target}: no target was changed")));
                 }
@@ -193,7 +239,9 @@ impl<'a> Run<'_, 'a> {
                 self.plan.profile()
             ));
         }
-        output.event(&super::list::SetEvent::of(sets.current().unwrap_or(set), true, false));
+        let health = health(self.plan.profile(), self.surroundings.state_dir)?;
+        let standing = Standing { is_current: true, is_held: false, health: Some(&health) };
+        output.event(&SetEvent::of(sets.current().unwrap_or(set), standing));
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use smart_sync_sync::time::UnixTime;
 
 use super::config::ProfileName;
 use super::permit::Permitted;
+use crate::after::trigger::After;
 use crate::args::profile::{ProfileArgs, PullArgs};
 use crate::args::sync::{ChannelArgs, TreeArgs};
 use crate::config::{Config, TargetConfig};
@@ -155,7 +156,8 @@ pub fn target(
     let of_profile = &pull.which.channel;
     let mut policy = settings::policy(Some(&target.config), config);
     if pull.after == AfterPull::Nothing {
-        policy.after = crate::after::trigger::After::default();
+        // Who confirms a version is not a matter of what runs.
+        policy.after = After { confirm: policy.after.confirm, ..After::default() };
     }
     let others = all.iter().filter(|other| other.directory != target.directory && !other.is_overlay());
     policy.others.extend(others.map(|other| other.directory.clone()));

@@ -1,15 +1,31 @@
-//! Bringing a set to its end: committed, or gone back.
+//! Bringing a set to its end: committed, waiting, or gone back.
 
-use super::journal::{Journal, Next, Reason, State, next};
+use std::path::{Path, PathBuf};
+
+use smart_sync_sync::apply::error::ApplyError;
+use smart_sync_sync::name::Channel;
+
+use super::journal::{Journal, Next, Reason, Standing, State, next};
 use super::members::{Members, Places};
 use super::settings::AfterPull;
 use super::store::{self, PROFILES, Store};
-use crate::after::pending::Failed;
+use super::trial::Trial;
+use crate::after::ballast;
+use crate::after::fate::{Fate, Hands, Holds, fate};
+use crate::after::moment::Moment;
+use crate::after::pending::{Failed, Pending, Phase};
+use crate::after::settled_at;
+use crate::after::subject::Subject;
+use crate::after::trial::Proof;
+use crate::after::waiting::{still_waits, tell_awaits_reboot};
+use crate::after::way_back::{Due, WayBack};
 use crate::failure::{Exit, Failure};
-use crate::interrupt::interrupted;
-use crate::realm::resolve::now;
+use crate::hosts::report;
 use crate::sync::Surroundings;
-use crate::versions::hold::Hold;
+use crate::sync::place::Place;
+
+/// The paths that changed, in each target of a set.
+pub(super) type ChangedOfAll = Vec<Vec<Box<[u8]>>>;
 
 /// How a set has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +34,15 @@ pub(super) enum Ended {
     Forward,
     /// It went back.
     Back(Exit),
+    /// It waits for somebody, or for the machine to be started again.
+    Waits(Exit),
+}
+
+/// A set that is not committed, which belongs to this run.
+pub(super) struct Unsettled<'s> {
+    pub(super) store: &'s Store,
+    pub(super) journal: Journal,
+    pub(super) surroundings: &'s Surroundings<'s>,
 }
 
 /// Settles the sets of all profiles that were pulled on this host.
@@ -25,14 +50,10 @@ pub fn settle_all(surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
     let mut ended = Exit::Success;
     for directory in store::all(&surroundings.state_dir.join(PROFILES))? {
         let name = directory.display().to_string();
-        let exit = match Store::at(directory, &name).and_then(|store| settle(&store, surroundings)) {
-            Ok(Ended::Forward) => Exit::Success,
-            Ok(Ended::Back(exit)) => exit,
-            Err(failure) => {
-                surroundings.output.failure(&failure);
-                failure.exit()
-            }
-        };
+        let exit = settle_at(directory, &name, surroundings).unwrap_or_else(|failure| {
+            surroundings.output.failure(&failure);
+            failure.exit()
+        });
         if ended == Exit::Success {
             ended = exit;
         }
@@ -40,169 +61,248 @@ pub fn settle_all(surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
     Ok(ended)
 }
 
-/// Settles a set whose run has ended.
+/// Settles the set of one profile.
+pub fn settle_one(profile: &Channel, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    let directory = store::directory_of(profile, surroundings.state_dir);
+    if !directory.is_dir() {
+        surroundings.output.info(&format!("{profile} was not pulled on this host"));
+        return Ok(Exit::Success);
+    }
+    settle_at(directory, &format!("the profile {profile}"), surroundings)
+}
+
+fn settle_at(directory: PathBuf, name: &str, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
+    match Store::at(directory, name).and_then(|store| settle(&store, surroundings)) {
+        Ok(Ended::Forward) => Ok(Exit::Success),
+        Ok(Ended::Back(exit) | Ended::Waits(exit)) => Ok(exit),
+        Err(failure) if matches!(failure.cause(), Some(ApplyError::Locked(_))) => {
+            // A run that is at work was not interrupted.
+            surroundings.output.info(&failure.messages().collect::<Vec<_>>().join(": "));
+            Ok(Exit::Success)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Settles a set whose run has ended, and reports what became of its targets.
 pub(super) fn settle(store: &Store, surroundings: &Surroundings<'_>) -> Result<Ended, Failure> {
-    let Some(mut journal) = store.journal()? else { return Ok(Ended::Forward) };
+    let journal = store.journal()?;
+    let ended = match settle_once(store, surroundings) {
+        Err(failure) if failure.is_full() => {
+            // Room was set aside for targets that have to go back.
+            ballast::release(store.directory());
+            settle_once(store, surroundings)
+        }
+        ended => ended,
+    };
+    if let Some(journal) = journal {
+        report_all(&journal, &ended, surroundings);
+    }
+    ended
+}
+
+/// Reports what became of the targets of a set.
+pub(super) fn report_all(journal: &Journal, ended: &Result<Ended, Failure>, surroundings: &Surroundings<'_>) {
+    let exit = match ended {
+        Ok(Ended::Forward) => Exit::Success,
+        Ok(Ended::Back(exit) | Ended::Waits(exit)) => *exit,
+        Err(failure) => failure.exit(),
+    };
+    for member in &journal.set.members {
+        report::after(&member.target, &Ok(exit), surroundings);
+    }
+}
+
+fn settle_once(store: &Store, surroundings: &Surroundings<'_>) -> Result<Ended, Failure> {
+    let Some(journal) = store.journal()? else {
+        // A run that was killed when all was said and done has left them.
+        settled_at(store.directory())?;
+        return Ok(Ended::Forward);
+    };
     let is_new = !matches!(journal.state, State::GoingBack(_));
-    if is_new && store.sets()?.find(journal.set.number).is_some() {
+    let set = Unsettled { store, journal, surroundings };
+    if is_new && store.sets()?.find(set.journal.set.number).is_some() {
         // It was committed, and only the journal was left.
-        store.remove_journal()?;
+        set.forget()?;
         return Ok(Ended::Forward);
     }
-    let profile = journal.set.profile.clone();
-    let places = Places::find(&journal.set, surroundings)?;
-    let members = Members::take(&places, surroundings)?;
-    let standings = members.standings(&journal);
-    drop(members);
-    match next(&journal.state, &standings) {
+    let output = surroundings.output;
+    let profile = set.journal.set.profile.clone();
+    let standings = set.standings()?;
+    match next(&set.journal.state, &standings) {
         Next::Forget => {
-            store.remove_journal()?;
-            surroundings.output.info(&format!(
+            set.forget()?;
+            output.info(&format!(
                 "an earlier pull of {profile} had not changed anything yet; what it fetched is used again"
             ));
             Ok(Ended::Forward)
         }
         Next::Prove => {
-            surroundings
-                .output
-                .info(&format!("an earlier pull of {profile} was interrupted; it is completed now"));
-            prove(store, &mut journal, None, AfterPull::All, surroundings)
+            output.info(&format!("an earlier pull of {profile} was interrupted; it is completed now"));
+            set.prove(None, AfterPull::All, None)
         }
-        Next::GoBack(reason) => go_back(store, journal, None, reason, surroundings),
+        Next::GoBack(reason) => set.go_back(reason),
+        Next::Judge => {
+            let (pending, fate) = set.judged(&standings)?;
+            match fate {
+                Fate::Forget => set.forget().map(|()| Ended::Forward),
+                Fate::Leave | Fate::Wait(_) => {
+                    if let Phase::Waiting(window) = &pending.phase {
+                        still_waits(&set.subject(), window, surroundings)?;
+                    }
+                    Ok(Ended::Waits(Exit::Success))
+                }
+                Fate::AwaitReboot => {
+                    tell_awaits_reboot(&set.subject(), output);
+                    Ok(Ended::Waits(Exit::RebootPending))
+                }
+                Fate::Prove => set.prove_after_reboot(pending),
+                Fate::GoBack(reason) => set.go_back(Reason::Unhealthy(reason)),
+                Fate::Finish(back) => set.go_back(Reason::Unhealthy(back.reason)),
+            }
+        }
     }
 }
 
-/// Looks whether a set is well whose targets are all switched, and commits it; or takes all of them back. `changed` are
-/// the paths that changed in each target, where that is known.
-pub(super) fn prove(
-    store: &Store,
-    journal: &mut Journal,
-    changed: Option<Vec<Vec<Box<[u8]>>>>,
-    after: AfterPull,
-    surroundings: &Surroundings<'_>,
-) -> Result<Ended, Failure> {
-    let places = Places::find(&journal.set, surroundings)?;
-    let mut members = Members::take(&places, surroundings)?;
-    members.note_versions(&mut journal.set)?;
-    let was_switched = journal.state == State::Switching;
-    for (index, changed) in changed.iter().flatten().enumerate() {
-        members.note_changed(index, changed.clone());
+impl Unsettled<'_> {
+    /// All of it, as one.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::set(&self.journal.set.profile, self.store.directory())
     }
-    if after == AfterPull::Nothing {
-        members.skip_after();
+
+    /// Where the targets stand that it changes.
+    pub(super) fn standings(&self) -> Result<Vec<Standing>, Failure> {
+        let places = Places::find(&self.journal.set, self.surroundings)?;
+        Ok(Members::take(&places, self.surroundings)?.standings(&self.journal))
     }
-    if was_switched && members.has_after() {
-        journal.state = State::Proving;
-        store.write_journal(journal)?;
-        if let Err(reason) = members.prove(surroundings)? {
+
+    /// What is noted of the trial of a set whose targets were all switched, and what is to be done about it.
+    pub(super) fn judged(&self, standings: &[Standing]) -> Result<(Pending, Fate), Failure> {
+        let pending = self.pending()?;
+        let holds_it = standings.is_empty() || standings.contains(&Standing::New);
+        let holds = if holds_it { Holds::It } else { Holds::Another };
+        // The lock of the profile is held: nobody else is at work.
+        let fate = fate(&pending, holds, Hands::None, &Moment::now()?);
+        Ok((pending, fate))
+    }
+
+    /// What is noted of the trial. One of which nothing is noted is that of a run that has died.
+    pub(super) fn pending(&self) -> Result<Pending, Failure> {
+        Ok(Pending::read(self.store.directory())?.unwrap_or_else(|| self.unproven(String::new())))
+    }
+
+    fn unproven(&self, boot: String) -> Pending {
+        let Journal { set, .. } = &self.journal;
+        let current = self.store.sets().map_or(0, |sets| sets.current);
+        Pending {
+            manifest: set.id().to_string(),
+            previous: self.journal.can_go_back().then(|| current.to_string()),
+            since: set.applied,
+            boot,
+            phase: Phase::Proving,
+        }
+    }
+
+    /// Sees to it that the set is settled, whatever becomes of this run. Its targets may be switched then.
+    pub(super) fn stand_by(&self, targets: &[&Path]) -> Result<Pending, Failure> {
+        let pending = self.unproven(Moment::now()?.boot);
+        let way_back = WayBack::of(self.surroundings);
+        crate::after::stand_by(&self.subject(), &pending, targets, &way_back)?;
+        Ok(pending)
+    }
+
+    /// Looks whether a set is well whose targets are all switched, and commits it; or takes all of them back. `armed` is
+    /// what is noted of its trial, where this run has seen to it that the set is settled.
+    pub(super) fn prove(
+        mut self,
+        changed: Option<ChangedOfAll>,
+        after: AfterPull,
+        armed: Option<Pending>,
+    ) -> Result<Ended, Failure> {
+        let surroundings = self.surroundings;
+        let places = Places::find(&self.journal.set, surroundings)?;
+        let mut members = Members::take(&places, surroundings)?;
+        members.note_versions(&mut self.journal.set)?;
+        if after == AfterPull::Nothing {
+            members.skip_after();
+        }
+        if self.journal.state != State::Switching || !members.has_after() {
             drop(members);
-            return go_back(store, journal.clone(), changed, Reason::Unhealthy(reason), surroundings);
+            Failed::forget(self.store.directory(), &self.journal.set.id().to_string())?;
+            return self.commit();
         }
-        surroundings.output.info(&format!("{} is healthy", journal.set.profile));
+        members.keep_changed(changed)?;
+        // Whoever goes on with a set that another run has switched is looked after as well.
+        let pending = armed.map_or_else(|| self.stand_by(&places.states()), Ok)?;
+        self.journal.state = State::Proving;
+        self.store.write_journal(&self.journal)?;
+        let proof = self.trial(&pending, &members).of_update()?;
+        drop(members);
+        self.ended(proof)
     }
-    drop(members);
-    Failed::forget(store.directory(), &journal.set.id().to_string())?;
-    commit(store, journal)?;
-    Ok(Ended::Forward)
-}
 
-fn commit(store: &Store, journal: &Journal) -> Result<(), Failure> {
-    let mut sets = store.sets()?;
-    if !sets.current().is_some_and(|current| current.is_same(&journal.set)) {
-        sets.add(journal.set.clone());
-        store.write_sets(&sets)?;
-    }
-    store.remove_journal()
-}
-
-/// Takes all targets of a set back.
-pub(super) fn go_back(
-    store: &Store,
-    mut journal: Journal,
-    changed: Option<Vec<Vec<Box<[u8]>>>>,
-    reason: Reason,
-    surroundings: &Surroundings<'_>,
-) -> Result<Ended, Failure> {
-    if surroundings.interrupt.is_requested() {
-        // It says nothing about the set; the next run, or `recover`, decides.
-        return Err(interrupted());
-    }
-    let output = surroundings.output;
-    let profile = journal.set.profile.clone();
-    if let Reason::Unhealthy(reason) = &reason {
-        output.warning(&format!("{profile} is not healthy: {reason}"));
-        let manifest = journal.set.id().to_string();
-        Failed { manifest, reason: reason.clone(), since: now().seconds() }.note(store.directory())?;
-    }
-    journal.state = State::GoingBack(reason.clone());
-    store.write_journal(&journal)?;
-    let places = Places::find(&journal.set, surroundings)?;
-    let mut members = Members::take(&places, surroundings)?;
-    for (index, changed) in changed.into_iter().flatten().enumerate() {
-        members.note_changed(index, changed);
-    }
-    let stuck = members
-        .go_back(&journal.back, surroundings)
-        .map_err(|failure| failure.context(format!("taking the targets of {profile} back")))?;
-    match reason {
-        Reason::Asked => {
-            hold(store, &members, journal.set.number)?;
-            let mut sets = store.sets()?;
-            sets.current = journal.set.number;
-            store.write_sets(&sets)?;
-            store.remove_journal()?;
-            Ok(Ended::Forward)
+    /// The same for a set that had to wait until the machine was started again.
+    fn prove_after_reboot(self, pending: Pending) -> Result<Ended, Failure> {
+        let surroundings = self.surroundings;
+        let pending = pending.in_phase(Phase::Proving, &Moment::now()?);
+        pending.write(self.store.directory())?;
+        WayBack::of(surroundings).arm(&self.subject(), Due::AfterRun)?;
+        let places = Places::find(&self.journal.set, surroundings)?;
+        let mut members = Members::take(&places, surroundings)?;
+        members.load_changed()?;
+        let proof = self.trial(&pending, &members).after_reboot()?;
+        drop(members);
+        let profile = self.journal.set.profile.clone();
+        let ended = self.ended(proof)?;
+        if ended == Ended::Forward {
+            surroundings.output.info(&format!("{profile} is confirmed after the reboot"));
         }
-        Reason::Unhealthy(reason) => {
-            let ran = members.run_for_rollback(surroundings)?;
-            store.remove_journal()?;
-            tell_unhealthy(store, &journal, &reason, &stuck, ran, surroundings).map(Ended::Back)
+        Ok(ended)
+    }
+
+    /// Confirms a set that waits for that.
+    pub(super) fn confirm(self, pending: &Pending) -> Result<Ended, Failure> {
+        let places = Places::find(&self.journal.set, self.surroundings)?;
+        let mut members = Members::take(&places, self.surroundings)?;
+        members.load_changed()?;
+        let proof = self.trial(pending, &members).is_confirmed()?;
+        drop(members);
+        self.ended(proof)
+    }
+
+    fn trial<'t, 'm>(&'t self, pending: &'t Pending, members: &'t Members<'m>) -> Trial<'t, 'm> {
+        let Self { store, ref journal, surroundings } = *self;
+        Trial { store, journal, pending, members, surroundings }
+    }
+
+    /// Draws the consequence of a trial.
+    fn ended(self, proof: Proof) -> Result<Ended, Failure> {
+        match proof {
+            Proof::Confirmed => self.commit(),
+            Proof::Waits => Ok(Ended::Waits(Exit::Success)),
+            Proof::AwaitsReboot => Ok(Ended::Waits(Exit::RebootPending)),
+            Proof::Fails(reason) => self.go_back(Reason::Unhealthy(reason)),
         }
     }
-}
 
-/// All targets stay where they were taken back to.
-fn hold(store: &Store, members: &Members<'_>, number: u64) -> Result<(), Failure> {
-    let since = now().seconds();
-    for (place, generation) in members.generations()? {
-        if let Some(generation) = generation {
-            Hold { generation, since }.write(&place.state)?;
+    fn commit(self) -> Result<Ended, Failure> {
+        let mut sets = self.store.sets()?;
+        if !sets.current().is_some_and(|current| current.is_same(&self.journal.set)) {
+            sets.add(self.journal.set.clone());
+            self.store.write_sets(&sets)?;
         }
+        self.forget()?;
+        Ok(Ended::Forward)
     }
-    Hold { generation: number, since }.write(store.directory())
-}
 
-fn tell_unhealthy(
-    store: &Store,
-    journal: &Journal,
-    reason: &str,
-    stuck: &[std::path::PathBuf],
-    ran: Result<(), String>,
-    surroundings: &Surroundings<'_>,
-) -> Result<Exit, Failure> {
-    let (profile, output) = (&journal.set.profile, surroundings.output);
-    if !stuck.is_empty() {
-        let names: Vec<_> = stuck.iter().map(|target| target.display().to_string()).collect();
-        return Err(Failure::message(
-            Exit::RollbackFailed,
-            format!("{profile} is not healthy ({reason}), and there is nothing to go back to for {}", names.join(", ")),
-        )
-        .hint("versions are kept by targets of the kinds generations and btrfs, from the second one on; repair what is named here, and run this again with --retry-failed"));
+    /// Nothing is to be done about the set any more.
+    pub(super) fn forget(&self) -> Result<(), Failure> {
+        // A list of what changed means nothing to whoever changes a target next.
+        let targets = self.journal.set.members.iter();
+        for place in targets.filter_map(|member| Place::known(&member.target, self.surroundings.state_dir)) {
+            Pending::forget_changed(&place.state)?;
+        }
+        self.store.remove_journal()?;
+        settled_at(self.store.directory())
     }
-    let current = store.sets()?.current;
-    let to = if current == 0 { "what they were".to_owned() } else { format!("set {current}") };
-    if let Err(reason) = ran {
-        let text = format!("the targets of {profile} are back at {to}, but {reason}");
-        return Err(Failure::message(Exit::RollbackFailed, text));
-    }
-    output.warning(&format!(
-        "all targets of {profile} are back at {to}; these versions are not tried together again without --retry-failed"
-    ));
-    output.event(&serde_json::json!({
-        "event": "set-unhealthy",
-        "profile": profile,
-        "reason": reason,
-        "set": current,
-    }));
-    Ok(Exit::RolledBack)
 }

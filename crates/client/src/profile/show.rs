@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 
+use super::list;
 use super::merge::{Section, merge};
 use super::permit::Rules;
 use super::resolve::{open_realm, resolve};
 use super::settings::ProfileSettings;
+use super::store;
+use crate::after::subject::Subject;
 use crate::commands::Listing;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
@@ -32,6 +35,11 @@ pub fn show(settings: &ProfileSettings, surroundings: &Surroundings<'_>) -> Resu
     let publication = view.resolved.verified.publication.record();
     let mut lines = Listing::default();
     lines.line(&format!("# {} {} number {}", publication.channel, view.resolved.reference, publication.seq));
+    let store = store::directory_of(&settings.channel.channel, state_dir);
+    let health = list::health(&settings.channel.channel, state_dir)?;
+    if let Some(sentence) = health.sentence(&Subject::set(settings.channel.channel.as_str(), &store)) {
+        lines.line(&format!("# what was pulled here: {sentence}"));
+    }
     for section in &merged {
         show_section(section, &rules, &mut lines, output);
     }

@@ -140,6 +140,15 @@ pub fn is_any(state_dir: &Path) -> Result<bool, Failure> {
     Ok(!all(&state_dir.join(PROFILES))?.is_empty())
 }
 
+/// The profile that is remembered in a directory, where anything was pulled of it.
+pub(super) fn profile_in(directory: &Path) -> Result<Option<String>, Failure> {
+    let journal = read_journal(directory)?.map(|journal| journal.set.profile);
+    Ok(match journal {
+        None => read_sets(directory)?.current().map(|set| set.profile.clone()),
+        journal => journal,
+    })
+}
+
 /// Settles a run on a target that did not end. One that is part of a set which is being switched is completed.
 pub(crate) fn recover(place: &Place, locked: LockedTarget) -> Result<(ReadyTarget, Recovery), Failure> {
     let mut decided = None;
@@ -147,22 +156,6 @@ pub(crate) fn recover(place: &Place, locked: LockedTarget) -> Result<(ReadyTarge
         decided = decided.or(read_journal(&directory)?.and_then(|journal| journal.decided(&place.target)));
     }
     Ok(locked.recover_to(decided)?)
-}
-
-/// Refuses to sync a target that a set has left somewhere where it will not stay.
-pub(crate) fn check_between(place: &Place) -> Result<(), Failure> {
-    for directory in all(&place.profiles)? {
-        let Some(journal) = read_journal(&directory)? else { continue };
-        if journal.is_between(&place.target) {
-            let (target, profile) = (place.target.display(), &journal.set.profile);
-            return Err(Failure::message(
-                Exit::General,
-                format!("{target} is a target of {profile}, which is being pulled, or was until that was interrupted"),
-            )
-            .hint("`smart-sync recover` settles what was interrupted"));
-        }
-    }
-    Ok(())
 }
 
 /// Targets of profiles, other than this one, that are not overlays: an overlay places nothing in them.
@@ -228,7 +221,7 @@ pub(crate) fn find<'k>(kept: &'k [Kept], name: Option<&str>, manifest: Option<&s
     by_name.or_else(|| kept.iter().rev().find(|kept| Some(kept.version.manifest()) == manifest))
 }
 
-fn read_journal(directory: &Path) -> Result<Option<Journal>, Failure> {
+pub(super) fn read_journal(directory: &Path) -> Result<Option<Journal>, Failure> {
     let path = directory.join(JOURNAL);
     match read::<Journal>(&path)? {
         Some(journal) if journal.format != FORMAT => Err(newer(&path)),

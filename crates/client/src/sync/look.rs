@@ -7,9 +7,11 @@ use smart_sync_sync::apply::scan::Finding;
 
 use super::place::{Label, Place};
 use super::session::Session;
+use crate::after::subject::Subject;
 use crate::after::verdict::Health;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, count};
+use crate::profile::between::OnTrial;
 use crate::settings::{TargetPolicy, Validation};
 use crate::versions::hold::Hold;
 use serde::Serialize;
@@ -84,8 +86,12 @@ pub fn status(
             let held = if held.is_some() { "; it is held there until `smart-sync resume`" } else { "" };
             output.info(&format!("generation {generation}; {kept}{held}"));
         }
-        let health = Health::of(&place.state, version)?;
-        if let Some(sentence) = health.sentence(&place.target) {
+        let set = OnTrial::of(&place)?;
+        let (health, subject) = match &set {
+            Some(set) => (set.health()?, set.subject()),
+            None => (Health::of(&place.state, &version.manifest().to_string())?, Subject::target(&place)),
+        };
+        if let Some(sentence) = health.sentence(&subject) {
             output.info(&sentence);
         }
         output.event(&Status {

@@ -30,6 +30,7 @@ use crate::failure::{Exit, Failure};
 use crate::hosts::report;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
+use crate::profile;
 use crate::settings::{NetworkSettings, SyncMode, SyncSettings, TreeSource};
 use crate::versions::hold::Hold;
 
@@ -76,8 +77,9 @@ fn run_unreported(settings: &SyncSettings, surroundings: &Surroundings<'_>) -> R
     }
     if settings.mode == SyncMode::Apply
         && let Some(place) = Place::known(&settings.target, surroundings.state_dir)
+        && let Some(exit) = profile::between::waits(&place, surroundings.output)?
     {
-        crate::profile::store::check_between(&place)?;
+        return Ok(exit);
     }
     let was_there = settings.target.symlink_metadata().is_ok();
     let ended = match &settings.tree.source {

@@ -22,6 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::hosts::report;
 use crate::output::{Format, Output, count};
 use crate::profile;
+use crate::profile::between::OnTrial;
 use crate::settings::{TargetPolicy, Validation};
 use crate::sync::Surroundings;
 use crate::sync::kept_contents::retain_contents;
@@ -269,6 +270,15 @@ fn recover_one(
         begun => begun?,
     };
     let was_interrupted = session.was_interrupted;
+    if let Some(set) = OnTrial::of(place)? {
+        let subject = set.subject();
+        output.info(&format!(
+            "{}: it is settled with {subject}: `smart-sync recover {}`",
+            place.target.display(),
+            subject.typed()
+        ));
+        return Ok(Exit::Success);
+    }
     // What was received is used by the next run.
     if !session.has_stage()? {
         session.ready().discard_next()?;

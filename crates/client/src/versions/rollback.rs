@@ -14,6 +14,7 @@ use crate::after;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::interrupted;
 use crate::output::{Output, count};
+use crate::profile;
 use crate::realm::remote::Remote;
 use crate::realm::resolve::Realm;
 use crate::realm::trust_store::TrustStore;
@@ -42,6 +43,7 @@ pub fn rollback(
     if !place.kind.keeps_versions() {
         return Err(keeps_none(&place.target));
     }
+    profile::between::check_alone(&place)?;
     let session = Session::begin(&place, policy, Validation::TrustStat, output)?;
     let kept = session.ready().target().kept()?;
     let current = session.applied.as_ref().and_then(|applied| applied.name());

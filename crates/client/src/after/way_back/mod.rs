@@ -1,4 +1,4 @@
-//! The way back: what takes a target back when the run that switched it cannot.
+//! The way back: what takes a target, or all targets of a profile, back when the run that switched them cannot.
 //!
 //! It is armed before readers are switched, and lives outside of the run, because a run is what an update may kill: by
 //! its commands, by a crash, or by cutting off whoever typed it. Where systemd runs it is a transient timer, else a
@@ -18,15 +18,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::moment::since_boot;
+use super::subject::Subject;
 use crate::WAY_BACK;
 use crate::failure::{Exit, Failure};
 use crate::realm::trust_store::write;
 use crate::sync::Surroundings;
-use crate::sync::place::Place;
 
 pub use self::supervisor::serve;
 
-/// Says in the state of a target what stands by.
+/// Says in the state of a target or a profile what stands by.
 const NOTE: &str = "way-back";
 /// How soon, and then how often, a timer looks whether the run that armed it is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ enum Armed {
     Supervisor(String),
 }
 
-/// When the target has to be taken back, if nobody says otherwise before.
+/// When what is on trial has to be taken back, if nobody says otherwise before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     /// When the run that works on it has ended.
@@ -52,7 +52,7 @@ pub(crate) enum Due {
     After(Duration),
 }
 
-/// How the program is started that takes a target back: with the configuration and the state that the run has.
+/// How the program is started that goes back: with the configuration and the state that the run has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WayBack {
     config: Option<PathBuf>,
@@ -68,38 +68,40 @@ impl WayBack {
     }
 
     /// The arguments of the program.
-    fn words(&self, target: &Path) -> Vec<OsString> {
+    fn words(&self, subject: &Subject<'_>) -> Vec<OsString> {
         let mut words = vec![OsString::from("--quiet")];
         if let Some(config) = &self.config {
             words.extend(["--config".into(), config.into()]);
         }
         words.extend(["--state-dir".into(), (&self.state_dir).into()]);
-        words.extend(["recover".into(), "--target".into(), target.into()]);
+        words.push("recover".into());
+        words.extend(subject.words());
         words
     }
 
-    /// Sees to it that the target is taken back when it is due, whatever becomes of this process.
-    pub(crate) fn arm(&self, place: &Place, due: Due) -> Result<(), Failure> {
-        let before = read(&place.state)?;
+    /// Sees to it that it is gone back when that is due, whatever becomes of this process.
+    pub(crate) fn arm(&self, subject: &Subject<'_>, due: Due) -> Result<(), Failure> {
+        let state = subject.state;
+        let before = read(state)?;
         let word = format!("{}-{}", std::process::id(), since_boot().as_nanos());
         let armed = if systemd::runs(Path::new(systemd::RUNTIME), std::env::var_os("PATH").as_deref()) {
-            Armed::Timer(format!("{}-{word}", unit(place)))
+            Armed::Timer(format!("{}-{word}", unit(state)))
         } else {
             Armed::Supervisor(word)
         };
         // The note comes first, so that nothing ever stands by that nobody knows of.
         let bytes = serde_json::to_vec(&armed).expect("a text");
-        write(&place.state.join(NOTE), &bytes)?;
-        let words = self.words(&place.target);
+        write(&state.join(NOTE), &bytes)?;
+        let words = self.words(subject);
         let started = match &armed {
             Armed::Timer(unit) => {
                 let first = if let Due::After(time) = due { time } else { LOOK_EVERY };
-                systemd::start(unit, &place.target, first, LOOK_EVERY, &words)
+                systemd::start(unit, &subject.to_string(), first, LOOK_EVERY, &words)
             }
-            Armed::Supervisor(word) => start(&place.state, word, &words),
+            Armed::Supervisor(word) => start(state, word, &words),
         };
         if let Err(reason) = started {
-            disarm(place);
+            disarm(state);
             return Err(Failure::message(
                 Exit::General,
                 format!("the way back to the version before cannot be armed: {reason}"),
@@ -118,11 +120,11 @@ impl WayBack {
 }
 
 /// Lets nothing stand by any more. What is left over does no harm: it finds nothing to be taken back.
-pub(crate) fn disarm(place: &Place) {
-    let armed = read(&place.state).ok().flatten();
-    let removed = fs::remove_file(place.state.join(NOTE));
+pub(crate) fn disarm(state: &Path) {
+    let armed = read(state).ok().flatten();
+    let removed = fs::remove_file(state.join(NOTE));
     if matches!(armed, Some(Armed::Timer(_))) || (armed.is_none() && removed.is_ok()) {
-        systemd::stop(&format!("{}-*", unit(place)));
+        systemd::stop(&format!("{}-*", unit(state)));
     }
 }
 
@@ -135,9 +137,9 @@ fn read(state: &Path) -> Result<Option<Armed>, Failure> {
     }
 }
 
-/// What the units of a target are called, but for what tells them from each other.
-fn unit(place: &Place) -> String {
-    let name = place.state.file_name().unwrap_or_default().to_string_lossy();
+/// What the units of a target or a profile are called, but for what tells them from each other.
+fn unit(state: &Path) -> String {
+    let name = state.file_name().unwrap_or_default().to_string_lossy();
     let id = name.rsplit('-').next().unwrap_or_default();
     format!("smart-sync-back-{id}")
 }
@@ -166,7 +168,8 @@ mod tests {
     fn the_program_is_started_with_what_this_run_was_given() {
         let recovery =
             WayBack { config: Some("/etc/sync.toml".into()), state_dir: "/var/lib/smart-sync".into() };
-        let words = recovery.words(Path::new("/srv/my site"));
+        let state = Path::new("/var/lib/smart-sync/profiles/host-1");
+        let words = recovery.words(&Subject::set("profiles/host", state));
         let expected = [
             "--quiet",
             "--config",
@@ -174,11 +177,11 @@ mod tests {
             "--state-dir",
             "/var/lib/smart-sync",
             "recover",
-            "--target",
-            "/srv/my site",
+            "--profile",
+            "profiles/host",
         ];
         assert_eq!(words, expected);
-        let usual = WayBack { config: None, ..recovery }.words(Path::new("/srv"));
+        let usual = WayBack { config: None, ..recovery }.words(&Subject::set("profiles/host", state));
         assert_eq!(usual[1], "--state-dir");
     }
 }

@@ -1,8 +1,8 @@
 //! The way back as a process of our own, where there is no service manager to ask.
 //!
-//! It has a session of its own, nothing open that others wait for, and no part in the target's lock. It looks at the
-//! notes of the target twice a second rather than be told of changes: what tells of changes can run out, and what looks
-//! notices everything alike, be it a run that was killed, a confirmation, or the end of the time.
+//! It has a session of its own, nothing open that others wait for, and no part in the lock. It looks at the notes of the
+//! target, or of the profile, twice a second rather than be told of changes: what tells of changes can run out, and
+//! what looks notices everything alike, be it a run that was killed, a confirmation, or the end of the time.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -35,7 +35,7 @@ const ATTEMPT_WAIT_MAX: Duration = Duration::from_secs(600);
 /// After that many attempts it is given up: with these waits that is after two weeks.
 const ATTEMPTS_MAX: u32 = 2000;
 
-/// What the last attempt to go back has said, in the state of the target.
+/// What the last attempt to go back has said, in the same state.
 const LOG: &str = "way-back.log";
 
 /// What the process does whose first argument was [`WAY_BACK`], given those behind it.
@@ -73,7 +73,7 @@ fn start(words: &[OsString]) -> io::Result<()> {
     writeln!(io::stdout(), "{}", said.trim_end())
 }
 
-/// A target that may have to go back.
+/// What may have to go back: a target, or all targets of a profile.
 struct Watched {
     state: PathBuf,
     armed: Armed,
@@ -127,7 +127,7 @@ impl Watched {
         }
         let Some(pending) = Pending::read(&self.state).map_err(shown)? else { return Ok(Next::End) };
         let now = Moment::now().map_err(shown)?;
-        // What the target holds is found out by the program that is started, which has to lock it for that.
+        // What targets hold is found out by the program that is started, which has to lock them for that.
         let lone = fate(&pending, Holds::It, Hands::None, &now);
         let found = match lone {
             Fate::GoBack(_) | Fate::Finish(_) | Fate::Forget | Fate::Prove => {
@@ -154,7 +154,7 @@ impl Watched {
     }
 }
 
-/// Whether somebody works on the target.
+/// Whether somebody works on it.
 fn hands(state: &Path) -> io::Result<Hands> {
     let lock = match File::open(state.join(OsStr::new("lock"))) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Hands::None),

@@ -34,14 +34,14 @@ fn is_usable(runtime: &Path, path: Option<&OsStr>) -> bool {
 /// Starts a timer that runs this program with `words`.
 pub(super) fn start(
     unit: &str,
-    target: &Path,
+    whose: &str,
     first: Duration,
     again: Duration,
     words: &[OsString],
 ) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let variables = ["PATH", "HOME"].map(|name| (name, std::env::var_os(name)));
-    let arguments = arguments(unit, target, first, again, &variables, &program, words);
+    let arguments = arguments(unit, whose, first, again, &variables, &program, words);
     let ended = Command::new(PROGRAMS[0])
         .args(arguments)
         .stdin(Stdio::null())
@@ -57,7 +57,7 @@ pub(super) fn start(
 
 fn arguments(
     unit: &str,
-    target: &Path,
+    whose: &str,
     first: Duration,
     again: Duration,
     variables: &[(&str, Option<OsString>)],
@@ -70,8 +70,7 @@ fn arguments(
         "--collect".into(),
         "--no-ask-password".into(),
         format!("--unit={unit}").into(),
-        format!("--description=smart-sync: the way back of {}", Shown(target.as_os_str().as_encoded_bytes()))
-            .into(),
+        format!("--description=smart-sync: the way back of {}", Shown(whose.as_bytes())).into(),
         format!("--on-active={}s", seconds(first)).into(),
         format!("--on-unit-inactive={}s", seconds(again)).into(),
         "--timer-property=AccuracySec=1s".into(),
@@ -125,7 +124,7 @@ mod tests {
         let variables = [("PATH", Some("/bin".into())), ("HOME", None)];
         let found = arguments(
             "smart-sync-back-1",
-            Path::new("/srv/my site"),
+            "/srv/my site",
             Duration::from_millis(1500),
             Duration::from_secs(60),
             &variables,

@@ -1,0 +1,85 @@
+//! What is on trial: the version of a target, or the versions of all targets of a profile together.
+//!
+//! Both are noted in a state directory of their own, with the same notes and the same lock, so that whoever has to
+//! decide about them needs to know no more than which of the two it is.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+
+use crate::sync::place::Place;
+
+/// What is on trial, and where that is noted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'s> {
+    /// The directory of its notes and its lock.
+    pub(crate) state: &'s Path,
+    what: What<'s>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What<'s> {
+    Target(&'s Path),
+    Set(&'s str),
+}
+
+impl<'s> Subject<'s> {
+    /// The version of a target.
+    pub(crate) fn target(place: &'s Place) -> Self {
+        Self { state: &place.state, what: What::Target(&place.target) }
+    }
+
+    /// The versions of all targets of a profile.
+    pub(crate) const fn set(profile: &'s str, state: &'s Path) -> Self {
+        Self { state, what: What::Set(profile) }
+    }
+
+    /// How it is named on the command line.
+    pub(crate) fn words(&self) -> [OsString; 2] {
+        match self.what {
+            What::Target(target) => ["--target".into(), target.into()],
+            What::Set(profile) => ["--profile".into(), profile.into()],
+        }
+    }
+
+    /// The same, as it is shown to people.
+    pub(crate) fn typed(&self) -> String {
+        match self.what {
+            What::Target(target) => format!("--target {}", target.display()),
+            What::Set(profile) => format!("--profile {profile}"),
+        }
+    }
+
+    /// What becomes of it when nobody confirms it.
+    pub(crate) const fn goes_back(&self) -> &'static str {
+        match self.what {
+            What::Target(_) => "it goes back to the version before",
+            What::Set(_) => "all its targets go back together",
+        }
+    }
+
+    /// What is looked at.
+    pub(crate) const fn versions_are(&self) -> &'static str {
+        match self.what {
+            What::Target(_) => "the new version is",
+            What::Set(_) => "the new versions are",
+        }
+    }
+
+    /// What `recover` does about it, when its run has died.
+    pub(crate) const fn is_settled(&self) -> &'static str {
+        match self.what {
+            What::Target(_) => "takes it back",
+            What::Set(_) => "settles what became of all its targets",
+        }
+    }
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.what {
+            What::Target(target) => target.display().fmt(f),
+            What::Set(profile) => f.write_str(profile),
+        }
+    }
+}

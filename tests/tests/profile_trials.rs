@@ -1,0 +1,410 @@
+//! Sets of targets on trial: who confirms all targets of a profile, what settles them when their pull cannot, and what a
+//! reboot has to do with it.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use smart_sync_tests::program;
+use smart_sync_tests::small_disk::in_namespace;
+use smart_sync_tests::strace::KILL;
+use smart_sync_tests::supervisors::{start_again, supervisors, wait_until_none_stands_by};
+use smart_sync_tests::{Finished, Profiled, Saved, SmallDisk, StandIns, Strace, TestEnvironment};
+
+const PROFILE: &str = r#"
+[targets."ROOT/srv/site"]
+channel = "repos/site"
+kind = "generations"
+
+[targets."ROOT/srv/tool"]
+channel = "repos/tool"
+kind = "generations"
+"#;
+const ALL: [&str; 2] = ["site", "tool"];
+const MAY: &str = "allow = [\"run\", \"check\"]\n";
+
+fn publish(host: &Profiled<'_>, version: &str) {
+    for name in ALL {
+        host.publish(&format!("repos/{name}"), "main", &[("version", version)]);
+    }
+}
+
+/// A host whose targets are at their first version. Its profile says `text` of them from then on.
+fn host<'e>(environment: &'e TestEnvironment, text: &str) -> Profiled<'e> {
+    let host = Profiled::new(environment);
+    host.configure(MAY);
+    publish(&host, "one");
+    host.publish_profile(Profiled::PROFILE, "main", PROFILE);
+    host.pull(&[]).success();
+    host.publish_profile(Profiled::PROFILE, "main", &format!("{PROFILE}{text}"));
+    host
+}
+
+/// Runs a command as if it was typed over a connection of ssh.
+fn over(connection: &str, command: &mut Command) -> Finished {
+    program::run(command.env("SSH_CONNECTION", format!("192.0.2.1 {connection} 192.0.2.2 22")))
+}
+
+/// What `status --json` says of the version that a target holds.
+fn health(host: &Profiled<'_>, name: &str) -> String {
+    let said = host.run(&["status", "--json", "--target", host.target(name).to_str().unwrap()]);
+    let said = said.success().stdout;
+    let status = said.lines().find(|line| line.contains(r#""event":"status""#)).unwrap();
+    let health = status.split(r#""health":""#).nth(1).unwrap();
+    health.split('"').next().unwrap().to_owned()
+}
+
+/// Follows the channel of a target by itself.
+fn sync_alone(host: &Profiled<'_>, name: &str) -> Finished {
+    let target = host.target(name);
+    host.run(&["--target", target.to_str().unwrap(), "--channel", &format!("repos/{name}")])
+}
+
+fn sets(host: &Profiled<'_>) -> String {
+    host.run(&["generations", "--profile", Profiled::PROFILE]).success().stdout
+}
+
+#[track_caller]
+fn assert_nothing_is_left(environment: &TestEnvironment) {
+    let profiles = fs::read_dir(environment.state_directory().join("profiles")).unwrap();
+    let targets = fs::read_dir(environment.state_directory().join("targets")).unwrap();
+    for state in profiles.chain(targets).map(|entry| entry.unwrap().path()) {
+        for name in ["pending", "pending-changed", "way-back", "ballast", "journal"] {
+            assert!(!state.join(name).exists(), "{}: {name} is left", state.display());
+        }
+    }
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
+}
+
+/// Where the run that pulls switches a target: which of its calls of a kind that is.
+fn switch_of(trace: &str, target: &Path) -> (String, u32) {
+    let call_of = |line: &str| {
+        let (thread, rest) = line.split_once(' ')?;
+        Some((thread.to_owned(), rest.trim_start().split('(').next()?.to_owned()))
+    };
+    let target = format!("<{}>", target.display());
+    let is_switch = |line: &&str| line.contains(&target) && line.contains("\"current\"");
+    let switch = trace.lines().find(is_switch).unwrap_or_else(|| panic!("no switch of {target}: {trace}"));
+    let (thread, call) = call_of(switch).unwrap();
+    let before = trace.lines().take_while(|line| *line != switch);
+    let same = before.filter(|line| call_of(line) == Some((thread.clone(), call.clone())));
+    (call.clone(), u32::try_from(same.count()).unwrap() + 1)
+}
+
+#[test]
+fn a_pull_that_is_killed_between_two_switches_is_completed_without_anybody() {
+    let environment = TestEnvironment::new();
+    let Some(strace) = Strace::find(&environment) else { return };
+    let host = host(&environment, "");
+    publish(&host, "two");
+    let directories = [environment.path("srv"), environment.state_directory()];
+    let before = Saved::new(&environment, "before", &[&directories[0], &directories[1]]);
+    let trace = strace.trace(&host.pull_command(&[]), &["renameat", "renameat2"]);
+    let (call, when) = switch_of(&trace, &host.target("site").canonicalize().unwrap());
+    before.restore();
+    let killed = strace.run(&host.pull_command(&[]), &call, &(when + 1).to_string(), KILL);
+    assert_eq!(killed.code, None, "{}", killed.stderr);
+    wait_until_none_stands_by(&environment.state_directory());
+    assert_eq!(host.versions(&ALL), ["two", "two"]);
+    assert!(sets(&host).contains("(current)"), "{}", sets(&host));
+    assert_nothing_is_left(&environment);
+    let pulled = host.pull(&[]).success().stdout;
+    assert!(pulled.contains("is up to date: 2 targets, set 2"), "{pulled}");
+}
+
+const KILLS: &str = r#"
+[[targets."ROOT/srv/tool".run]]
+command = ["sh", "-c", "echo $SMART_SYNC_ACTION $(cat version) >> ROOT/ran; test $SMART_SYNC_ACTION = rollback || kill -9 $PPID"]
+"#;
+
+#[test]
+fn a_pull_that_is_killed_while_commands_run_is_taken_back_without_anybody() {
+    let environment = TestEnvironment::new();
+    let host = host(&environment, KILLS);
+    publish(&host, "two");
+    assert_eq!(host.pull(&[]).code, None);
+    wait_until_none_stands_by(&environment.state_directory());
+    assert_eq!(host.versions(&ALL), ["one", "one"]);
+    assert_eq!(read(environment.path("ran")), "update two\nrollback one\n");
+    assert_nothing_is_left(&environment);
+    assert_eq!([health(&host, "site"), health(&host, "tool")], ["rolled-back", "rolled-back"]);
+    host.pull(&[]).expect_code(8).stderr_contains("ended before it was confirmed");
+    // Where there is nothing to go back to, what stands by ends as well.
+    let other = TestEnvironment::new();
+    let first = Profiled::new(&other);
+    first.configure(MAY);
+    publish(&first, "one");
+    first.publish_profile(Profiled::PROFILE, "main", &format!("{PROFILE}{KILLS}"));
+    assert_eq!(first.pull(&[]).code, None);
+    wait_until_none_stands_by(&other.state_directory());
+    assert_eq!(first.versions(&ALL), ["one", "one"]);
+    assert_nothing_is_left(&other);
+    first.pull(&[]).expect_code(8);
+}
+
+#[test]
+fn commands_for_going_back_that_kill_the_run_are_run_again_up_to_a_bound() {
+    let environment = TestEnvironment::new();
+    let kills = |when: &str| {
+        let acts = "echo $SMART_SYNC_ACTION >> ROOT/ran; test $SMART_SYNC_ACTION = update && exit 1";
+        let run = format!("command = [\"sh\", \"-c\", \"{acts}; {when}\"]");
+        format!("\n[[targets.\"ROOT/srv/tool\".run]]\nname = \"kills\"\n{run}\n")
+    };
+    let host = host(&environment, &kills("test -e ROOT/once || { touch ROOT/once; kill -9 $PPID; }"));
+    publish(&host, "two");
+    assert_eq!(host.pull(&[]).code, None);
+    wait_until_none_stands_by(&environment.state_directory());
+    assert_eq!(read(environment.path("ran")), "update\nrollback\nrollback\n");
+    assert_eq!([health(&host, "site"), health(&host, "tool")], ["rolled-back", "rolled-back"]);
+    host.publish_profile(Profiled::PROFILE, "main", &format!("{PROFILE}{}", kills("kill -9 $PPID")));
+    publish(&host, "three");
+    assert_eq!(host.pull(&[]).code, None);
+    wait_until_none_stands_by(&environment.state_directory());
+    assert!(read(environment.path("ran")).ends_with("update\nrollback\nrollback\nrollback\n"));
+    assert_eq!(host.versions(&ALL), ["one", "one"]);
+    assert_eq!([health(&host, "site"), health(&host, "tool")], ["rollback-failed", "rollback-failed"]);
+    assert!(sets(&host).contains("(current, not healthy)"), "{}", sets(&host));
+    host.run(&["confirm", "--profile", Profiled::PROFILE]).expect_code(9);
+    assert_nothing_is_left(&environment);
+}
+
+#[test]
+fn a_command_that_fills_the_disk_of_the_state_does_not_keep_the_targets_from_going_back() {
+    if !in_namespace() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let disk = SmallDisk::mount(environment.state_directory(), 8 << 20);
+    let fills = "test $SMART_SYNC_ACTION = rollback || { cat /dev/zero > ROOT/state/filler; exit 1; }";
+    let run = format!("command = [\"sh\", \"-c\", \"{fills}\"]");
+    let host = host(&environment, &format!("\n[[targets.\"ROOT/srv/tool\".run]]\n{run}\n"));
+    publish(&host, "two");
+    host.pull(&[]).expect_code(8).stderr_contains("No space left on device");
+    assert_eq!(host.versions(&ALL), ["one", "one"]);
+    disk.make_room();
+    host.run(&["recover"]).success();
+    assert_nothing_is_left(&environment);
+    host.pull(&[]).expect_code(8);
+}
+
+const PERSON: &str = "confirm = \"person\"\nconfirm-within = \"1h\"\n";
+const RECORD: &str = r#"
+[[targets."ROOT/srv/tool".run]]
+name = "record"
+when = "confirmed"
+command = ["sh", "-c", "echo $SMART_SYNC_ACTION $(tr '\\0' ' ' < $SMART_SYNC_CHANGED) >> ROOT/ran"]
+"#;
+
+#[test]
+fn a_person_confirms_all_targets_together_over_a_new_connection() {
+    let environment = TestEnvironment::new();
+    let host = host(&environment, RECORD);
+    host.configure(&format!("{MAY}{PERSON}"));
+    publish(&host, "two");
+    let pulled = over("1000", &mut host.pull_command(&[])).success();
+    pulled.stderr_contains("type `smart-sync confirm --profile profiles/host` over a new connection");
+    assert_eq!(host.versions(&ALL), ["two", "two"]);
+    assert_eq!([health(&host, "site"), health(&host, "tool")], ["waiting", "waiting"]);
+    assert!(sets(&host).contains("(current, not confirmed yet)"), "{}", sets(&host));
+    assert!(!supervisors(&environment.state_directory()).is_empty());
+    let shown = host.run(&["profile", "show", Profiled::PROFILE]).success().stdout;
+    assert!(
+        shown.contains("# what was pulled here: not confirmed: `smart-sync confirm --profile"),
+        "{shown}"
+    );
+
+    // Nothing moves any of them meanwhile.
+    publish(&host, "three");
+    host.pull(&[]).success().stderr_contains("nothing is done before");
+    sync_alone(&host, "site").success().stderr_contains("`smart-sync confirm --profile profiles/host`");
+    let site = host.target("site");
+    let site = site.to_str().unwrap();
+    host.run(&["confirm", "--target", site])
+        .expect_code(4)
+        .stderr_contains("confirm --profile profiles/host");
+    host.run(&["rollback", "--target", site]).expect_code(4).stderr_contains("rollback --profile");
+    host.run(&["recover"]).success().stderr_contains("not confirmed yet");
+    over("1000", &mut host.command(&["confirm"])).expect_code(4).stderr_contains("open a new connection");
+    assert_eq!(host.versions(&ALL), ["two", "two"]);
+    assert!(!environment.path("ran").exists());
+    let confirmed = over("1001", &mut host.command(&["confirm"])).success().stdout;
+    assert!(confirmed.contains("profiles/host is confirmed, and is set 2 now"), "{confirmed}");
+    wait_until_none_stands_by(&environment.state_directory());
+    assert_eq!(read(environment.path("ran")), "confirmed version\n");
+    assert_eq!([health(&host, "site"), health(&host, "tool")], ["confirmed", "confirmed"]);
+    assert_nothing_is_left(&environment);
+    let again =
+        over("1001", &mut host.command(&["confirm", "--profile", Profiled::PROFILE])).success().stdout;
+    assert!(again.contains("nothing waits to be confirmed"), "{again}");
+
+    // Somebody who goes back has decided.
+    over("1000", &mut host.pull_command(&[])).success();
+    assert_eq!(host.versions(&ALL), ["three", "three"]);
+    host.run(&["rollback", "--profile", Profiled::PROFILE]).success();
+    wait_until_none_stands_by(&environment.state_directory());
+    assert_eq!(host.versions(&ALL), ["two", "two"]);
+    assert!(sets(&host).contains("(current, held"), "{}", sets(&host));
+    host.run(&["resume", "--profile", Profiled::PROFILE]).success();
+    // It was not found to be bad.
+    over("1000", &mut host.pull_command(&[])).success();
+    let same = ["confirm", "--profile", Profiled::PROFILE, "--same-connection"];
+    over("1000", &mut host.command(&same)).success();
+    assert_eq!(host.versions(&ALL), ["three", "three"]);
+}
+
+#[test]
+fn what_nobody_confirms_in_time_goes_back_together() {
+    let environment = TestEnvironment::new();
+    let waits = "\n[[targets.\"ROOT/srv/tool\".check]]\ncommand = [\"true\"]\n";
+    let host = host(&environment, waits);
+    let one = PROFILE.replace("repos/tool\"", "repos/tool\"\nconfirm = \"person\"\nconfirm-within = \"1s\"");
+    host.publish_profile(Profiled::PROFILE, "main", &one);
+    publish(&host, "two");
+    host.pull(&[]).success().stderr_contains("within 1 s, else all its targets go back together");
+    wait_until_none_stands_by(&environment.state_directory());
+    assert_eq!(host.versions(&ALL), ["one", "one"]);
+    assert_eq!([health(&host, "site"), health(&host, "tool")], ["rolled-back", "rolled-back"]);
+    assert!(sets(&host).contains("(current, gone back to)"), "{}", sets(&host));
+    let confirm = ["confirm", "--profile", Profiled::PROFILE];
+    host.run(&confirm).expect_code(8).stderr_contains("not confirmed within 1 s");
+    host.run(&["confirm"]).expect_code(8);
+    host.pull(&[]).expect_code(8).stderr_contains("not confirmed within 1 s");
+    assert_nothing_is_left(&environment);
+    // What makes no sense together is refused.
+    let wrong = one.replace("confirm = \"person\"\n", "");
+    host.publish_profile(Profiled::PROFILE, "main", &wrong);
+    host.pull(&[]).expect_code(6).stderr_contains("it goes with `confirm = \"person\"`");
+    host.configure("confirm-within = \"1h\"\n");
+    host.pull(&[]).expect_code(6).stderr_contains("the profile profiles/host");
+}
+
+#[test]
+fn the_first_versions_wait_for_nobody() {
+    let environment = TestEnvironment::new();
+    let host = Profiled::new(&environment);
+    host.configure(&format!("{MAY}{PERSON}"));
+    publish(&host, "one");
+    host.publish_profile(Profiled::PROFILE, "main", PROFILE);
+    host.pull(&[]).success();
+    assert_eq!([health(&host, "site"), health(&host, "tool")], ["confirmed", "confirmed"]);
+    wait_until_none_stands_by(&environment.state_directory());
+    assert_nothing_is_left(&environment);
+    // One that comes to a set later has nothing to go back to either, and the others have.
+    let more = "[targets.\"ROOT/srv/more\"]\nchannel = \"repos/site\"\nkind = \"generations\"\n";
+    host.publish_profile(Profiled::PROFILE, "main", &format!("{PROFILE}{more}"));
+    host.pull(&[]).success();
+    assert_eq!(health(&host, "more"), "confirmed");
+}
+
+const REBOOT: &str = r#"
+[[targets."ROOT/srv/tool".run]]
+name = "kernel"
+command = ["sh", "-c", "echo $SMART_SYNC_ACTION $(cat version) >> ROOT/ran"]
+reboot = true
+[[targets."ROOT/srv/tool".run]]
+when = "confirmed"
+command = ["sh", "-c", "echo $SMART_SYNC_ACTION $(tr '\\0' ' ' < $SMART_SYNC_CHANGED) >> ROOT/ran"]
+[[targets."ROOT/srv/site".check]]
+name = "not three"
+command = ["sh", "-c", "echo check >> ROOT/ran; ! grep -q three version"]
+retries = 0
+"#;
+
+#[test]
+fn a_set_of_which_one_takes_a_reboot_is_looked_at_after_it() {
+    if !in_namespace() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let host = host(&environment, REBOOT);
+    let state = environment.state_directory();
+    publish(&host, "two");
+    host.pull(&[]).expect_code(12).stderr_contains("profiles/host: a reboot is pending");
+    wait_until_none_stands_by(&state);
+    assert_eq!([health(&host, "site"), health(&host, "tool")], ["reboot-pending", "reboot-pending"]);
+    // Until then all of it stays, and nothing else is done.
+    publish(&host, "three");
+    host.pull(&[]).expect_code(12);
+    sync_alone(&host, "site").expect_code(12).stderr_contains("profiles/host waits for a reboot");
+    host.run(&["recover"]).expect_code(12);
+    host.run(&["confirm"]).expect_code(12);
+    assert_eq!(host.versions(&ALL), ["two", "two"]);
+    assert_eq!(read(environment.path("ran")), "update two\n");
+
+    start_again(&environment, 1);
+    let recovered = host.run(&["recover"]).success().stdout;
+    assert!(recovered.contains("profiles/host is confirmed after the reboot"), "{recovered}");
+    assert_eq!(read(environment.path("ran")), "update two\ncheck\nconfirmed version\n");
+    assert_eq!([health(&host, "site"), health(&host, "tool")], ["confirmed", "confirmed"]);
+    assert_nothing_is_left(&environment);
+
+    // One that is not healthy after the reboot.
+    host.pull(&[]).expect_code(12);
+    assert_eq!(host.versions(&ALL), ["three", "three"]);
+    start_again(&environment, 2);
+    let back = host.run(&["recover"]).expect_code(8);
+    back.stderr_contains("it takes a reboot until what runs are those versions")
+        .stderr_contains("all targets of profiles/host are back at set 2");
+    assert_eq!(host.versions(&ALL), ["two", "two"]);
+    assert!(read(environment.path("ran")).ends_with("update three\ncheck\nrollback two\n"));
+    host.run(&["recover"]).success();
+
+    // One that waited for somebody does not survive a reboot.
+    host.configure(&format!("{MAY}{PERSON}"));
+    host.publish_profile(Profiled::PROFILE, "main", PROFILE);
+    publish(&host, "four");
+    host.pull(&[]).success();
+    start_again(&environment, 3);
+    host.run(&["confirm", "--profile", Profiled::PROFILE])
+        .expect_code(8)
+        .stderr_contains("the machine was started again");
+    assert_eq!(host.versions(&ALL), ["two", "two"]);
+    wait_until_none_stands_by(&state);
+}
+
+const KERNEL: &str = r#"
+[[targets."ROOT/srv/tool".run]]
+kernel = { loader = "systemd-boot", boot = "ROOT/boot", modules = "ROOT/modules", entry-options = "root=LABEL=root ro" }
+"#;
+
+#[test]
+fn a_kernel_that_did_not_come_up_takes_all_targets_back() {
+    if !in_namespace() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let host = host(&environment, KERNEL);
+    let programs = StandIns::new(&environment);
+    programs.add("bootctl", "");
+    for directory in ["boot", "modules"] {
+        fs::create_dir(environment.path(directory)).unwrap();
+    }
+    host.publish("repos/site", "main", &[("version", "two")]);
+    let kernel = [
+        ("version", "two"),
+        ("6.9.1-test/vmlinuz", "an image"),
+        ("6.9.1-test/lib/modules/6.9.1-test/kernel/a.ko", "a module"),
+    ];
+    host.publish("repos/tool", "main", &kernel);
+    let run = |mut command: Command| {
+        programs.lead(&mut command);
+        program::run(&mut command)
+    };
+    run(host.pull_command(&[])).expect_code(12).stderr_contains("a reboot is pending");
+    assert!(environment.path("boot/vmlinuz-6.9.1-test").exists());
+    // All is well after the reboot, but it is not that kernel which runs.
+    start_again(&environment, 1);
+    run(host.command(&["recover"]))
+        .expect_code(8)
+        .stderr_contains("was started again, and runs something else");
+    assert_eq!(host.versions(&ALL), ["one", "one"]);
+    assert!(!environment.path("boot/vmlinuz-6.9.1-test").exists());
+    let told = programs.recorded();
+    assert_eq!(told, "bootctl set-oneshot smart-sync-6.9.1-test.conf\nbootctl set-oneshot \n");
+    assert_nothing_is_left(&environment);
+}

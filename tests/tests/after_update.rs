@@ -218,3 +218,24 @@ fn a_plain_directory_has_nothing_to_go_back_to() {
     assert!(repaired.stdout.contains("running repaired"), "{}", repaired.stdout);
     host.sync().success();
 }
+
+#[test]
+fn a_target_that_is_named_from_where_somebody_stands_is_the_one_of_the_configuration() {
+    let environment = TestEnvironment::new();
+    let host = Versioned::new(&environment, "generations", "machine");
+    configure(&host, "generations", &format!("channel = \"repos/tree\"\n{RECORD}"));
+    publish(&host, "one");
+    let relative = |words: &[&str], from: &str, target: &str| {
+        let mut command = environment.client();
+        command.env("SMART_SYNC_STATE_DIR", host.state()).args(words).args(["--target", target]);
+        program::run(command.current_dir(environment.path(from)))
+    };
+    let synced = relative(&[], "", "machine/host").success().stdout;
+    assert!(synced.contains("running record"), "{synced}");
+    publish(&host, "three");
+    relative(&[], "machine", "./host/").expect_code(8).stderr_contains("the check not three fails");
+    std::os::unix::fs::symlink("machine/host", environment.path("link")).expect("a link can be made");
+    publish(&host, "four");
+    let synced = relative(&[], "machine", "../link").success().stdout;
+    assert!(synced.contains("running record"), "{synced}");
+}

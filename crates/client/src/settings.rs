@@ -1,11 +1,17 @@
 //! What a run is to do: arguments, configuration and environment, brought together and checked.
 //!
-//! A pure function of its inputs: files are read before, by [`crate::config`] and [`crate::token`]. The nearest word
-//! wins: the command line, then the target's own table, then what holds for every target.
+//! A function of its inputs: files are read before, by [`crate::config`] and [`crate::token`], and a file system is only
+//! asked whether two paths are one target. The nearest word wins: the command line, then the target's own table, then
+//! what holds for every target.
+
+mod same_target;
+
+pub use self::same_target::is_same_target;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::same_target::is_written_alike;
 use crate::after::confirmation::Confirmation;
 use crate::after::trigger::After;
 use crate::after::trigger::nixos::Override;
@@ -237,7 +243,7 @@ pub fn sync(args: &SyncArgs, config: &Config, tokens: &Tokens) -> Result<SyncSet
         elsewhere: Elsewhere {
             targets: (config.targets.keys())
                 .map(|path| path.0.clone())
-                .filter(|other| !other.components().eq(target.components()))
+                .filter(|other| !is_same_target(other, &target))
                 .collect(),
             repositories: (args.bytes_from.iter().cloned())
                 .chain(config.bytes_from.iter().map(|path| path.0.clone()))
@@ -415,14 +421,11 @@ fn target_directory(argument: Option<&Path>, config: &Config) -> Result<PathBuf,
     Ok(target)
 }
 
-/// The table of this target. Paths are compared by their components, so that a slash at the end does not matter.
+/// The table of this target: the one that names it as it is typed, else one whose path leads to the same directory.
 fn target_section<'a>(target: &Path, config: &'a Config) -> Option<&'a TargetConfig> {
-    config.targets.iter().find(|(path, _)| is_same_target(&path.0, target)).map(|(_, section)| section)
-}
-
-/// Whether two paths are one target, however they are written.
-pub fn is_same_target(one: &Path, other: &Path) -> bool {
-    one.components().eq(other.components())
+    let find =
+        |is_it: fn(&Path, &Path) -> bool| config.targets.iter().find(|(path, _)| is_it(&path.0, target));
+    find(is_written_alike).or_else(|| find(is_same_target)).map(|(_, section)| section)
 }
 
 fn channel(

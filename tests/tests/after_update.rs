@@ -220,6 +220,32 @@ fn a_plain_directory_has_nothing_to_go_back_to() {
 }
 
 #[test]
+fn a_command_that_prints_a_gigabyte_fills_no_memory() {
+    let environment = TestEnvironment::new();
+    let host = Versioned::new(&environment, "generations", "machine");
+    // When all of it was taken, the command asks how much memory this program has had at most.
+    let prints = "echo begins; head -c 1073741824 /dev/zero; echo; echo ends; \
+                  grep VmHWM /proc/$PPID/status > ../../../memory";
+    configure(
+        &host,
+        "generations",
+        &format!("[[run]]\nname = \"prints\"\ncommand = [\"sh\", \"-c\", \"{prints}\"]\n"),
+    );
+    publish(&host, "one");
+    let said = program::run(host.sync_command().arg("--verbose")).success().stderr;
+    // "begins", zeros and "ends", with a line feed behind each, without 64 KiB from both ends.
+    let expected = ["prints: begins\n", "prints: [1073610765 bytes left out]\n", "prints: ends\n"];
+    for line in expected {
+        assert!(said.contains(line), "no {line:?} among {} bytes", said.len());
+    }
+    // A byte that a terminal would act on takes five of them.
+    assert!(said.len() < 1 << 20, "{} bytes were shown", said.len());
+    let memory = read(environment.path("machine/memory"));
+    let kibibytes: u64 = memory.split_whitespace().nth(1).expect("a number").parse().expect("of kibibytes");
+    assert!(kibibytes < 128 << 10, "{kibibytes} KiB were taken");
+}
+
+#[test]
 fn a_target_that_is_named_from_where_somebody_stands_is_the_one_of_the_configuration() {
     let environment = TestEnvironment::new();
     let host = Versioned::new(&environment, "generations", "machine");

@@ -5,7 +5,7 @@
 //! What the command prints is read for as long as it runs, and a part from its beginning and one from its end are kept,
 //! so that a command which prints for ever fills neither memory nor disk.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -139,7 +139,7 @@ fn ended_as(status: ExitStatus) -> Ended {
 
 /// Reads to the end, and keeps a part from the beginning and one from the end.
 fn drain(reader: &mut impl Read) -> Vec<u8> {
-    let (mut first, mut last, mut omitted) = (Vec::new(), VecDeque::<u8>::new(), 0);
+    let (mut first, mut last, mut omitted) = (Vec::new(), Vec::new(), 0);
     let mut buffer = vec![0; 64 << 10];
     loop {
         let read = match reader.read(&mut buffer) {
@@ -150,16 +150,24 @@ fn drain(reader: &mut impl Read) -> Vec<u8> {
         };
         let to_first = read.min(KEPT_BYTES.saturating_sub(first.len()));
         first.extend_from_slice(&buffer[..to_first]);
-        last.extend(&buffer[to_first..read]);
-        let over = last.len().saturating_sub(KEPT_BYTES);
-        last.drain(..over);
-        omitted += over;
+        last.extend_from_slice(&buffer[to_first..read]);
+        if last.len() >= 2 * KEPT_BYTES {
+            omitted += keep_end(&mut last);
+        }
     }
+    omitted += keep_end(&mut last);
     if omitted > 0 {
         first.extend_from_slice(format!("\n[{omitted} bytes left out]\n").as_bytes());
     }
     first.extend(last);
     first
+}
+
+/// Drops all but the end. Returns how many bytes that were.
+fn keep_end(bytes: &mut Vec<u8>) -> usize {
+    let over = bytes.len().saturating_sub(KEPT_BYTES);
+    bytes.drain(..over);
+    over
 }
 
 /// Ends what descends from this process and was not there before. Returns how many that were.
@@ -214,4 +222,30 @@ fn parents() -> HashMap<i32, i32> {
         Some((pid, parent))
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(length: usize, omitted: usize) {
+        let said: Vec<u8> = (0..length).map(|at| b'a' + u8::try_from(at % 26).unwrap()).collect();
+        let kept = drain(&mut &said[..]);
+        if omitted == 0 {
+            assert!(kept == said, "{length}");
+            return;
+        }
+        let between = format!("\n[{omitted} bytes left out]\n");
+        let (first, last) = (&said[..KEPT_BYTES], &said[length - KEPT_BYTES..]);
+        assert!(kept == [first, between.as_bytes(), last].concat(), "{length}");
+    }
+
+    #[test]
+    fn the_beginning_and_the_end_of_what_is_said_are_kept() {
+        check(0, 0);
+        check(2 * KEPT_BYTES, 0);
+        check(2 * KEPT_BYTES + 1, 1);
+        check(9 * KEPT_BYTES + 7, 7 * KEPT_BYTES + 7);
+    }
 }

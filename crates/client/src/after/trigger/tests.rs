@@ -1,6 +1,7 @@
 //! Which triggers are one, and what waits for which stage.
 
 use super::*;
+use crate::after::check::Check;
 
 /// Steps as they are shown, each on a line.
 pub(in crate::after) fn shown(steps: &[Step]) -> String {

@@ -180,6 +180,47 @@ fn where_one_target_is_not_healthy_all_go_back() {
 }
 
 #[test]
+fn what_is_configured_runs_for_a_set_that_is_gone_back_to() {
+    let environment = TestEnvironment::new();
+    let host = configured(&environment);
+    let (versioned, _) = PROFILE.split_once("[targets.\"ROOT/srv/plain\"]").unwrap();
+    host.configure("allow = [\"run\", \"check\"]\n");
+    host.publish_profile(Profiled::PROFILE, "main", &format!("{versioned}{CHECKS}"));
+    for version in ["one", "two", "three"] {
+        publish(&host, version);
+        host.pull(&[]).success();
+    }
+    let ran = || {
+        let text = fs::read_to_string(environment.path("ran")).unwrap_or_default();
+        let _ = fs::remove_file(environment.path("ran"));
+        text
+    };
+    ran();
+    let back = |words: &[&str]| {
+        let words = [&["rollback", "--profile", Profiled::PROFILE], words].concat();
+        host.run(&words)
+    };
+    let shown = back(&["--dry-run"]).success().stdout;
+    assert!(shown.contains("would be at set 2: ") && shown.contains("would run "), "{shown}");
+    assert_eq!((host.versions(&["site", "tool"]), ran()), (vec!["three".into(); 2], String::new()));
+    back(&[]).success();
+    assert_eq!(ran(), "rollback two with two\n");
+    back(&["1", "--skip-rebuild"]).success();
+    assert_eq!((host.versions(&["site", "tool"]), ran()), (vec!["one".into(); 2], String::new()));
+    // One that fails is said, and they stay where they were taken to.
+    let fails =
+        CHECKS.replace("command = [\"sh\", \"-c\", \"echo", "command = [\"sh\", \"-c\", \"exit 3; echo");
+    host.run(&["resume", "--profile", Profiled::PROFILE]).success();
+    host.publish_profile(Profiled::PROFILE, "main", &format!("{versioned}{fails}"));
+    host.pull(&["--skip-rebuild"]).success();
+    publish(&host, "four");
+    host.pull(&["--skip-rebuild"]).success();
+    back(&[]).expect_code(9).stderr_contains("are at set 4, but ");
+    assert_eq!(host.versions(&["site", "tool"]), ["three", "three"]);
+    host.pull(&[]).success().stderr_contains("stays there");
+}
+
+#[test]
 fn a_run_that_dies_while_commands_run_is_taken_back_by_the_next_one() {
     let environment = TestEnvironment::new();
     let host = configured(&environment);

@@ -71,15 +71,15 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
                 versions::list(target, state_dir, output)
             })
         }
-        Some(Command::Rollback(RollbackArgs { profile: Some(profile), generation, .. })) => {
-            with_network(arguments, output, |_, surroundings| {
-                profile::rollback(profile, *generation, surroundings)
-            })
+        Some(Command::Rollback(args @ RollbackArgs { profile: Some(profile), .. })) => {
+            with_network(arguments, output, |_, surroundings| profile::rollback(profile, args, surroundings))
         }
         Some(Command::Rollback(args)) => with_network(arguments, output, |config, surroundings| {
             let (target, policy) = settings::target(args.target.as_deref(), config)?;
-            let ended = versions::rollback(&target, args.generation, &policy, surroundings);
-            hosts::report::after(&target, &ended, surroundings);
+            let ended = versions::rollback(&target, args, &policy, surroundings);
+            if !args.dry_run {
+                hosts::report::after(&target, &ended, surroundings);
+            }
             ended
         }),
         Some(Command::Resume(ListArgs { profile: Some(profile), .. })) => {

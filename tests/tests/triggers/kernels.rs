@@ -47,6 +47,41 @@ fn kernels<'environment>(
     machine
 }
 
+/// Starts the machine again, and this kernel comes up.
+fn boot_kernel(machine: &Machine<'_>, number: u32, version: &str) {
+    let environment = machine.host.host.environment();
+    start_again(environment, number);
+    let name = environment.write(&format!("osrelease-{number}"), format!("{version}\n"));
+    let mut mount = environment.command("mount");
+    program::run(mount.arg("--bind").arg(name).arg("/proc/sys/kernel/osrelease")).success();
+}
+
+#[test]
+fn whoever_goes_back_by_hand_boots_the_kernel_of_that_version() {
+    if !in_namespace() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let machine = kernels(&environment, SYSTEMD_BOOT);
+    machine.programs.add("bootctl", "");
+    publish_kernel(&machine, "6.9.1-test", "");
+    machine.sync(&[]).expect_code(12);
+    boot_kernel(&machine, 1, "6.9.1-test");
+    machine.run(&["recover"]).success();
+    fs::remove_dir_all(machine.path("tree/kernels/6.9.1-test")).unwrap();
+    publish_kernel_as(&machine, "6.10.1-test", "", "next");
+    machine.sync(&[]).expect_code(12);
+    boot_kernel(&machine, 2, "6.10.1-test");
+    machine.run(&["recover"]).success();
+    machine.recorded();
+    let shown = machine.run(&["rollback", "--dry-run"]).success().stdout;
+    assert!(shown.contains("would place VERSION in "), "{shown}");
+    machine.run(&["rollback"]).expect_code(12).stderr_contains("it takes a reboot");
+    // It ran before, and is the default at once.
+    assert_eq!(machine.recorded(), "bootctl set-default smart-sync-6.9.1-test.conf\n");
+    assert_eq!(names(machine.path("modules")), ["6.10.1-test", "6.9.1-test"]);
+}
+
 #[test]
 fn a_kernel_is_booted_once_and_goes_with_the_update_that_brought_it() {
     if !in_namespace() {

@@ -118,6 +118,46 @@ fn a_machine_that_dies_before_the_confirmation_boots_the_system_before() {
 }
 
 #[test]
+fn whoever_goes_back_by_hand_gets_the_very_system_that_ran_then() {
+    let environment = TestEnvironment::new();
+    let machine = nixos(&environment, "switch");
+    for version in ["one", "two"] {
+        machine.publish(version);
+        machine.sync(&[]).success();
+    }
+    machine.recorded();
+    let shown = machine.run(&["rollback", "--dry-run"]).success().stdout;
+    let shown = would(&machine, &shown);
+    let (first, steps) = shown.split_once('\n').unwrap();
+    assert!(first.contains("would be at generation 1: "), "{first}");
+    insta::assert_snapshot!(steps);
+    assert_eq!(machine.recorded(), "");
+    machine.run(&["rollback"]).success();
+    assert_eq!(systems(&machine), pair("one", "one"));
+    // Nothing is built for it.
+    let recorded = machine.recorded();
+    assert!(!recorded.contains("nixos-rebuild"), "{recorded}");
+    assert!(
+        recorded.starts_with("one/switch test\nnix-env -p ROOT/profiles/system --set ROOT/store/one\n"),
+        "{recorded}"
+    );
+
+    // Without the system, it is built again.
+    let target = fs::read_dir(machine.host.state().join("targets")).unwrap().next().unwrap().unwrap();
+    fs::remove_dir_all(target.path().join("nixos/systems")).unwrap();
+    machine.run(&["rollback", "2"]).success();
+    assert_eq!(systems(&machine), pair("two", "two"));
+    insta::assert_snapshot!(machine.recorded());
+    // One that cannot be activated is said, and the target stays where it was taken to.
+    fs::write(machine.path("fails"), "").unwrap();
+    let failed = machine.run(&["rollback", "1"]).expect_code(9);
+    failed.stderr_contains("is back at generation 1, but activating the system of this version ended with");
+    assert_eq!(fs::read_to_string(machine.host.seen().join("version")).unwrap(), "one");
+    assert_eq!(leads_to(&machine, "profiles/system"), "two");
+    machine.run(&["rollback", "2", "--skip-rebuild"]).success();
+}
+
+#[test]
 fn a_rebuild_that_fails_takes_the_system_back_and_leaves_the_tree() {
     let environment = TestEnvironment::new();
     let machine = nixos(&environment, "switch");

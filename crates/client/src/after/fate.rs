@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::moment::Moment;
-use super::pending::{Pending, Phase, Return};
+use super::pending::{By, Pending, Phase, Return};
 
 /// Who works on the target while the question is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub(crate) fn fate(pending: &Pending, holds: Holds, hands: Hands, now: &Moment) 
         (Hands::Others, ..) => Fate::Leave,
         (Hands::None, Holds::Another, Phase::Returning(back)) => Fate::Finish(back.clone()),
         (Hands::None, Holds::Another, _) => Fate::Forget,
+        // Readers were switched before that is noted: somebody has switched them once more.
+        (Hands::None, Holds::It, Phase::Returning(back)) if back.by == By::Somebody => Fate::Forget,
         (Hands::None, Holds::It, Phase::Returning(back)) => Fate::GoBack(back.reason.clone()),
         (Hands::None, Holds::It, Phase::Proving) => {
             Fate::GoBack("the run that applied it ended before it was confirmed".to_owned())
@@ -95,7 +97,8 @@ mod tests {
     fn every_note_has_one_fate() {
         let waiting =
             || Phase::Waiting(Window { until: SECOND * 100, within: SECOND * 60, connection: None });
-        let returning = || Return { reason: "why".to_owned(), attempts: 1 };
+        let returning = || Return { reason: "why".to_owned(), attempts: 1, by: By::Itself };
+        let chosen = || Return { by: By::Somebody, ..returning() };
         let ended = back("the run that applied it ended before it was confirmed");
         let late = back("it was not confirmed within 1 min");
         let restarted = back("it was not confirmed within 1 min: the machine was started again");
@@ -117,6 +120,8 @@ mod tests {
             (Phase::Returning(returning()), other, none, "next", 1, &Fate::Finish(returning())),
             (Phase::Returning(returning()), other, others, "this", 1, &Fate::Leave),
             (Phase::Returning(returning()), it, none, "this", 1, &back("why")),
+            (Phase::Returning(chosen()), other, none, "next", 1, &Fate::Finish(chosen())),
+            (Phase::Returning(chosen()), it, none, "this", 1, &Fate::Forget),
             // Readers were never switched.
             (Phase::Proving, other, none, "this", 1, &Fate::Forget),
             (waiting(), other, none, "next", 500, &Fate::Forget),

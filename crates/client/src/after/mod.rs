@@ -10,6 +10,7 @@
 
 pub(crate) mod ballast;
 pub mod check;
+pub(crate) mod chosen;
 pub mod confirm;
 pub mod confirmation;
 mod connection;
@@ -50,8 +51,13 @@ use crate::sync::place::Place;
 use crate::sync::session::{Session, seconds_now};
 
 /// What would happen after an update that changes these paths, line by line.
-pub(crate) fn foreseen(place: &Place, after: &After, changed: &[Box<[u8]>]) -> Vec<String> {
-    after.foreseen(changed, &work::scene(place, Purpose::Showing))
+pub(crate) fn foreseen(
+    place: &Place,
+    after: &After,
+    manifest: ManifestId,
+    changed: &[Box<[u8]>],
+) -> Vec<String> {
+    after.foreseen(changed, &work::scene(place, Some(manifest), Purpose::Showing))
 }
 
 /// Notes that readers are about to be switched to a version, and arms the way back to the one before.

@@ -68,6 +68,20 @@ pub(crate) struct Return {
     pub(crate) reason: String,
     /// How often the commands were begun.
     pub(crate) attempts: u32,
+    /// Who goes back.
+    #[serde(default)]
+    pub(crate) by: By,
+}
+
+/// Who goes back to a version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum By {
+    /// The target itself, because the one after it is not healthy.
+    #[default]
+    Itself,
+    /// Somebody who has chosen it.
+    Somebody,
 }
 
 /// How long a version waits for somebody who confirms it.

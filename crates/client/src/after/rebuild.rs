@@ -21,7 +21,7 @@ pub(crate) fn rebuild(
         if !after.check.is_empty() {
             output.info(&format!("{target} is healthy"));
         }
-        let scene = super::work::scene(session.place(), Purpose::Doing);
+        let scene = super::work::scene(session.place(), session.manifest(), Purpose::Doing);
         if after.needs_reboot(Changed::Unknown, &scene) {
             output.info("what is new runs after a reboot");
             return Ok(Exit::RebootPending);

@@ -8,7 +8,7 @@ use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 
 use super::ballast;
 use super::moment::Moment;
-use super::pending::{Failed, Pending, Phase, Return};
+use super::pending::{By, Failed, Pending, Phase, Return};
 use super::trigger::{After, Changed, Stage};
 use super::verdict::{How, Verdict};
 use super::work::{Work, needs_reboot};
@@ -19,6 +19,9 @@ use crate::sync::place::Place;
 use crate::sync::session::{Session, seconds_now};
 use crate::versions::rollback::go_back;
 
+/// What to do where a command fails for the version before as well.
+const TRY_AGAIN: &str =
+    "repair what is named here; `smart-sync --retry-failed` tries the newer version again";
 /// How often the commands for going back are begun.
 pub(crate) const ATTEMPTS_MAX: u32 = 3;
 
@@ -51,7 +54,7 @@ pub(super) fn undo(
         if failure.exit() == Exit::Interrupted { failure } else { failure.with_exit(Exit::RollbackFailed) }
     })?;
     // Whoever comes next runs the commands to their end, if this run does not.
-    let back = Return { reason: reason.to_owned(), attempts: 1 };
+    let back = Return { reason: reason.to_owned(), attempts: 1, by: By::Itself };
     remembered(note(place, pending, &back), surroundings);
     finish(&session.reopened()?, after, changed, pending, reason, surroundings)
 }
@@ -74,12 +77,15 @@ pub(super) fn finish_again(
         let reason = format!(
             "the commands for going back to it were begun {ATTEMPTS_MAX} times, and none came to their end"
         );
-        return Err(is_back_but(session, &reason, surroundings));
+        return Err(is_back_but(session, &reason, surroundings).hint(TRY_AGAIN));
     }
     let back = Return { attempts: back.attempts + 1, ..back };
     note(place, pending, &back)?;
     let paths = Pending::changed(&place.state)?;
     let changed = paths.as_deref().map_or(Changed::Unknown, Changed::Paths);
+    if back.by == By::Somebody {
+        return super::chosen::finish(session, after, changed, surroundings);
+    }
     finish(session, after, changed, pending, &back.reason, surroundings)
 }
 
@@ -97,7 +103,7 @@ fn finish(
         if surroundings.interrupt.is_requested() {
             return Err(interrupted());
         }
-        return Err(is_back_but(session, &reason, surroundings));
+        return Err(is_back_but(session, &reason, surroundings).hint(TRY_AGAIN));
     }
     if let Some(manifest) = session.manifest() {
         let how = How::RolledBack(reason.to_owned());
@@ -122,8 +128,8 @@ fn finish(
     Ok(Exit::RolledBack)
 }
 
-/// Readers see the version before again, and it is not healthy either.
-fn is_back_but(session: &Session<'_>, reason: &str, surroundings: &Surroundings<'_>) -> Failure {
+/// Readers see an earlier version again, and it is not healthy either.
+pub(super) fn is_back_but(session: &Session<'_>, reason: &str, surroundings: &Surroundings<'_>) -> Failure {
     let place = session.place();
     let manifest = session.manifest().map_or_else(String::new, |manifest| manifest.to_string());
     let how = How::RollbackFailed(format!("going back to it: {reason}"));
@@ -132,7 +138,6 @@ fn is_back_but(session: &Session<'_>, reason: &str, surroundings: &Surroundings<
     let number = generation(session).unwrap_or_default();
     let text = format!("{} is back at generation {number}, but {reason}", place.target.display());
     Failure::message(Exit::RollbackFailed, text)
-        .hint("repair what is named here; `smart-sync --retry-failed` tries the newer version again")
 }
 
 /// The number of the version that a target holds.

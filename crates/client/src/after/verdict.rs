@@ -16,6 +16,8 @@ use super::subject::Subject;
 use crate::failure::Failure;
 
 const NOTE: &str = "verdict";
+/// Versions that were confirmed earlier and are remembered.
+const EARLIER_MAX: usize = 100;
 
 /// What is noted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -23,6 +25,9 @@ const NOTE: &str = "verdict";
 pub(crate) struct Verdict {
     /// The name of the version that was confirmed last.
     pub(crate) confirmed: Option<String>,
+    /// The names of those that were confirmed before it, the newest last.
+    #[serde(default)]
+    pub(crate) earlier: Vec<String>,
     /// How the last update ended, where it was looked at.
     pub(crate) last: Option<Ending>,
 }
@@ -56,9 +61,14 @@ impl Verdict {
 
     /// Notes that a version is confirmed.
     pub(crate) fn confirm(state: &Path, version: &Version) -> Result<(), Failure> {
+        let before = Self::read(state)?;
         let confirmed = version.name().map(ToString::to_string);
+        let mut earlier = before.earlier;
+        earlier.extend(before.confirmed);
+        earlier.retain(|name| Some(name) != confirmed.as_ref());
+        earlier.drain(..earlier.len().saturating_sub(EARLIER_MAX));
         let last = Some(Ending { manifest: version.manifest().to_string(), how: How::Confirmed });
-        write_json(&state.join(NOTE), &Self { confirmed, last })
+        write_json(&state.join(NOTE), &Self { confirmed, earlier, last })
     }
 
     /// Notes how an update ended.
@@ -66,6 +76,11 @@ impl Verdict {
         let last = Some(Ending { manifest: manifest.to_owned(), how });
         // What is damaged is replaced: it is more important to know this.
         write_json(&state.join(NOTE), &Self { last, ..Self::read(state).unwrap_or_default() })
+    }
+
+    /// Whether a version was ever confirmed, as far as that is remembered.
+    pub(crate) fn was_confirmed(&self, name: &VersionName) -> bool {
+        self.is_confirmed(name) || self.earlier.iter().any(|earlier| earlier == name.as_str())
     }
 
     /// Whether this is the version that was confirmed last.
@@ -210,6 +225,11 @@ mod tests {
         // What was confirmed before is known all the same.
         let verdict = Verdict::read(state).unwrap();
         assert!(verdict.is_confirmed(one.name().unwrap()) && !verdict.is_confirmed(two.name().unwrap()));
+        Verdict::confirm(state, &two).unwrap();
+        let verdict = Verdict::read(state).unwrap();
+        assert!(!verdict.is_confirmed(one.name().unwrap()) && verdict.was_confirmed(one.name().unwrap()));
+        Verdict::confirm(state, &two).unwrap();
+        assert_eq!(Verdict::read(state).unwrap(), verdict);
         Verdict::end(state, &two.manifest().to_string(), How::RollbackFailed("why".to_owned())).unwrap();
         assert_eq!(health(&two), "rollback-failed");
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::apply::versions::{CURRENT, Kind};
 
@@ -45,7 +46,7 @@ impl<'a> Work<'a> {
         let list = place.state.join("changed");
         let paths = if let Changed::Paths(paths) = changed { paths } else { &[] };
         fs::write(&list, paths.iter().flat_map(|path| [&**path, b"\0"]).collect::<Vec<_>>().concat())?;
-        let (tree, scene) = (tree(place), scene(place, Purpose::Doing));
+        let (tree, scene) = (tree(place), scene(place, session.manifest(), Purpose::Doing));
         let label = session.applied.as_ref().and_then(Label::of);
         let manifest = session.manifest().map_or_else(String::new, |manifest| manifest.to_string());
         let mut variables = vec![
@@ -168,23 +169,23 @@ fn tree(place: &Place) -> PathBuf {
 
 /// Where triggers of a target work. The directory of a version that is not there yet has no name: it is shown as the
 /// link that will lead there.
-pub(super) fn scene(place: &Place, purpose: Purpose) -> Scene {
+pub(super) fn scene(place: &Place, manifest: Option<ManifestId>, purpose: Purpose) -> Scene {
     let tree = tree(place);
     let resolved = tree.canonicalize().ok().filter(|_| purpose == Purpose::Doing);
     let goes_back = matches!(place.kind, Kind::Btrfs | Kind::Zfs).then(|| place.target.clone());
-    Scene { tree: resolved.unwrap_or(tree), state: place.state.clone(), goes_back, purpose }
+    Scene { tree: resolved.unwrap_or(tree), state: place.state.clone(), manifest, goes_back, purpose }
 }
 
 /// Whether something that runs at a stage for these paths only counts after a reboot.
 pub(crate) fn needs_reboot(place: &Place, after: &After, changed: Changed<'_>, stage: Stage) -> bool {
-    let scene = scene(place, Purpose::Doing);
+    let scene = scene(place, None, Purpose::Doing);
     after.chosen(changed, stage).into_iter().any(|trigger| trigger.needs_reboot(&scene))
 }
 
 /// What was placed for this start of the machine has to be what runs. Where it did not come up, what ran before does
 /// again, and there all checks may be well.
 pub(crate) fn came_up(place: &Place, after: &After, changed: Changed<'_>) -> Result<(), String> {
-    let scene = scene(place, Purpose::Doing);
+    let scene = scene(place, None, Purpose::Doing);
     let chosen = after.chosen(changed, Stage::Update);
     match chosen.into_iter().find(|trigger| trigger.did_not_come_up(&scene)) {
         None => Ok(()),

@@ -275,6 +275,7 @@ mod tests {
         check("rebuild jump", false);
         check("rollback", true);
         check("rollback 3 --target /t", true);
+        check("rollback --dry-run --skip-rebuild", true);
         check("rollback three", false);
         check("confirm", true);
         check("confirm --target /t --same-connection", true);

@@ -59,13 +59,22 @@ pub struct ListArgs {
 /// Arguments of `rollback`: which version to go to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct RollbackArgs {
-    /// The number of the version, as `generations` lists it [default: the one before the current one].
+    /// The number of the version, as `generations` lists it [default: the last one before the current one that is not
+    /// known to be unhealthy].
     #[arg(value_name = "GENERATION")]
     pub generation: Option<u64>,
 
     /// The target [default: that of the configuration].
     #[arg(long, value_name = "DIR")]
     pub target: Option<PathBuf>,
+
+    /// Say what would be done and run, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Go there without the commands that are configured for the target.
+    #[arg(long)]
+    pub skip_rebuild: bool,
 
     /// All targets of this profile together; GENERATION is the number of a set then.
     #[arg(long, value_name = "PROFILE", conflicts_with = "target")]

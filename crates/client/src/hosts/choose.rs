@@ -237,7 +237,7 @@ groups = ["all"]
         assert_eq!(carried, "/usr/bin/smart-sync --json");
         for (line, expected) in [
             ("web1 -- --reff v2", "what the hosts are to run is not what smart-sync takes"),
-            ("web1 --dry-run -- rollback", "what the hosts are to run is not what smart-sync takes"),
+            ("web1 --dry-run -- rebuild", "what the hosts are to run is not what smart-sync takes"),
             ("web1 -- --help", "what the hosts are to run is not what smart-sync takes"),
             ("web1 -- watch", "`watch` does not end, so that nobody would learn how it went"),
             ("web1 -- deploy web2", "hosts do not go on to other hosts: name them all here"),

@@ -8,12 +8,14 @@ use smart_sync_sync::name::Channel;
 use super::journal::{FORMAT, Journal, Reason, State, Way};
 use super::members::{Members, Places};
 use super::set::{Member, Set, Sets};
+use super::settings::AfterPull;
 use super::settle::{self, Ended, Unsettled};
 use super::store::{Store, directory_of, read_journal, sets_of};
 use crate::after::fate::Fate;
 use crate::after::pending::Pending;
 use crate::after::subject::Subject;
 use crate::after::verdict::Health;
+use crate::args::versions::RollbackArgs;
 use crate::commands::Listing;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
@@ -184,7 +186,7 @@ fn described(set: &Set) -> String {
 /// Takes all targets of a profile back together: to the set of this number, else to the one before the current one.
 pub fn rollback(
     profile: &Channel,
-    number: Option<u64>,
+    args: &RollbackArgs,
     surroundings: &Surroundings<'_>,
 ) -> Result<Exit, Failure> {
     let output = surroundings.output;
@@ -198,10 +200,10 @@ pub fn rollback(
     }
     let sets = store.sets()?;
     let before = if left.is_some() { sets.current() } else { sets.before() };
-    let set = choose(&sets, number, before, profile)?.clone();
+    let set = choose(&sets, args.generation, before, profile)?.clone();
     let back: Vec<Way> = set.members.iter().map(way).collect();
     let places = Places::find(&set, surroundings)?;
-    let members = Members::take(&places, surroundings)?;
+    let mut members = Members::take(&places, surroundings)?;
     let unreachable = members.unreachable(&back)?;
     if !unreachable.is_empty() {
         let names: Vec<_> = unreachable.iter().map(|target| target.display().to_string()).collect();
@@ -211,10 +213,20 @@ pub fn rollback(
         )
         .hint(format!("versions are kept by targets of the kinds generations, btrfs, zfs and overlay; `smart-sync pull {profile} --ref REF` or `--at DATE` applies what was published then")));
     }
+    if args.dry_run {
+        output.info(&format!("all targets of {profile} would be at set {}: {}", set.number, described(&set)));
+        if args.skip_rebuild {
+            members.skip_after();
+        }
+        members.foresee(&back)?.iter().for_each(|line| output.info(line));
+        output.info("nothing was changed");
+        return Ok(Exit::Success);
+    }
     drop(members);
+    let after = if args.skip_rebuild { AfterPull::Nothing } else { AfterPull::All };
     let left = left.or_else(|| sets.current().cloned());
     let journal = Journal { format: FORMAT, state: State::GoingBack(Reason::Asked), set: set.clone(), back };
-    let ended = Unsettled { store: &store, journal: journal.clone(), surroundings }.go_back(Reason::Asked);
+    let ended = Unsettled { store: &store, journal: journal.clone(), surroundings }.go_to_chosen(after);
     settle::report_all(&journal, &ended, surroundings);
     ended?;
     output.info(&format!("all targets of {profile} are at set {} now: {}", set.number, described(&set)));

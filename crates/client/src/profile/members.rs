@@ -10,6 +10,7 @@ use super::merge::{From, Given, Layer, Section, Source, merge};
 use super::permit::Rules;
 use super::set::{Member, Set};
 use super::store::find;
+use crate::after::chosen::foreseen;
 use crate::after::confirmation::Confirmation;
 use crate::after::pending::{Failed, Pending};
 use crate::after::trial::reason;
@@ -23,7 +24,7 @@ use crate::settings::{self, TargetPolicy, Validation};
 use crate::sync::Surroundings;
 use crate::sync::place::Place;
 use crate::sync::session::Session;
-use crate::versions::rollback::go_back;
+use crate::versions::rollback::{changes, go_back};
 
 /// Where the targets of a set are, as far as they are there, and what holds for each.
 pub(super) struct Places {
@@ -47,6 +48,8 @@ pub(super) struct Taken<'a> {
     after: After,
     /// What changed in it, where that is known.
     changed: Option<Vec<Box<[u8]>>>,
+    /// Whether this run has switched it to another version.
+    is_moved: bool,
 }
 
 impl Places {
@@ -82,12 +85,21 @@ fn policy(member: &Member, rules: &Rules<'_>, config: &Config) -> Result<TargetP
     Ok(settings::policy(Some(&rules.target(&merged, member.target.clone())?.config), config))
 }
 
+/// Who has switched targets to where somebody wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Switched {
+    /// This run alone.
+    ByThisRun,
+    /// An earlier one, too.
+    ByOthersToo,
+}
+
 impl<'a> Members<'a> {
     /// Takes all targets, and settles what interrupted runs left of each.
     pub(super) fn take(places: &'a Places, surroundings: &'a Surroundings<'a>) -> Result<Self, Failure> {
         let take = |(index, place, policy): &'a (usize, Place, TargetPolicy)| {
             let session = Session::begin(place, policy, Validation::TrustStat, surroundings.output)?;
-            Ok(Taken { index: *index, session, after: policy.after.clone(), changed: None })
+            Ok(Taken { index: *index, session, after: policy.after.clone(), changed: None, is_moved: false })
         };
         let all = places.all.iter().map(take).collect::<Result<_, Failure>>()?;
         Ok(Self { all, confirm: places.confirm })
@@ -261,6 +273,34 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
+    /// Runs what is configured for the targets that somebody has taken to another version. Where an earlier run has begun
+    /// with that, it is not known any more which ones it has switched, and it is run for all. Returns why a command fails.
+    pub(super) fn run_for_chosen(
+        &self,
+        switched: Switched,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<(), String> {
+        let all = self.all.iter().filter(|taken| taken.is_moved || switched == Switched::ByOthersToo);
+        all.into_iter().try_for_each(|taken| taken.run(Stage::Chosen, surroundings))
+    }
+
+    /// What would run in each target that somebody takes to where a set says that it was, line by line.
+    pub(super) fn foresee(&self, ways: &[Way]) -> Result<Vec<String>, Failure> {
+        let mut lines = Vec::new();
+        for way in ways {
+            let taken = self.all.iter().find(|taken| taken.session.place().target == way.target);
+            let Some(taken) = taken.filter(|taken| !taken.is_at(way)) else { continue };
+            let kept = taken.session.ready().target().kept()?;
+            let Some(kept) = find(&kept, way.version.as_deref(), way.manifest.as_deref()) else { continue };
+            lines.push(format!("{} would be at generation {}", way.target.display(), kept.number));
+            let paths = changes(&taken.session, kept);
+            let changed = paths.as_deref().map_or(Changed::Unknown, Changed::Paths);
+            let place = taken.session.place();
+            lines.extend(foreseen(place, &taken.after, changed, kept.version.manifest()));
+        }
+        Ok(lines)
+    }
+
     /// The targets that cannot go to where a set says that they were.
     pub(super) fn unreachable<'w>(&self, ways: &'w [Way]) -> Result<Vec<&'w Path>, Failure> {
         let mut found = Vec::new();
@@ -315,9 +355,10 @@ impl Taken<'_> {
         let Some(kept) = find(&kept, way.version.as_deref(), way.manifest.as_deref()) else {
             return Ok((self, true));
         };
+        let changed = self.changed.clone().or_else(|| changes(&self.session, kept));
         go_back(&self.session, kept, surroundings)?;
         let session = self.session.reopened()?;
-        Ok((Self { session, ..self }, false))
+        Ok((Self { session, changed, is_moved: true, ..self }, false))
     }
 
     fn state(&self) -> &Path {

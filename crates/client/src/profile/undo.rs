@@ -7,11 +7,12 @@
 use std::path::PathBuf;
 
 use super::journal::{Reason, State};
-use super::members::{Members, Places};
+use super::members::{Members, Places, Switched};
+use super::settings::AfterPull;
 use super::settle::{Ended, Unsettled};
 use crate::after::ballast;
 use crate::after::moment::Moment;
-use crate::after::pending::{Failed, Phase, Return};
+use crate::after::pending::{By, Failed, Phase, Return};
 use crate::after::trigger::Stage;
 use crate::after::undo::{ATTEMPTS_MAX, remembered};
 use crate::after::verdict::{How, Verdict};
@@ -21,8 +22,17 @@ use crate::realm::resolve::now;
 use crate::versions::hold::Hold;
 
 impl Unsettled<'_> {
-    /// Takes all targets back.
-    pub(super) fn go_back(mut self, reason: Reason) -> Result<Ended, Failure> {
+    /// Takes all targets back, or goes on with that.
+    pub(super) fn go_back(self, reason: Reason) -> Result<Ended, Failure> {
+        self.go(reason, AfterPull::All, Switched::ByOthersToo)
+    }
+
+    /// Takes all targets to where somebody wants them.
+    pub(super) fn go_to_chosen(self, after: AfterPull) -> Result<Ended, Failure> {
+        self.go(Reason::Asked, after, Switched::ByThisRun)
+    }
+
+    fn go(mut self, reason: Reason, after: AfterPull, switched: Switched) -> Result<Ended, Failure> {
         let surroundings = self.surroundings;
         if surroundings.interrupt.is_requested() {
             // It says nothing about the set; the next run, or `recover`, decides.
@@ -44,7 +54,12 @@ impl Unsettled<'_> {
         }
         let places = Places::find(&self.journal.set, surroundings)?;
         let mut members = Members::take(&places, surroundings)?;
-        members.load_changed()?;
+        if let Reason::Unhealthy(_) = &reason {
+            members.load_changed()?;
+        }
+        if after == AfterPull::Nothing {
+            members.skip_after();
+        }
         let stuck = members.go_back(&self.journal.back, surroundings).map_err(|failure| {
             let failure = failure.context(format!("taking the targets of {} back", self.journal.set.profile));
             match (&reason, failure.exit()) {
@@ -55,13 +70,13 @@ impl Unsettled<'_> {
             }
         })?;
         match reason {
-            Reason::Asked => self.stay(&members),
+            Reason::Asked => self.stay(&members, switched),
             Reason::Unhealthy(reason) => self.finish(&members, &reason, &stuck).map(Ended::Back),
         }
     }
 
-    /// All targets stay where somebody has taken them.
-    fn stay(&self, members: &Members<'_>) -> Result<Ended, Failure> {
+    /// All targets stay where somebody has taken them, also where what runs for that fails.
+    fn stay(&self, members: &Members<'_>, switched: Switched) -> Result<Ended, Failure> {
         let (since, number) = (now().seconds(), self.journal.set.number);
         for (place, generation) in members.generations()? {
             if let Some(generation) = generation {
@@ -72,8 +87,22 @@ impl Unsettled<'_> {
         let mut sets = self.store.sets()?;
         sets.current = number;
         self.store.write_sets(&sets)?;
+        let ran = members.run_for_chosen(switched, self.surroundings);
+        if self.surroundings.interrupt.is_requested() {
+            return Err(interrupted());
+        }
         // Whether the set that is left would have been confirmed is not asked any more.
         self.forget()?;
+        ran.map_err(|reason| {
+            let profile = &self.journal.set.profile;
+            let text = format!("all targets of {profile} are at set {number}, but {reason}");
+            Failure::message(Exit::RollbackFailed, text).hint(
+                "repair what is named here, and run `smart-sync rebuild` for that target; they stay at this set",
+            )
+        })?;
+        if members.needs_reboot(Stage::Chosen) {
+            self.surroundings.output.warning("it takes a reboot until what runs are those versions, too");
+        }
         Ok(Ended::Forward)
     }
 
@@ -85,7 +114,7 @@ impl Unsettled<'_> {
         let ran = if before >= ATTEMPTS_MAX {
             Err(format!("the commands for that were begun {ATTEMPTS_MAX} times, and none came to their end"))
         } else {
-            let back = Return { reason: reason.to_owned(), attempts: before + 1 };
+            let back = Return { reason: reason.to_owned(), attempts: before + 1, by: By::Itself };
             let phase = Phase::Returning(back);
             remembered(
                 Moment::now().and_then(|now| pending.in_phase(phase, &now).write(directory)),

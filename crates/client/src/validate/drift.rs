@@ -16,7 +16,7 @@ use super::repair::Repair;
 use crate::after::pending::Pending;
 use crate::failure::{Exit, Failure};
 use crate::output::count;
-use crate::profile::store::check_between;
+use crate::profile::between::check_alone;
 use crate::settings::{self, Validation};
 use crate::sync::Surroundings;
 use crate::sync::place::Place;
@@ -76,7 +76,7 @@ fn told(scan: &Scan) -> String {
 /// Makes a target what was applied to it. What was changed by hand is kept in the backup.
 pub(super) fn restore(target: &Path, surroundings: &Surroundings<'_>) -> Result<(), Failure> {
     let place = Place::find(target, surroundings.state_dir)?;
-    check_between(&place)?;
+    check_alone(&place)?;
     let (_, policy) = settings::target(Some(&place.target), surroundings.config)?;
     let session = Session::begin(&place, &policy, Validation::TrustStat, surroundings.output)?;
     // The version that waits has a name of its own, under which it is confirmed or taken back.

@@ -1,5 +1,6 @@
 //! The versions of a target: listing them, going back and on, and letting them go.
 
+mod choose;
 pub mod hold;
 pub(crate) mod in_use;
 pub(crate) mod rollback;

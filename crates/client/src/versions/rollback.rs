@@ -1,16 +1,21 @@
-//! Going back to a version, or on to one.
+//! Going back to a version, or on to one, and running what is configured for that.
 
 use std::path::Path;
 
-use smart_sync_store::manifest::Manifest;
 use smart_sync_store::manifest::path::Shown;
+use smart_sync_store::manifest::{Manifest, diff};
 use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::scan::Scan;
 use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 
+use super::choose::{Earlier, newest};
 use super::hold::Hold;
 use super::{described, keeps_none, not_kept};
-use crate::after;
+use crate::after::chosen::{foreseen, run_for_chosen};
+use crate::after::pending::Failed;
+use crate::after::trigger::{After, Changed};
+use crate::after::verdict::Verdict;
+use crate::args::versions::RollbackArgs;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::interrupted;
 use crate::output::{Output, count};
@@ -30,11 +35,11 @@ use crate::token::Tokens;
 /// Damaged paths that are named.
 const SHOWN: usize = 10;
 
-/// Switches a target to a version that is kept: the one of this number, else the one before the current one. It stays
-/// there until it is told to follow its ref again.
+/// Switches a target to a version that is kept: the one of this number, else the last one before the current one that
+/// nothing speaks against. It stays there until it is told to follow its ref again.
 pub fn rollback(
     target: &Path,
-    number: Option<u64>,
+    args: &RollbackArgs,
     policy: &TargetPolicy,
     surroundings: &Surroundings<'_>,
 ) -> Result<Exit, Failure> {
@@ -46,16 +51,23 @@ pub fn rollback(
     profile::between::check_alone(&place)?;
     let session = Session::begin(&place, policy, Validation::TrustStat, output)?;
     let kept = session.ready().target().kept()?;
-    let current = session.applied.as_ref().and_then(|applied| applied.name());
-    let chosen = choose(&kept, current, number, &place.target)?;
+    let (current, left) = (session.applied.as_ref().and_then(|applied| applied.name()), session.manifest());
+    let chosen = choose(&kept, current, args.generation, &place, output)?;
     if current == Some(chosen.name()) {
-        hold(&place, chosen.number)?;
+        if !args.dry_run {
+            hold(&place, chosen.number)?;
+        }
         output.info(&format!("{} is at generation {} already", place.target.display(), chosen.number));
         return Ok(Exit::Success);
     }
+    let after = if args.skip_rebuild { After::default() } else { policy.after.clone() };
+    let paths = if after.run.is_empty() { None } else { changes(&session, chosen) };
+    let changed = paths.as_deref().map_or(Changed::Unknown, Changed::Paths);
+    if args.dry_run {
+        show(chosen, &place, &after, changed, output);
+        return Ok(Exit::Success);
+    }
     let number = go_back(&session, chosen, surroundings)?;
-    // Whether the version that is left would have been confirmed is not asked any more.
-    after::forget(&place)?;
     hold(&place, number)?;
     let target = place.target.display();
     output.info(&format!("{target} is at generation {number} now: {}", described(chosen)));
@@ -66,7 +78,26 @@ pub fn rollback(
         "generation": number,
         "manifest": format!("blake3:{}", chosen.version.manifest()),
     }));
-    Ok(Exit::Success)
+    run_for_chosen(&session.reopened()?, &after, changed, left, surroundings)
+}
+
+/// Says what would be done.
+fn show(chosen: &Kept, place: &Place, after: &After, changed: Changed<'_>, output: &Output) {
+    let target = place.target.display();
+    output.info(&format!("{target} would be at generation {}: {}", chosen.number, described(chosen)));
+    for line in foreseen(place, after, changed, chosen.version.manifest()) {
+        output.info(&line);
+    }
+    output.info("nothing was changed");
+}
+
+/// The paths at which a version differs from what the target holds, where that is known.
+pub(crate) fn changes(session: &Session<'_>, chosen: &Kept) -> Option<Vec<Box<[u8]>>> {
+    let manifest = chosen.version.manifest();
+    let pages = Pages::load(&session.place().state, manifest).ok()?;
+    let old = Manifest::open(&session.pages, session.manifest()?, None).ok()?;
+    let new = Manifest::open(&pages, manifest, None).ok()?;
+    diff(&old, &new).map(|change| Some(change.ok()?.path().as_bytes().into())).collect()
 }
 
 /// Switches readers to a version, or makes it again where it was damaged. Returns the number that it has then.
@@ -121,22 +152,49 @@ fn hold(place: &Place, generation: u64) -> Result<(), Failure> {
     Hold { generation, since }.write(&place.state)
 }
 
+/// The version that is gone to, with a word on those that it is not.
 fn choose<'k>(
     kept: &'k [Kept],
     current: Option<&VersionName>,
     number: Option<u64>,
-    target: &Path,
+    place: &Place,
+    output: &Output,
 ) -> Result<&'k Kept, Failure> {
+    let target = place.target.display();
+    let reason = |kept: &Kept| {
+        let failed = Failed::find(&place.state, kept.version.manifest())?;
+        Ok::<_, Failure>(failed.map(|failed| failed.reason))
+    };
     if let Some(number) = number {
-        return kept.iter().find(|kept| kept.number == number).ok_or_else(|| not_kept(number, target));
+        let chosen = kept.iter().find(|kept| kept.number == number);
+        let chosen = chosen.ok_or_else(|| not_kept(number, &place.target))?;
+        // Who names one has decided: what is known of it keeps nobody from going there, and neither does a note that
+        // cannot be read.
+        if let Some(reason) = reason(chosen).unwrap_or_default() {
+            output.warning(&format!("generation {number} was not healthy when it was tried: {reason}"));
+        }
+        return Ok(chosen);
     }
-    let at = kept.iter().position(|kept| Some(kept.name()) == current);
-    at.and_then(|at| at.checked_sub(1)).map(|at| &kept[at]).ok_or_else(|| {
+    let verdict = Verdict::read(&place.state)?;
+    let at = kept.iter().position(|kept| Some(kept.name()) == current).unwrap_or_default();
+    let earlier = kept[..at].iter().map(|kept| {
+        let is_confirmed = verdict.was_confirmed(kept.name());
+        Ok(Earlier { kept, unhealthy: reason(kept)?, is_confirmed })
+    });
+    let earlier = earlier.collect::<Result<Vec<_>, Failure>>()?;
+    let (chosen, passed_over) = newest(&earlier);
+    for (kept, why) in passed_over {
+        output.info(&format!("generation {} is passed over: {why}", kept.number));
+    }
+    chosen.ok_or_else(|| {
+        let which = if earlier.is_empty() { "" } else { " that was healthy" };
         Failure::message(
             Exit::Arguments,
-            format!("no generation of {} before the current one is kept", target.display()),
+            format!("no generation of {target} before the current one{which} is kept"),
         )
-        .hint("`smart-sync generations` lists those that are")
+        .hint(
+            "`smart-sync generations` lists those that are; `smart-sync rollback NUMBER` goes to any of them",
+        )
     })
 }
 

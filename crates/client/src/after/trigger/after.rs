@@ -56,15 +56,18 @@ impl After {
             .any(|stage| self.chosen(changed, *stage).iter().any(|trigger| trigger.needs_reboot(scene)))
     }
 
+    /// What would be done at a stage for these changes, line by line.
+    pub fn foreseen_at(&self, stage: Stage, changed: Changed<'_>, when: &str, scene: &Scene) -> Vec<String> {
+        let chosen = self.chosen(changed, stage);
+        let stages = chosen
+            .into_iter()
+            .flat_map(|trigger| trigger.stages(stage).iter().flat_map(|stage| trigger.steps(*stage, scene)));
+        stages.map(|step| format!("would{when} {step}")).collect()
+    }
+
     /// What would be done for an update that changes these paths, line by line.
     pub fn foreseen(&self, changed: &[Box<[u8]>], scene: &Scene) -> Vec<String> {
-        let would = |stage: Stage, when: &str| -> Vec<String> {
-            let chosen = self.chosen(Changed::Paths(changed), stage);
-            let stages = chosen.into_iter().flat_map(|trigger| {
-                trigger.stages(stage).iter().flat_map(|stage| trigger.steps(*stage, scene))
-            });
-            stages.map(|step| format!("would{when} {step}")).collect()
-        };
+        let would = |stage, when| self.foreseen_at(stage, Changed::Paths(changed), when, scene);
         let checks = self.check.iter().filter(|_| !changed.is_empty());
         let checks = checks.map(|check| format!("would check {}", Shown(check.title().as_bytes())));
         let wait = self.confirm.is_waited_for().filter(|_| !changed.is_empty());
@@ -76,11 +79,16 @@ impl After {
     /// The triggers of a stage for an update that changes these paths.
     pub fn chosen(&self, changed: Changed<'_>, stage: Stage) -> Vec<&Trigger> {
         let all = self.run.iter().filter(|trigger| !trigger.stages(stage).is_empty());
-        match changed {
+        let mut chosen: Vec<&Trigger> = match changed {
             Changed::Unknown => all.collect(),
             Changed::Paths([]) => Vec::new(),
             Changed::Paths(paths) => all.filter(|trigger| trigger.is_for(paths)).collect(),
+        };
+        if stage == Stage::Chosen {
+            // What waits for a confirmation comes after all that does not, as it does in an update.
+            chosen.sort_by_key(|trigger| trigger.when == When::Confirmed);
         }
+        chosen
     }
 }
 

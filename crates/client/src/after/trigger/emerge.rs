@@ -85,7 +85,7 @@ impl Emerge {
         let shown = Shown(root.as_os_str().as_bytes());
         match stage {
             Stage::Confirmed => Vec::new(),
-            Stage::Rollback => {
+            Stage::Rollback | Stage::Chosen => {
                 let text = format!(
                     "packages below {shown} stay as emerge left them; a snapshot or another boot entry takes them back"
                 );

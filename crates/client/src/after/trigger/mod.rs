@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::exclude::{ExclusionError, Exclusions};
 
@@ -81,6 +82,8 @@ pub struct Scene {
     pub tree: PathBuf,
     /// What is known of the target.
     pub state: PathBuf,
+    /// The manifest of the tree, where it is known.
+    pub manifest: Option<ManifestId>,
     /// What goes back with all that is in it when the target does, if there is such a directory.
     pub goes_back: Option<PathBuf>,
     /// Whether steps are made to be done.
@@ -116,6 +119,8 @@ pub enum Stage {
     Confirmed,
     /// The one before is in its place again.
     Rollback,
+    /// Somebody has gone to another one that was here before, whatever came of it then.
+    Chosen,
 }
 
 impl Stage {
@@ -124,7 +129,7 @@ impl Stage {
         match self {
             Self::Update => "update",
             Self::Confirmed => "confirmed",
-            Self::Rollback => "rollback",
+            Self::Rollback | Self::Chosen => "rollback",
         }
     }
 }
@@ -230,6 +235,8 @@ impl Trigger {
             (When::Switched, Stage::Confirmed) => &[Stage::Confirmed],
             (When::Confirmed, Stage::Confirmed) => &[Stage::Update, Stage::Confirmed],
             (When::Switched, Stage::Rollback) => &[Stage::Rollback],
+            // What was confirmed once is not looked at again, and nothing waits for that.
+            (When::Switched | When::Confirmed, Stage::Chosen) => &[Stage::Chosen],
             (When::Confirmed, Stage::Rollback) if self.takes_back() => &[Stage::Rollback],
             (When::Confirmed, Stage::Update | Stage::Rollback) => &[],
         }
@@ -255,8 +262,8 @@ impl Trigger {
             Some(Kind::Nixos(nixos)) => {
                 let notes = scene.notes("nixos");
                 let found = match scene.purpose {
-                    Purpose::Doing => nixos.look(&notes),
-                    Purpose::Showing => nixos.foresee(&notes),
+                    Purpose::Doing => nixos.look(&notes, scene.manifest),
+                    Purpose::Showing => nixos.foresee(&notes, scene.manifest),
                 };
                 nixos.steps(stage, &found, &scene.tree, &notes)
             }

@@ -2,7 +2,8 @@
 //!
 //! A switch has two halves. What runs is changed by the update, and what the machine boots only when the update is
 //! confirmed: so a machine that does not come through it is the old one after the next reset. Going back activates the
-//! very system that ran before, by its path in the store; nothing is built for it, and no configuration is read.
+//! very system that ran before, by its path in the store; nothing is built for it, and no configuration is read. Which
+//! system a tree became is noted when that is confirmed, so that somebody who goes back to it later gets the same one.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Deserialize;
+use smart_sync_store::id::ManifestId;
 
 use super::Stage;
 use super::note;
@@ -22,6 +24,10 @@ const SYSTEM: &str = "/run/current-system";
 const PROFILE: &str = "/nix/var/nix/profiles/system";
 /// The flake of a host.
 const FLAKE: &str = "/etc/nixos";
+/// What a system is activated by.
+const SWITCH: &str = "bin/switch-to-configuration";
+/// The link to what was built, where `nixos-rebuild` runs.
+const RESULT: &str = "result";
 /// What is written otherwise in the path of a flake.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -110,6 +116,10 @@ pub(super) struct Found {
     default_before: Option<PathBuf>,
     /// What the update has built and run.
     built: Option<PathBuf>,
+    /// The tree.
+    manifest: Option<ManifestId>,
+    /// What it became when it was confirmed, if that is still there.
+    of_tree: Option<PathBuf>,
 }
 
 /// Where things are remembered from the update until it is confirmed or taken back.
@@ -126,6 +136,18 @@ impl Notes<'_> {
 
     fn built(&self) -> PathBuf {
         self.0.join("built")
+    }
+
+    /// Which system each of the newest trees became.
+    fn systems(&self) -> PathBuf {
+        self.0.join("systems")
+    }
+
+    /// Notes what a tree became.
+    fn remember(&self, system: &Path, found: &Found) -> Option<Step> {
+        let (system, directory) = (system.to_owned(), self.systems());
+        let built_in = BuiltIn::Remember { system, directory, manifest: found.manifest? };
+        Some(Step::built_in("noting the system of this version", built_in))
     }
 
     /// Keeps a system from being collected as garbage.
@@ -164,7 +186,7 @@ impl Nixos {
 
     /// Whether what it has done only counts after a reboot.
     pub(super) fn needs_reboot(&self, notes: &Path) -> bool {
-        let found = self.look(notes);
+        let found = self.look(notes, None);
         self.action == Action::Boot && found.running != found.default
     }
 
@@ -181,9 +203,13 @@ impl Nixos {
     }
 
     /// Looks at the host and at what was noted.
-    pub(super) fn look(&self, notes: &Path) -> Found {
+    pub(super) fn look(&self, notes: &Path, manifest: Option<ManifestId>) -> Found {
         let notes = Notes(notes);
+        let of_tree = manifest.and_then(|manifest| note::read(&notes.systems().join(manifest.to_string())));
         Found {
+            manifest,
+            // Nothing keeps it but the profile of the host: it may have been collected.
+            of_tree: of_tree.filter(|system| system.join(SWITCH).exists()),
             running: self.system().canonicalize().ok(),
             default: self.profile().canonicalize().ok(),
             running_before: note::read(&notes.running_before()),
@@ -193,15 +219,15 @@ impl Nixos {
     }
 
     /// The same before there is anything new, to be shown.
-    pub(super) fn foresee(&self, notes: &Path) -> Found {
-        Found { built: Some("NEW-SYSTEM".into()), ..self.look(notes) }
+    pub(super) fn foresee(&self, notes: &Path, manifest: Option<ManifestId>) -> Found {
+        Found { built: Some("NEW-SYSTEM".into()), ..self.look(notes, manifest) }
     }
 
     /// What is done at a stage. The tree is named by a path without links: Nix does not follow them.
     pub(super) fn steps(&self, stage: Stage, found: &Found, tree: &Path, notes: &Path) -> Vec<Step> {
         let to = Notes(notes);
         match (stage, self.action) {
-            (Stage::Update, Action::Build | Action::DryBuild | Action::DryActivate) => {
+            (Stage::Update | Stage::Chosen, Action::Build | Action::DryBuild | Action::DryActivate) => {
                 vec![self.rebuild(self.action, tree, notes)]
             }
             (Stage::Update, Action::Test) => {
@@ -219,17 +245,22 @@ impl Nixos {
                 let mut steps = self.remember(found, &to);
                 // The profile is set here, so that it is known to be the one that is gone back from.
                 steps.push(self.rebuild(Action::Build, tree, notes));
-                steps.extend(self.booting(&notes.join("result")));
+                steps.extend(self.booting(&notes.join(RESULT)));
                 steps
             }
             (Stage::Confirmed, Action::Switch) => {
-                let built = found.built.as_deref();
-                built
-                    .map(|built| self.booting(built).into_iter().chain([to.forget()]).collect())
-                    .unwrap_or_default()
+                let Some(built) = &found.built else { return Vec::new() };
+                let steps = self.booting(built).into_iter().chain(to.remember(built, found));
+                steps.chain([to.forget()]).collect()
             }
-            (Stage::Confirmed, Action::Test | Action::Boot) => vec![to.forget()],
+            (Stage::Confirmed, Action::Test) => {
+                to.remember(self.system(), found).into_iter().chain([to.forget()]).collect()
+            }
+            (Stage::Confirmed, Action::Boot) => {
+                to.remember(self.profile(), found).into_iter().chain([to.forget()]).collect()
+            }
             (Stage::Rollback, Action::Switch | Action::Test | Action::Boot) => self.back(found, &to),
+            (Stage::Chosen, Action::Switch | Action::Test | Action::Boot) => self.go_to(found, tree, notes),
             (Stage::Confirmed | Stage::Rollback, _) => Vec::new(),
         }
     }
@@ -305,6 +336,26 @@ impl Nixos {
         steps
     }
 
+    /// To the system of a tree that somebody has chosen: the very one that it was, else one that is built again. Whoever
+    /// types that is there, so what runs is what is booted, too.
+    fn go_to(&self, found: &Found, tree: &Path, notes: &Path) -> Vec<Step> {
+        let to = Notes(notes);
+        let mut steps = Vec::new();
+        let system = found.of_tree.clone().unwrap_or_else(|| {
+            steps.push(self.rebuild(Action::Build, tree, notes));
+            notes.join(RESULT)
+        });
+        if self.action != Action::Boot {
+            steps.push(activate("activating the system of this version", &system, "test"));
+        }
+        if self.action != Action::Test {
+            steps.extend(self.booting(&system));
+        }
+        steps.extend(to.remember(&system, found));
+        steps.push(to.forget());
+        steps
+    }
+
     fn system(&self) -> &Path {
         self.system.as_ref().map_or(Path::new(SYSTEM), |path| &path.0)
     }
@@ -319,7 +370,7 @@ fn noting(title: &str, link: &Path, file: PathBuf) -> Step {
 }
 
 fn activate(title: &str, system: &Path, how: &str) -> Step {
-    let words = [system.join("bin/switch-to-configuration").into_os_string(), how.into()];
+    let words = [system.join(SWITCH).into_os_string(), how.into()];
     // As nixos-rebuild says it: the boot loader itself is not installed again.
     Step::run(title, words).with(|line| line.variables.push(("NIXOS_INSTALL_BOOTLOADER", "0")))
 }

@@ -12,6 +12,8 @@ use crate::state_dir::make_private;
 
 /// The longest path that is read.
 const PATH_BYTES_MAX: u64 = 4096;
+/// Notes of one directory that are kept.
+const REMEMBERED_MAX: usize = 50;
 
 /// Notes durably what a link leads to, through as many links as there are.
 pub(super) fn write(link: &Path, file: &Path) -> Result<(), String> {
@@ -31,6 +33,20 @@ pub(super) fn read(file: &Path) -> Option<PathBuf> {
     let bytes = fs::read(file).ok().filter(|bytes| bytes.len() as u64 <= PATH_BYTES_MAX)?;
     // It is run later on: anything but a path from the root would be looked for elsewhere.
     Some(PathBuf::from(OsStr::from_bytes(&bytes))).filter(|path| path.is_absolute())
+}
+
+/// Notes durably what a link leads to as a file of a directory of such notes, of which the newest stay.
+pub(super) fn remember(link: &Path, directory: &Path, name: &str) -> Result<(), String> {
+    write(link, &directory.join(name))?;
+    let found = fs::read_dir(directory).into_iter().flatten().map_while(Result::ok);
+    let mut notes: Vec<_> =
+        found.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+    notes.sort_unstable();
+    for (_, note) in &notes[..notes.len().saturating_sub(REMEMBERED_MAX)] {
+        // One that stays is only a little room.
+        let _ = fs::remove_file(note);
+    }
+    Ok(())
 }
 
 /// Removes notes, so that none is there after a crash either.
@@ -68,6 +84,10 @@ mod tests {
         remove(std::slice::from_ref(&file)).unwrap();
         remove(std::slice::from_ref(&file)).unwrap();
         assert!(!file.exists());
+        for number in 0..REMEMBERED_MAX + 3 {
+            remember(&root.join("current"), &root.join("all"), &number.to_string()).unwrap();
+        }
+        assert_eq!(fs::read_dir(root.join("all")).unwrap().count(), REMEMBERED_MAX);
         let missing = write(&root.join("none"), &file).unwrap_err();
         assert!(missing.contains("none leads to cannot be found out"), "{missing}");
     }

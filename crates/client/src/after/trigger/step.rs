@@ -8,6 +8,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::path::Shown;
 
 use super::{emerge, kernel, note, portage};
@@ -64,6 +65,15 @@ pub enum BuiltIn {
         link: PathBuf,
         /// Where it is noted.
         file: PathBuf,
+    },
+    /// Notes durably which system a tree became.
+    Remember {
+        /// The system.
+        system: PathBuf,
+        /// The directory of such notes.
+        directory: PathBuf,
+        /// The tree.
+        manifest: ManifestId,
     },
     /// Removes notes.
     Forget(Vec<PathBuf>),
@@ -126,6 +136,9 @@ impl BuiltIn {
     pub fn perform(&self, output: &Output) -> Result<(), String> {
         match self {
             Self::Note { link, file } => note::write(link, file),
+            Self::Remember { system, directory, manifest } => {
+                note::remember(system, directory, &manifest.to_string())
+            }
             Self::Forget(files) => note::remove(files),
             Self::Warn(text) => {
                 output.warning(text);
@@ -165,6 +178,9 @@ impl fmt::Display for Step {
             Act::BuiltIn(BuiltIn::Install(install)) => f.write_str(&install.shown()),
             Act::BuiltIn(BuiltIn::Remove(remove)) => f.write_str(&remove.shown()),
             Act::BuiltIn(BuiltIn::Settle(_)) => write!(f, "note which kernels are there"),
+            Act::BuiltIn(BuiltIn::Remember { system, .. }) => {
+                write!(f, "note that this version is {}", Shown(system.as_os_str().as_bytes()))
+            }
             Act::BuiltIn(BuiltIn::Forget(_)) => write!(f, "forget what was noted"),
         }
     }

@@ -34,7 +34,13 @@ fn a_trigger_is_of_one_kind() {
 
 #[test]
 fn each_stage_has_what_waits_for_it() {
-    let scene = Scene { tree: "/t".into(), state: "/s".into(), goes_back: None, purpose: Purpose::Showing };
+    let scene = Scene {
+        tree: "/t".into(),
+        state: "/s".into(),
+        manifest: None,
+        goes_back: None,
+        purpose: Purpose::Showing,
+    };
     let after = After {
         run: vec![
             trigger("name = 'now'\ncommand = ['one']"),
@@ -53,4 +59,6 @@ fn each_stage_has_what_waits_for_it() {
         after.chosen(Changed::Unknown, stage).iter().map(|trigger| trigger.title()).collect()
     };
     assert_eq!(at(Stage::Rollback), ["now", "web"]);
+    // Whoever goes back by hand leaves a version for which all of them have run.
+    assert_eq!(at(Stage::Chosen), ["now", "web", "two"]);
 }

@@ -131,7 +131,7 @@ impl Session<'_> {
         self.tell_plan(&plan);
         plan.to_string().lines().for_each(|line| self.output.info(line));
         let paths = changed(&plan);
-        for line in after::foreseen(self.place, &self.after, &paths) {
+        for line in after::foreseen(self.place, &self.after, wanted.manifest, &paths) {
             self.output.info(&line);
         }
         Ok(Outcome::Shown { fetches: plan.fetches().cloned().collect() })

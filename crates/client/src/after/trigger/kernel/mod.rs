@@ -150,7 +150,46 @@ impl Kernel {
             (Stage::Confirmed, None) => Vec::new(),
             (Stage::Confirmed, Some(newest)) => self.confirm(newest, &versions, found, notes, keep),
             (Stage::Rollback, _) => self.back(wanted, found, tree, notes),
+            (Stage::Chosen, _) => self.go_to(wanted, &versions, found, tree, notes),
         }
+    }
+
+    /// To the kernels of a tree that somebody has chosen. One that ran here before is the default at once, as it was then.
+    fn go_to(
+        &self,
+        wanted: &[Release],
+        versions: &[String],
+        found: &Found,
+        tree: &Path,
+        notes: &Path,
+    ) -> Vec<Step> {
+        let mut steps = self.without_added(versions, found, notes);
+        if let Some(newest) = versions.last() {
+            steps.push(self.install(wanted, tree, notes));
+            steps.extend(self.configure());
+            if !self.one_shot || found.record.must_stay(newest) {
+                steps.extend(self.boot_always(newest));
+            } else {
+                steps.extend(self.boot_once(newest));
+                steps.extend(self.is_booted_once(newest));
+            }
+        } else if !steps.is_empty() {
+            steps.extend(self.configure());
+        }
+        steps.push(Step::built_in("noting the kernels", BuiltIn::Settle(Settle { notes: notes.to_owned() })));
+        steps
+    }
+
+    /// Without the kernels that came since an update was confirmed last and are not among these.
+    fn without_added(&self, versions: &[String], found: &Found, notes: &Path) -> Vec<Step> {
+        let gone: Vec<String> =
+            found.record.added.iter().filter(|version| !versions.contains(version)).cloned().collect();
+        let mut steps = Vec::new();
+        if !gone.is_empty() {
+            steps.extend(self.one_shot.then(|| self.forget_once()).flatten());
+            steps.push(self.remove(gone, notes));
+        }
+        steps
     }
 
     fn confirm(
@@ -164,11 +203,8 @@ impl Kernel {
         let mut steps = Vec::new();
         if !self.one_shot || found.running == newest {
             steps.extend(self.boot_always(newest));
-        } else if self.loader != Loader::None {
-            let text = format!(
-                "{newest} is booted once; it becomes the default when it is confirmed while it runs: reboot, then `smart-sync rebuild`"
-            );
-            steps.push(Step::built_in("waiting for a reboot", BuiltIn::Warn(text)));
+        } else {
+            steps.extend(self.is_booted_once(newest));
         }
         let victims = found.record.victims(keep, versions);
         if !victims.is_empty() {
@@ -180,6 +216,14 @@ impl Kernel {
         steps
     }
 
+    fn is_booted_once(&self, version: &str) -> Option<Step> {
+        let text = format!(
+            "{version} is booted once; it becomes the default when it is confirmed while it runs: reboot, then `smart-sync rebuild`"
+        );
+        let warn = || Step::built_in("waiting for a reboot", BuiltIn::Warn(text));
+        (self.loader != Loader::None).then(warn)
+    }
+
     /// Back to the kernels of the tree that is in its place again. An update that did not get as far has added none.
     fn back(&self, wanted: &[Release], found: &Found, tree: &Path, notes: &Path) -> Vec<Step> {
         if found.record.placed.is_empty() {
@@ -187,14 +231,8 @@ impl Kernel {
         }
         let placed = |release: &&Release| found.record.placed.contains(&release.version);
         let before: Vec<Release> = wanted.iter().filter(placed).cloned().collect();
-        let is_before = |version: &String| before.iter().any(|release| release.version == *version);
-        let gone: Vec<String> =
-            found.record.added.iter().filter(|version| !is_before(version)).cloned().collect();
-        let mut steps = Vec::new();
-        if !gone.is_empty() {
-            steps.extend(self.one_shot.then(|| self.forget_once()).flatten());
-            steps.push(self.remove(gone, notes));
-        }
+        let versions: Vec<String> = before.iter().map(|release| release.version.clone()).collect();
+        let mut steps = self.without_added(&versions, found, notes);
         if !before.is_empty() {
             steps.push(self.install(&before, tree, notes));
         }

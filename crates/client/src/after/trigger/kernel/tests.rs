@@ -8,10 +8,10 @@ fn kernel(text: &str) -> Kernel {
 }
 
 fn all(kernel: &Kernel, found: &Found) -> String {
-    let stages = [Stage::Update, Stage::Confirmed, Stage::Rollback];
+    let stages = [Stage::Update, Stage::Confirmed, Stage::Rollback, Stage::Chosen];
     let shown = stages.map(|stage| {
         let steps = kernel.steps(stage, found, Path::new("/srv/tree"), Path::new("/state/kernel"));
-        format!("{}:\n{}\n", stage.name(), shown_steps(&steps))
+        format!("{stage:?}:\n{}\n", shown_steps(&steps))
     });
     shown.concat()
 }

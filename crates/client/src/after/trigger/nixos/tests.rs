@@ -17,10 +17,10 @@ fn nixos(action: Action) -> Nixos {
 }
 
 fn all(nixos: &Nixos, found: &Found) -> String {
-    let stages = [Stage::Update, Stage::Confirmed, Stage::Rollback];
+    let stages = [Stage::Update, Stage::Confirmed, Stage::Rollback, Stage::Chosen];
     let shown = stages.map(|stage| {
         let steps = nixos.steps(stage, found, Path::new(TREE), Path::new("/state/nixos"));
-        format!("{}:\n{}\n", stage.name(), shown(&steps))
+        format!("{stage:?}:\n{}\n", shown(&steps))
     });
     shown.concat()
 }
@@ -33,6 +33,8 @@ fn found() -> Found {
         running_before: path("/nix/store/1"),
         default_before: path("/nix/store/1"),
         built: path("/nix/store/2"),
+        manifest: Some(ManifestId::from_bytes([2; 32])),
+        of_tree: None,
     }
 }
 
@@ -63,7 +65,7 @@ fn what_changes_nothing_has_nothing_to_go_back_from() {
             shown.contains(&format!("run nixos-rebuild {name}: nixos-rebuild {name} --flake")),
             "{shown}"
         );
-        assert!(shown.ends_with("confirmed:\n\nrollback:\n\n"), "{shown}");
+        assert!(shown.contains("Confirmed:\n\nRollback:\n\nChosen:\nrun nixos-rebuild"), "{shown}");
     }
     // Nor has an update that did not get as far.
     let nothing = Found::default();
@@ -71,6 +73,16 @@ fn what_changes_nothing_has_nothing_to_go_back_from() {
         let steps = nixos(action).steps(Stage::Rollback, &nothing, Path::new(TREE), Path::new("/n"));
         assert_eq!(steps, []);
     }
+}
+
+#[test]
+fn whoever_goes_back_gets_the_very_system_that_it_was_and_boots_it_too() {
+    let known = Found { of_tree: Some("/nix/store/0".into()), ..found() };
+    let shown = |action: Action| {
+        shown(&nixos(action).steps(Stage::Chosen, &known, Path::new(TREE), Path::new("/state/nixos")))
+    };
+    let all = [Action::Switch, Action::Test, Action::Boot].map(shown);
+    insta::assert_snapshot!(all.join("\n\n"));
 }
 
 #[test]

@@ -15,13 +15,18 @@ use smart_sync_tests::{StandIns, TestEnvironment, Versioned};
 /// A host whose programs are stand-ins.
 struct Machine<'environment> {
     host: Versioned<'environment>,
+    kind: &'static str,
     programs: StandIns,
 }
 
 impl<'environment> Machine<'environment> {
     fn new(environment: &'environment TestEnvironment, triggers: &str) -> Self {
-        let host = Versioned::new(environment, "generations", "machine");
-        let machine = Self { host, programs: StandIns::new(environment) };
+        Self::of_kind(environment, "generations", triggers)
+    }
+
+    fn of_kind(environment: &'environment TestEnvironment, kind: &'static str, triggers: &str) -> Self {
+        let host = Versioned::new(environment, kind, "machine");
+        let machine = Self { host, kind, programs: StandIns::new(environment) };
         machine.configure(triggers);
         machine
     }
@@ -37,7 +42,7 @@ impl<'environment> Machine<'environment> {
         let text = text.replace("[[run]]", &format!("[[targets.\"{target}\".run]]"));
         let text = text.replace("[[check]]", &format!("[[targets.\"{target}\".check]]"));
         let text = text.replace("ROOT/", &root.to_string_lossy());
-        let text = format!("[targets.\"{target}\"]\nkind = \"generations\"\n{text}");
+        let text = format!("[targets.\"{target}\"]\nkind = \"{}\"\n{text}", self.kind);
         self.host.host.environment().write("etc/config.toml", text);
     }
 
@@ -103,6 +108,17 @@ fn units_are_told_of_an_update_and_of_going_back() {
 }
 
 #[test]
+fn units_of_a_plain_directory_are_not_told_of_going_back() {
+    let environment = TestEnvironment::new();
+    let text = format!("[[run]]\nunits = {{ restart = [\"a.service\"] }}\n{CHECK}");
+    let machine = Machine::of_kind(&environment, "directory", &text);
+    machine.programs.add("systemctl", "");
+    machine.publish("bad");
+    machine.sync(&[]).expect_code(9).stderr_contains("there is none to go back to");
+    assert_eq!(machine.recorded(), "systemctl restart a.service\n");
+}
+
+#[test]
 fn a_target_without_a_system_is_rebuilt_by_its_commands() {
     let environment = TestEnvironment::new();
     let machine = Machine::new(&environment, "[[run]]\ncommand = [\"make-it\"]\npaths = [\"none\"]\n");
@@ -114,7 +130,9 @@ fn a_target_without_a_system_is_rebuilt_by_its_commands() {
     assert_eq!(machine.recorded(), "make-it\n");
     machine.run(&["rebuild", "switch"]).expect_code(4).stderr_contains("rebuilds no NixOS system");
     machine.programs.add("make-it", "exit 3");
-    machine.run(&["rebuild"]).expect_code(1).stderr_contains("make-it ended with status 3");
+    // Nothing of it could be taken back.
+    let failed = machine.run(&["rebuild"]).expect_code(9).stderr_contains("make-it ended with status 3");
+    failed.stderr_contains("nothing that ran knows how to go back");
     machine.configure("[[run]]\ncommand = [\"make-it\"]\nunits = { daemon-reload = true }\n");
     machine.run(&["rebuild"]).expect_code(6).stderr_contains("what is run is one of");
 }

@@ -6,16 +6,25 @@ use std::os::unix::fs::symlink;
 use smart_sync_tests::TestEnvironment;
 use smart_sync_tests::program;
 use smart_sync_tests::small_disk::in_namespace;
-use smart_sync_tests::supervisors::start_again;
+use smart_sync_tests::supervisors::{start_again, wait_until_none_stands_by};
 
 use super::{CHECK, Machine};
 
 /// A machine whose systems are directories: `nixos-rebuild` makes one that is named after the version.
 fn nixos<'environment>(environment: &'environment TestEnvironment, action: &str) -> Machine<'environment> {
+    nixos_in(environment, "generations", action)
+}
+
+/// The same with a target of another kind.
+fn nixos_in<'environment>(
+    environment: &'environment TestEnvironment,
+    kind: &'static str,
+    action: &str,
+) -> Machine<'environment> {
     let nixos = format!(
         "[[run]]\nnixos = {{ action = \"{action}\", host = \"host\", input = \"hypervisor\", system = \"ROOT/run/current-system\", profile = \"ROOT/profiles/system\" }}\n"
     );
-    let machine = Machine::new(environment, &format!("{nixos}{CHECK}"));
+    let machine = Machine::of_kind(environment, kind, &format!("{nixos}{CHECK}"));
     for name in ["one", "two", "bad"] {
         let system = machine.path(&format!("store/{name}"));
         let running = machine.path("run/current-system");
@@ -158,6 +167,101 @@ fn whoever_goes_back_by_hand_gets_the_very_system_that_ran_then() {
 }
 
 #[test]
+fn in_a_plain_directory_the_system_before_comes_back_and_the_files_stay() {
+    let environment = TestEnvironment::new();
+    let machine = nixos_in(&environment, "directory", "switch");
+    machine.publish("one");
+    machine.sync(&[]).success();
+    machine.publish("bad");
+    machine.recorded();
+    let back = machine.sync(&[]).expect_code(8);
+    back.stderr_contains("what ran before is in its place again; the tree in").stderr_contains("host stays");
+    assert_eq!(systems(&machine), pair("one", "one"));
+    assert!(machine.recorded().ends_with("one/switch test\n"));
+    assert_eq!(fs::read_to_string(machine.host.seen().join("version")).unwrap(), "bad");
+    let status = machine.run(&["status"]).success().stdout;
+    assert!(status.contains("not healthy, and what runs is what ran before it; its files stay"), "{status}");
+    machine.sync(&[]).expect_code(8).stderr_contains("--retry-failed tries it again");
+    wait_until_none_stands_by(&machine.host.state());
+
+    // Killed in the middle of it, it is taken back by what stands by.
+    kill_in_check(&machine);
+    machine.publish("two");
+    assert_eq!(machine.sync(&[]).code, None);
+    wait_until_none_stands_by(&machine.host.state());
+    assert_eq!(systems(&machine), pair("one", "one"));
+
+    // What else ran stays, and then the machine is not what it was.
+    let text = fs::read_to_string(machine.path("etc/config.toml")).unwrap();
+    let text = text.replace("grep -q one version || kill -9 $PPID", "! grep -q bad version");
+    let command = "run]]\nname = \"other\"\ncommand = [\"true\"]\n";
+    let text = format!("{text}[[targets.\"{}\".{command}", machine.host.target().display());
+    environment.write("etc/config.toml", text);
+    machine.publish("bad");
+    machine.host.write("again", "");
+    machine.host.host.publish().success();
+    let failed = machine.sync(&[]).expect_code(9);
+    failed.stderr_contains("what other did cannot be taken back");
+    assert_eq!(systems(&machine), pair("one", "one"));
+}
+
+/// From now on the check kills the run, as a crash of the machine would.
+fn kill_in_check(machine: &Machine<'_>) {
+    let text = fs::read_to_string(machine.path("etc/config.toml")).unwrap();
+    let text = text.replace("! grep -q bad version", "grep -q one version || kill -9 $PPID");
+    machine.host.host.environment().write("etc/config.toml", text);
+}
+
+#[test]
+fn a_rebuild_that_dies_is_taken_back_by_what_stands_by() {
+    let environment = TestEnvironment::new();
+    // What is said on the command line is what has to be taken back.
+    let machine = nixos(&environment, "build");
+    machine.publish("one");
+    machine.sync(&[]).success();
+    machine.publish("two");
+    machine.sync(&["--skip-rebuild"]).success();
+    kill_in_check(&machine);
+    assert_eq!(machine.run(&["rebuild", "switch"]).code, None);
+    wait_until_none_stands_by(&machine.host.state());
+    assert_eq!(systems(&machine), pair("one", "one"));
+    assert_eq!(fs::read_to_string(machine.host.seen().join("version")).unwrap(), "two");
+    // The tree was not found to be bad.
+    let listed = machine.run(&["generations"]).success().stdout;
+    assert!(!listed.contains("not healthy"), "{listed}");
+}
+
+#[test]
+fn a_rebuild_waits_for_a_person_where_an_update_does() {
+    let environment = TestEnvironment::new();
+    let machine = nixos(&environment, "switch");
+    machine.publish("one");
+    machine.sync(&[]).success();
+    machine.publish("two");
+    machine.sync(&["--skip-rebuild"]).success();
+    let text = fs::read_to_string(machine.path("etc/config.toml")).unwrap();
+    let waits = "kind = \"generations\"\nconfirm = \"person\"\nconfirm-within = \"1h\"";
+    environment.write("etc/config.toml", text.replacen("kind = \"generations\"", waits, 1));
+    machine
+        .run(&["rebuild"])
+        .success()
+        .stderr_contains("within 1 h, else what runs since then is taken back");
+    assert_eq!(systems(&machine), pair("two", "one"));
+    machine.run(&["confirm", "--same-connection"]).success();
+    assert_eq!(systems(&machine), pair("two", "two"));
+    // Too late.
+    let text = fs::read_to_string(machine.path("etc/config.toml")).unwrap();
+    environment.write("etc/config.toml", text.replace("\"1h\"", "\"1s\""));
+    fs::write(machine.path("tree/version"), "one").unwrap();
+    machine.host.host.publish().success();
+    machine.sync(&["--skip-rebuild"]).success();
+    machine.run(&["confirm", "--same-connection"]).success();
+    machine.run(&["rebuild"]).success();
+    wait_until_none_stands_by(&machine.host.state());
+    assert_eq!(systems(&machine), pair("two", "two"));
+}
+
+#[test]
 fn a_rebuild_that_fails_takes_the_system_back_and_leaves_the_tree() {
     let environment = TestEnvironment::new();
     let machine = nixos(&environment, "switch");
@@ -172,7 +276,7 @@ fn a_rebuild_that_fails_takes_the_system_back_and_leaves_the_tree() {
     // The tree is what is built from, whatever is configured.
     machine.publish("bad");
     machine.sync(&["--skip-rebuild"]).success();
-    machine.run(&["rebuild", "test"]).expect_code(8).stderr_contains("the tree was not changed");
+    machine.run(&["rebuild", "test"]).expect_code(8).stderr_contains("what ran before is in its place again");
     assert_eq!(systems(&machine), pair("one", "one"));
     assert_eq!(fs::read_to_string(machine.host.seen().join("version")).unwrap(), "bad");
     machine.recorded();
@@ -190,15 +294,39 @@ fn a_system_that_is_only_booted_waits_for_a_reboot() {
     let machine = nixos(&environment, "boot");
     machine.publish("two");
     machine.sync(&["--skip-rebuild"]).success();
-    machine.run(&["rebuild"]).expect_code(12);
+    machine.run(&["rebuild"]).expect_code(12).stderr_contains("what runs now is looked at after it");
     insta::assert_snapshot!(machine.recorded());
     assert_eq!(systems(&machine), pair("one", "two"));
+    // Until then nothing else is done.
     machine.publish("bad");
     machine.sync(&[]).expect_code(12);
-    assert_eq!(systems(&machine), pair("one", "bad"));
-    start_again(&environment, 1);
-    machine.run(&["recover"]).expect_code(8);
     assert_eq!(systems(&machine), pair("one", "two"));
+    // The machine is started again, and what was booted does not come up: that is taken back, and not the tree.
+    start_again(&environment, 1);
+    machine.run(&["recover"]).expect_code(8).stderr_contains("was started again, and runs something else");
+    assert_eq!(systems(&machine), pair("one", "one"));
+    assert_eq!(fs::read_to_string(machine.host.seen().join("version")).unwrap(), "two");
+    // It comes up.
+    let boot = || {
+        let system = fs::canonicalize(machine.path("profiles/system")).unwrap();
+        fs::remove_file(machine.path("run/current-system")).unwrap();
+        symlink(system, machine.path("run/current-system")).unwrap();
+    };
+    machine.run(&["rebuild"]).expect_code(12);
+    start_again(&environment, 2);
+    boot();
+    machine.run(&["recover"]).success();
+    assert_eq!(systems(&machine), pair("two", "two"));
+    // An update that comes up and is not well goes with the next start of the machine.
+    machine.sync(&[]).expect_code(12);
+    assert_eq!(systems(&machine), pair("two", "bad"));
+    start_again(&environment, 3);
+    boot();
+    machine
+        .run(&["recover"])
+        .expect_code(8)
+        .stderr_contains("it takes a reboot until what runs is that version");
+    assert_eq!(systems(&machine), pair("bad", "two"));
 }
 
 /// The command line of `nixos-rebuild` is handed on to the real nix, which evaluates the flake as `nixos-rebuild` would.

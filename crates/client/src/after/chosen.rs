@@ -49,7 +49,7 @@ pub(crate) fn run_for_chosen(
     let back = Return { reason: String::new(), attempts: 1, by: By::Somebody };
     let since = u64::try_from(seconds_now()).unwrap_or_default();
     let phase = Phase::Returning(back);
-    let pending = Pending { manifest, previous: None, since, boot: now.boot, phase };
+    let pending = Pending { manifest, previous: None, since, boot: now.boot, phase, rebuild: None };
     let noted = Pending::keep_changed(&place.state, changed)
         .and_then(|()| pending.write(&place.state))
         .and_then(|()| WayBack::of(surroundings).arm(&Subject::target(place), Due::AfterRun));

@@ -75,7 +75,7 @@ fn confirm(
     }
     let paths = Pending::changed(&place.state)?;
     let changed = paths.as_deref().map_or(Changed::Unknown, Changed::Paths);
-    let after = &policy.after;
+    let after = &pending.of_run(&policy.after);
     let proof =
         Trial { session: &session, after, changed, pending: &pending, surroundings }.is_confirmed()?;
     let (confirmed, exit) = ended(proof, session, after, changed, &pending, surroundings)?;
@@ -98,7 +98,9 @@ fn nothing_waits(session: &Session<'_>, output: &Output) -> Result<Exit, Failure
 /// Says that nothing waits, and what has become of the last update, if that is not well.
 pub(crate) fn tell_nothing_waits(subject: &Subject<'_>, health: &Health, output: &Output) -> Exit {
     let (exit, what) = match health {
-        Health::RolledBack(reason) => (Exit::RolledBack, format!("the last update was taken back: {reason}")),
+        Health::RolledBack(reason) | Health::TakenBack(reason) => {
+            (Exit::RolledBack, format!("the last update was taken back: {reason}"))
+        }
         Health::RollbackFailed(reason) => (Exit::RollbackFailed, format!("it is not healthy: {reason}")),
         _ => {
             output.info(&format!("{subject}: nothing waits to be confirmed"));

@@ -83,8 +83,14 @@ mod tests {
 
     #[track_caller]
     fn check(phase: Phase, holds: Holds, hands: Hands, boot: &str, since_boot: u32, expected: &Fate) {
-        let pending =
-            Pending { manifest: "m".to_owned(), previous: None, since: 0, boot: "this".to_owned(), phase };
+        let pending = Pending {
+            manifest: "m".to_owned(),
+            previous: None,
+            since: 0,
+            boot: "this".to_owned(),
+            phase,
+            rebuild: None,
+        };
         let now = Moment { boot: boot.to_owned(), since_boot: SECOND * since_boot };
         assert_eq!(&fate(&pending, holds, hands, &now), expected);
     }

@@ -19,6 +19,7 @@ pub(crate) mod moment;
 pub(crate) mod pending;
 pub mod process;
 mod rebuild;
+mod restore;
 mod server;
 pub(crate) mod subject;
 pub(crate) mod trial;
@@ -65,17 +66,26 @@ pub(crate) fn arm(
     place: &Place,
     version: &Version,
     applied: Option<&Version>,
+    after: &After,
     way_back: &WayBack,
 ) -> Result<(), Failure> {
-    let previous = applied.and_then(Version::name).map(ToString::to_string);
-    let can_go_back = previous.is_some();
-    let since = u64::try_from(seconds_now()).unwrap_or_default();
-    let (boot, phase) = (Moment::now()?.boot, Phase::Proving);
-    let pending = Pending { manifest: version.manifest().to_string(), previous, since, boot, phase };
-    if !can_go_back {
+    let pending = Pending {
+        manifest: version.manifest().to_string(),
+        previous: applied.and_then(Version::name).map(ToString::to_string),
+        since: u64::try_from(seconds_now()).unwrap_or_default(),
+        boot: Moment::now()?.boot,
+        phase: Phase::Proving,
+        rebuild: None,
+    };
+    guard(place, &pending, after, way_back)
+}
+
+/// Notes what is about to be on trial, and arms the way back from it where there is one.
+fn guard(place: &Place, pending: &Pending, after: &After, way_back: &WayBack) -> Result<(), Failure> {
+    if !pending.can_go_back(after) {
         return pending.write(&place.state);
     }
-    stand_by(&Subject::target(place), &pending, &[&place.state], way_back)
+    stand_by(&Subject::target(place), pending, &[&place.state], way_back)
 }
 
 /// Notes that readers are about to be switched, sets room aside for going back to where the state of these targets is
@@ -146,7 +156,7 @@ pub(crate) fn retry(
         Failed::forget(&place.state, &applied.manifest().to_string())?;
         return Ok(Exit::Success);
     }
-    arm(place, &applied, None, &WayBack::of(surroundings))?;
+    arm(place, &applied, None, after, &WayBack::of(surroundings))?;
     complete(session, after, Changed::Unknown, surroundings)
 }
 
@@ -185,6 +195,7 @@ pub(crate) fn settle<'a>(
         disarm(&place.state);
         return Ok(Settled::Nothing(Box::new(session)));
     };
+    let after = &pending.of_run(after);
     match fate {
         Fate::Forget => {
             forget(place)?;
@@ -192,12 +203,12 @@ pub(crate) fn settle<'a>(
         }
         Fate::Leave | Fate::Wait(_) => {
             if let Phase::Waiting(window) = &pending.phase {
-                waiting::still_waits(&Subject::target(place), window, surroundings)?;
+                waiting::still_waits(&Subject::target(place).noted(&pending), window, surroundings)?;
             }
             Ok(Settled::Waits(Exit::Success))
         }
         Fate::AwaitReboot => {
-            waiting::tell_awaits_reboot(&Subject::target(place), surroundings.output);
+            waiting::tell_awaits_reboot(&Subject::target(place).noted(&pending), surroundings.output);
             Ok(Settled::Waits(Exit::RebootPending))
         }
         Fate::GoBack(reason) => {
@@ -235,7 +246,7 @@ fn after_reboot<'a>(
     let place = session.place();
     let pending = pending.in_phase(Phase::Proving, &Moment::now()?);
     pending.write(&place.state)?;
-    if pending.previous.is_some() {
+    if pending.can_go_back(after) {
         WayBack::of(surroundings).arm(&Subject::target(place), Due::AfterRun)?;
     }
     let paths = Pending::changed(&place.state)?;

@@ -3,6 +3,8 @@
 //! A version is noted before readers are switched to it, and the note goes when it is confirmed. So one that is met
 //! while nobody works on its target is one whose run did not get that far: it was killed, or the machine went down. What
 //! was noted as failed is known by its manifest, and not tried again by itself.
+//!
+//! What `smart-sync rebuild` does to a machine is noted in the same way. The tree is none that is gone back from then.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -14,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use smart_sync_store::id::ManifestId;
 
 use super::moment::Moment;
-use super::trigger::Changed;
+use super::trigger::nixos::Override;
+use super::trigger::{After, Changed};
 use crate::failure::{Exit, Failure};
 use crate::realm::trust_store::write;
 
@@ -43,6 +46,9 @@ pub(crate) struct Pending {
     /// What it waits for.
     #[serde(default)]
     pub(crate) phase: Phase,
+    /// Where its triggers were run for it once more, what was said of that.
+    #[serde(default)]
+    pub(crate) rebuild: Option<Override>,
 }
 
 /// What a version that is not confirmed waits for.
@@ -115,6 +121,16 @@ impl Pending {
 
     pub(crate) fn write(&self, state: &Path) -> Result<(), Failure> {
         write_json(&state.join(PENDING), self)
+    }
+
+    /// What is run and looked at for it, on a target where this is configured.
+    pub(crate) fn of_run(&self, configured: &After) -> After {
+        self.rebuild.as_ref().map_or_else(|| configured.clone(), |by| configured.with_nixos(by))
+    }
+
+    /// Whether something can be gone back to: a version, or what triggers know themselves.
+    pub(crate) fn can_go_back(&self, after: &After) -> bool {
+        self.previous.is_some() || after.takes_back()
     }
 
     /// The same version, which waits for something else from now on.

@@ -1,49 +1,78 @@
 //! Running everything for a tree that is in its place already.
 //!
-//! The tree stays where it is whatever comes of it, so nothing is noted as pending or failed. What a trigger has done and
-//! knows how to take back is taken back where something fails.
+//! The tree stays where it is whatever comes of it, so it is not what is found healthy or not. What a trigger can do to the
+//! machine is on trial, as in an update: it is noted and the way back is armed before it is done, and where something
+//! fails, what the trigger knows how to take back is taken back.
 
-use super::trigger::{After, Changed, Purpose, Stage};
+use super::pending::{Pending, Phase};
+use super::trial::Trial;
+use super::trigger::nixos::Override;
+use super::trigger::{After, Changed, Purpose, Stage, Undoing};
+use super::way_back::WayBack;
 use super::work::Work;
+use super::{Moment, ended, guard};
 use crate::failure::{Exit, Failure};
 use crate::sync::Surroundings;
-use crate::sync::session::Session;
+use crate::sync::session::{Session, seconds_now};
 
-/// Runs all triggers, looks whether all is well, and runs what waits for that.
+/// Runs all triggers, with what somebody says of them, looks whether all is well, and runs what waits for that.
 pub(crate) fn rebuild(
+    session: Session<'_>,
+    configured: &After,
+    by: &Override,
+    surroundings: &Surroundings<'_>,
+) -> Result<Exit, Failure> {
+    let after = configured.with_nixos(by);
+    let Some(manifest) = session.manifest().filter(|_| after.takes_back()) else {
+        return without_way_back(&session, &after, surroundings);
+    };
+    let place = session.place();
+    let pending = Pending {
+        manifest: manifest.to_string(),
+        previous: None,
+        since: u64::try_from(seconds_now()).unwrap_or_default(),
+        boot: Moment::now()?.boot,
+        phase: Phase::Proving,
+        rebuild: Some(by.clone()),
+    };
+    guard(place, &pending, &after, &WayBack::of(surroundings))?;
+    let changed = Changed::Unknown;
+    let trial = Trial { session: &session, after: &after, changed, pending: &pending, surroundings };
+    let proof = trial.of_update()?;
+    ended(proof, session, &after, changed, &pending, surroundings).map(|(_, exit)| exit)
+}
+
+/// The same where nothing could be taken back.
+fn without_way_back(
     session: &Session<'_>,
     after: &After,
     surroundings: &Surroundings<'_>,
 ) -> Result<Exit, Failure> {
     let target = session.place().target.display();
     let output = surroundings.output;
-    let Err(reason) = proven(session, after, surroundings)? else {
-        if !after.check.is_empty() {
-            output.info(&format!("{target} is healthy"));
+    match proven(session, after, surroundings)? {
+        Ok(()) => {}
+        Err(_) if surroundings.interrupt.is_requested() => return Err(crate::interrupt::interrupted()),
+        Err(reason) if after.run.iter().all(|trigger| trigger.undoing() == Undoing::NotNeeded) => {
+            return Err(Failure::message(Exit::General, format!("rebuilding {target}: {reason}")));
         }
-        let scene = super::work::scene(session.place(), session.manifest(), Purpose::Doing);
-        if after.needs_reboot(Changed::Unknown, &scene) {
-            output.info("what is new runs after a reboot");
-            return Ok(Exit::RebootPending);
+        Err(reason) => {
+            let text = format!(
+                "{target} is not healthy after it was rebuilt, and nothing that ran knows how to go back: {reason}"
+            );
+            return Err(Failure::message(Exit::RollbackFailed, text)
+                .hint("repair what is named here, and rebuild again; `smart-sync rollback` goes to an earlier version"));
         }
-        return Ok(Exit::Success);
-    };
-    if surroundings.interrupt.is_requested() {
-        return Err(crate::interrupt::interrupted());
     }
-    if !after.run.iter().any(super::trigger::Trigger::takes_back) {
-        return Err(Failure::message(Exit::General, format!("rebuilding {target}: {reason}")));
+    if !after.check.is_empty() {
+        output.info(&format!("{target} is healthy"));
     }
-    output.warning(&format!("{target} is not healthy after it was rebuilt: {reason}"));
-    let work = Work::new(session, Changed::Unknown, Stage::Rollback, surroundings)?;
-    for trigger in after.run.iter().filter(|trigger| trigger.takes_back()) {
-        work.pull(trigger).map_err(|second| {
-            Failure::message(Exit::RollbackFailed, format!("{target} was not healthy, and {second}"))
-                .context(format!("going back from what was rebuilt ({reason})"))
-        })?;
+    let scene = super::work::scene(session.place(), session.manifest(), Purpose::Doing);
+    if after.needs_reboot(Changed::Unknown, &scene) {
+        output.info("what is new runs after a reboot");
+        return Ok(Exit::RebootPending);
     }
-    output.warning("the system before is in its place again; the tree was not changed");
-    Ok(Exit::RolledBack)
+    Ok(Exit::Success)
 }
 
 /// Runs what an update needs, looks whether all is well, and runs what waits for that. Returns why it is not.

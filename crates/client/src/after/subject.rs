@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
+use super::pending::Pending;
 use crate::sync::place::Place;
 
 /// What is on trial, and where that is noted.
@@ -20,6 +21,8 @@ pub(crate) struct Subject<'s> {
 #[derive(Debug, Clone, Copy)]
 enum What<'s> {
     Target(&'s Path),
+    /// A target whose tree stays: what is taken back is what runs for it.
+    Machine(&'s Path),
     Set(&'s str),
 }
 
@@ -27,6 +30,16 @@ impl<'s> Subject<'s> {
     /// The version of a target.
     pub(crate) fn target(place: &'s Place) -> Self {
         Self { state: &place.state, what: What::Target(&place.target) }
+    }
+
+    /// The same, of which this is noted: where there is no version before, the tree stays.
+    pub(crate) fn noted(self, pending: &Pending) -> Self {
+        match self.what {
+            What::Target(target) if pending.previous.is_none() => {
+                Self { what: What::Machine(target), ..self }
+            }
+            _ => self,
+        }
     }
 
     /// The versions of all targets of a profile.
@@ -37,7 +50,7 @@ impl<'s> Subject<'s> {
     /// How it is named on the command line.
     pub(crate) fn words(&self) -> [OsString; 2] {
         match self.what {
-            What::Target(target) => ["--target".into(), target.into()],
+            What::Target(target) | What::Machine(target) => ["--target".into(), target.into()],
             What::Set(profile) => ["--profile".into(), profile.into()],
         }
     }
@@ -45,7 +58,7 @@ impl<'s> Subject<'s> {
     /// The same, as it is shown to people.
     pub(crate) fn typed(&self) -> String {
         match self.what {
-            What::Target(target) => format!("--target {}", target.display()),
+            What::Target(target) | What::Machine(target) => format!("--target {}", target.display()),
             What::Set(profile) => format!("--profile {profile}"),
         }
     }
@@ -54,6 +67,7 @@ impl<'s> Subject<'s> {
     pub(crate) const fn goes_back(&self) -> &'static str {
         match self.what {
             What::Target(_) => "it goes back to the version before",
+            What::Machine(_) => "what runs since then is taken back",
             What::Set(_) => "all its targets go back together",
         }
     }
@@ -62,6 +76,7 @@ impl<'s> Subject<'s> {
     pub(crate) const fn versions_are(&self) -> &'static str {
         match self.what {
             What::Target(_) => "the new version is",
+            What::Machine(_) => "what runs now is",
             What::Set(_) => "the new versions are",
         }
     }
@@ -69,7 +84,7 @@ impl<'s> Subject<'s> {
     /// What `recover` does about it, when its run has died.
     pub(crate) const fn is_settled(&self) -> &'static str {
         match self.what {
-            What::Target(_) => "takes it back",
+            What::Target(_) | What::Machine(_) => "takes it back",
             What::Set(_) => "settles what became of all its targets",
         }
     }
@@ -78,7 +93,7 @@ impl<'s> Subject<'s> {
 impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.what {
-            What::Target(target) => target.display().fmt(f),
+            What::Target(target) | What::Machine(target) => target.display().fmt(f),
             What::Set(profile) => f.write_str(profile),
         }
     }

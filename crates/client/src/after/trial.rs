@@ -98,7 +98,7 @@ impl Trial<'_, '_> {
         }
         match self.after.confirm {
             // Where there is nothing to go back to, nothing depends on it.
-            Confirmation::ByPerson(within) if self.pending.previous.is_some() => {
+            Confirmation::ByPerson(within) if self.pending.can_go_back(self.after) => {
                 self.wait(within).map_err(|failure| reason(&failure))
             }
             Confirmation::ByPerson(_) | Confirmation::ByChecks => self.confirm(),
@@ -124,7 +124,7 @@ impl Trial<'_, '_> {
     fn wait(self, within: Duration) -> Result<Proof, Failure> {
         let place = self.session.place();
         Pending::keep_changed(&place.state, self.changed)?;
-        waiting::wait(&Subject::target(place), self.pending, within, self.surroundings)?;
+        waiting::wait(&Subject::target(place).noted(self.pending), self.pending, within, self.surroundings)?;
         let within = within.as_secs();
         self.event(|target, manifest| WaitEvent::Waiting { target, manifest, within });
         Ok(Proof::Waits)
@@ -133,7 +133,7 @@ impl Trial<'_, '_> {
     fn await_reboot(self) -> Result<Proof, Failure> {
         let place = self.session.place();
         Pending::keep_changed(&place.state, self.changed)?;
-        waiting::await_reboot(&Subject::target(place), self.pending, self.surroundings)?;
+        waiting::await_reboot(&Subject::target(place).noted(self.pending), self.pending, self.surroundings)?;
         self.event(|target, manifest| WaitEvent::RebootPending { target, manifest });
         Ok(Proof::AwaitsReboot)
     }

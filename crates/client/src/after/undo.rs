@@ -9,6 +9,7 @@ use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 use super::ballast;
 use super::moment::Moment;
 use super::pending::{By, Failed, Pending, Phase, Return};
+use super::restore::restore;
 use super::trigger::{After, Changed, Stage};
 use super::verdict::{How, Verdict};
 use super::work::{Work, needs_reboot};
@@ -42,12 +43,14 @@ pub(super) fn undo(
     }
     output.warning(&format!("{} is not healthy: {reason}", place.target.display()));
     ballast::release(&place.state);
-    let since = u64::try_from(seconds_now()).unwrap_or_default();
-    let failed = Failed { manifest: pending.manifest.clone(), reason: reason.to_owned(), since };
-    remembered(failed.note(&place.state), surroundings);
+    if pending.rebuild.is_none() {
+        let since = u64::try_from(seconds_now()).unwrap_or_default();
+        let failed = Failed { manifest: pending.manifest.clone(), reason: reason.to_owned(), since };
+        remembered(failed.note(&place.state), surroundings);
+    }
     let session = session.unguarded();
     let Some(previous) = previous(&session, pending)? else {
-        return Err(stays(place, pending, reason, surroundings));
+        return restore(&session, after, changed, pending, reason, surroundings);
     };
     go_back(&session, &previous, surroundings).map_err(|failure| {
         let failure = failure.context(format!("going back from a version that is not healthy ({reason})"));
@@ -154,7 +157,12 @@ fn previous(session: &Session<'_>, pending: &Pending) -> Result<Option<Kept>, Fa
 }
 
 /// The target has nothing to go back to.
-fn stays(place: &Place, pending: &Pending, reason: &str, surroundings: &Surroundings<'_>) -> Failure {
+pub(super) fn stays(
+    place: &Place,
+    pending: &Pending,
+    reason: &str,
+    surroundings: &Surroundings<'_>,
+) -> Failure {
     let how = How::RollbackFailed(reason.to_owned());
     remembered(Verdict::end(&place.state, &pending.manifest, how), surroundings);
     if let Err(failure) = super::forget(place) {

@@ -50,6 +50,8 @@ pub(crate) enum How {
     Confirmed,
     /// It was taken back, for this reason.
     RolledBack(String),
+    /// What it had made of the machine was taken back, and its tree stays, for this reason.
+    TakenBack(String),
     /// It was to be taken back, and was not or not completely, for this reason.
     RollbackFailed(String),
 }
@@ -104,6 +106,8 @@ pub(crate) enum Health {
     RebootPending,
     /// The target was taken back to it from one that was not healthy, for this reason.
     RolledBack(String),
+    /// It is not healthy for this reason, and the machine was taken back to what it was before.
+    TakenBack(String),
     /// It is not healthy, or what was gone back to is not, for this reason.
     RollbackFailed(String),
 }
@@ -122,6 +126,7 @@ impl Health {
             None => Self::Unchecked,
             Some(How::Confirmed) => Self::Confirmed,
             Some(How::RolledBack(reason)) => Self::RolledBack(reason),
+            Some(How::TakenBack(reason)) => Self::TakenBack(reason),
             Some(How::RollbackFailed(reason)) => Self::RollbackFailed(reason),
         })
     }
@@ -149,7 +154,7 @@ impl Health {
             Self::Unconfirmed => "unconfirmed",
             Self::Waiting(_) => "waiting",
             Self::RebootPending => "reboot-pending",
-            Self::RolledBack(_) => "rolled-back",
+            Self::RolledBack(_) | Self::TakenBack(_) => "rolled-back",
             Self::RollbackFailed(_) => "rollback-failed",
         }
     }
@@ -157,7 +162,7 @@ impl Health {
     /// Why it is not what it should be, where something was found.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
-            Self::RolledBack(reason) | Self::RollbackFailed(reason) => Some(reason),
+            Self::RolledBack(reason) | Self::TakenBack(reason) | Self::RollbackFailed(reason) => Some(reason),
             _ => None,
         }
     }
@@ -181,6 +186,9 @@ impl Health {
             }
             Self::RolledBack(reason) => {
                 format!("gone back to, because the one after it was not healthy: {reason}")
+            }
+            Self::TakenBack(reason) => {
+                format!("not healthy, and what runs is what ran before it; its files stay: {reason}")
             }
             Self::RollbackFailed(reason) => format!("not healthy: {reason}"),
         })
@@ -214,6 +222,7 @@ mod tests {
             since: 0,
             boot: boot.clone(),
             phase,
+            rebuild: None,
         };
         for (phase, expected) in [(Phase::Proving, "unconfirmed"), (Phase::Rebooting, "reboot-pending")] {
             pending(phase).write(state).unwrap();
@@ -230,6 +239,8 @@ mod tests {
         assert!(!verdict.is_confirmed(one.name().unwrap()) && verdict.was_confirmed(one.name().unwrap()));
         Verdict::confirm(state, &two).unwrap();
         assert_eq!(Verdict::read(state).unwrap(), verdict);
+        Verdict::end(state, &two.manifest().to_string(), How::TakenBack("why".to_owned())).unwrap();
+        assert_eq!(health(&two), "rolled-back");
         Verdict::end(state, &two.manifest().to_string(), How::RollbackFailed("why".to_owned())).unwrap();
         assert_eq!(health(&two), "rollback-failed");
     }

@@ -14,7 +14,7 @@ use crate::sync::session::Session;
 /// Runs all triggers of a target for the tree that it holds, and looks whether all is well then.
 pub fn run(args: &RebuildArgs, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
     let (target, policy) = settings::target(args.target.as_deref(), config)?;
-    let after = chosen(args, &policy.after)?;
+    let by = chosen(args, &policy.after)?;
     let nothing = || {
         Failure::message(Exit::General, format!("nothing was applied to {} yet", target.display()))
             .hint("`smart-sync` syncs it, and rebuilds after that")
@@ -28,11 +28,11 @@ pub fn run(args: &RebuildArgs, config: &Config, surroundings: &Surroundings<'_>)
     if session.applied.is_none() {
         return Err(nothing());
     }
-    after::rebuild(&session, &after, surroundings)
+    after::rebuild(session, &policy.after, &by, surroundings)
 }
 
-/// What runs, with what the command line says.
-fn chosen(args: &RebuildArgs, configured: &After) -> Result<After, Failure> {
+/// What the command line says of what is configured to run.
+fn chosen(args: &RebuildArgs, configured: &After) -> Result<Override, Failure> {
     let RebuildArgs { action, target: _, flake, host, show_trace, impure } = args.clone();
     let by = Override { action, flake, host, show_trace, impure };
     if configured.run.is_empty() {
@@ -49,9 +49,8 @@ fn chosen(args: &RebuildArgs, configured: &After) -> Result<After, Failure> {
             "`smart-sync rebuild` runs what is configured; `nixos = {…}` in a table `run` rebuilds a system",
         ));
     }
-    let after = configured.with_nixos(&by);
-    match after.mistake() {
-        None => Ok(after),
+    match configured.with_nixos(&by).mistake() {
+        None => Ok(by),
         Some(mistake) => Err(Failure::message(Exit::Arguments, mistake)),
     }
 }
@@ -68,7 +67,8 @@ mod tests {
         let after = |text: &str| After { run: vec![trigger(text)], ..After::default() };
         let system = after("nixos = { action = 'boot', host = 'a', impure = true }");
         let test = RebuildArgs { action: Some(Action::Test), ..RebuildArgs::default() };
-        let nixos = chosen(&test, &system).unwrap().run.remove(0).nixos.unwrap();
+        let by = chosen(&test, &system).unwrap();
+        let nixos = system.with_nixos(&by).run.remove(0).nixos.unwrap();
         assert_eq!((nixos.action, nixos.host.as_deref(), nixos.impure), (Action::Test, Some("a"), true));
         let options = RebuildArgs { flake: Some("github:o/r#x".into()), ..RebuildArgs::default() };
         assert_eq!(chosen(&options, &system).unwrap_err().exit(), Exit::Arguments);

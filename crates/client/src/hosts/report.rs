@@ -208,7 +208,7 @@ impl Stands {
             _ if self.is_newest_failed => Health::RolledBack,
             // What was not healthy may have been another target of its profile.
             _ => match self.ended {
-                Some(How::RolledBack(_)) => Health::RolledBack,
+                Some(How::RolledBack(_) | How::TakenBack(_)) => Health::RolledBack,
                 Some(How::RollbackFailed(_)) => Health::NotHealthy,
                 Some(How::Confirmed) | None => Health::Healthy,
             },

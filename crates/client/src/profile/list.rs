@@ -114,7 +114,7 @@ pub fn list(profile: &Channel, state_dir: &Path, output: &Output) -> Result<Exit
         }
         let found = match &health {
             Health::Confirmed => "confirmed",
-            Health::RolledBack(_) => "gone back to",
+            Health::RolledBack(_) | Health::TakenBack(_) => "gone back to",
             Health::RollbackFailed(_) => "not healthy",
             Health::Waiting(_) | Health::RebootPending | Health::Unconfirmed => "not confirmed yet",
             Health::Unchecked => "",

@@ -200,6 +200,7 @@ impl Unsettled<'_> {
             since: set.applied,
             boot,
             phase: Phase::Proving,
+            rebuild: None,
         }
     }
 

@@ -24,6 +24,11 @@ impl After {
         self.run.is_empty() && self.check.is_empty() && matches!(self.confirm, Confirmation::ByChecks)
     }
 
+    /// Whether something of it knows itself how to take back what it has done.
+    pub fn takes_back(&self) -> bool {
+        self.run.iter().any(Trigger::takes_back)
+    }
+
     /// Why this cannot be, if it cannot.
     pub fn mistake(&self) -> Option<String> {
         let single = || {

@@ -84,7 +84,7 @@ impl Emerge {
             |title: &str, text: String| (!is_taken_back).then(|| Step::built_in(title, BuiltIn::Warn(text)));
         let shown = Shown(root.as_os_str().as_bytes());
         match stage {
-            Stage::Confirmed => Vec::new(),
+            Stage::Confirmed | Stage::Undone => Vec::new(),
             Stage::Rollback | Stage::Chosen => {
                 let text = format!(
                     "packages below {shown} stay as emerge left them; a snapshot or another boot entry takes them back"

@@ -121,6 +121,8 @@ pub enum Stage {
     Rollback,
     /// Somebody has gone to another one that was here before, whatever came of it then.
     Chosen,
+    /// The tree stays, and what was done for it is taken back.
+    Undone,
 }
 
 impl Stage {
@@ -129,9 +131,22 @@ impl Stage {
         match self {
             Self::Update => "update",
             Self::Confirmed => "confirmed",
-            Self::Rollback | Self::Chosen => "rollback",
+            Self::Rollback | Self::Chosen | Self::Undone => "rollback",
         }
     }
+}
+
+/// What becomes of what a trigger has done, where the tree that it was done for stays in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undoing {
+    /// It has changed nothing.
+    NotNeeded,
+    /// It knows itself how to take it back.
+    Itself,
+    /// It is done again, for what runs then.
+    Again,
+    /// It stays.
+    Nothing,
 }
 
 impl Trigger {
@@ -212,6 +227,15 @@ impl Trigger {
         }
     }
 
+    /// Whether what it has taken back runs until the machine is started again.
+    pub fn outlives_undoing(&self, scene: &Scene) -> bool {
+        match self.kind() {
+            Some(Kind::Nixos(nixos)) => nixos.needs_reboot(&scene.notes("nixos")),
+            Some(Kind::Kernel(_)) => Kernel::runs_what_was_added(&scene.notes("kernel")),
+            _ => false,
+        }
+    }
+
     /// Whether it has seen to what the machine is started with, and something else runs.
     pub fn did_not_come_up(&self, scene: &Scene) -> bool {
         match self.kind() {
@@ -225,7 +249,18 @@ impl Trigger {
 
     /// Whether it knows itself how to take back what it has done.
     pub fn takes_back(&self) -> bool {
-        matches!(self.kind(), Some(Kind::Nixos(_) | Kind::Kernel(_)))
+        self.undoing() == Undoing::Itself
+    }
+
+    /// What becomes of what it has done where the tree stays.
+    pub fn undoing(&self) -> Undoing {
+        match self.kind() {
+            None => Undoing::NotNeeded,
+            Some(Kind::Nixos(nixos)) if !nixos.action.changes_the_machine() => Undoing::NotNeeded,
+            Some(Kind::Nixos(_) | Kind::Kernel(_)) => Undoing::Itself,
+            Some(Kind::Units(_)) => Undoing::Again,
+            Some(Kind::Command(_) | Kind::Emerge(_) | Kind::Portage(_)) => Undoing::Nothing,
+        }
     }
 
     /// The stages that it goes through when the target does. What waits for the confirmation does all of it then.
@@ -238,7 +273,10 @@ impl Trigger {
             // What was confirmed once is not looked at again, and nothing waits for that.
             (When::Switched | When::Confirmed, Stage::Chosen) => &[Stage::Chosen],
             (When::Confirmed, Stage::Rollback) if self.takes_back() => &[Stage::Rollback],
-            (When::Confirmed, Stage::Update | Stage::Rollback) => &[],
+            (_, Stage::Undone) if matches!(self.undoing(), Undoing::Itself | Undoing::Again) => {
+                &[Stage::Undone]
+            }
+            (When::Confirmed, Stage::Update | Stage::Rollback) | (_, Stage::Undone) => &[],
         }
     }
 

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use smart_sync_store::id::ManifestId;
 
 use super::Stage;
@@ -32,7 +32,7 @@ const RESULT: &str = "result";
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What `nixos-rebuild` is to do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Build the system, run it, and boot it from then on once it is confirmed.
@@ -60,6 +60,11 @@ impl Action {
             Self::DryBuild => "dry-build",
             Self::DryActivate => "dry-activate",
         }
+    }
+
+    /// Whether what runs or what is booted is another system afterwards.
+    pub(super) const fn changes_the_machine(self) -> bool {
+        matches!(self, Self::Switch | Self::Test | Self::Boot)
     }
 }
 
@@ -89,7 +94,8 @@ pub struct Nixos {
 }
 
 /// What the command line says otherwise.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "kebab-case")]
 pub struct Override {
     /// What is done.
     pub action: Option<Action>,
@@ -259,9 +265,11 @@ impl Nixos {
             (Stage::Confirmed, Action::Boot) => {
                 to.remember(self.profile(), found).into_iter().chain([to.forget()]).collect()
             }
-            (Stage::Rollback, Action::Switch | Action::Test | Action::Boot) => self.back(found, &to),
+            (Stage::Rollback | Stage::Undone, Action::Switch | Action::Test | Action::Boot) => {
+                self.back(found, &to)
+            }
             (Stage::Chosen, Action::Switch | Action::Test | Action::Boot) => self.go_to(found, tree, notes),
-            (Stage::Confirmed | Stage::Rollback, _) => Vec::new(),
+            (Stage::Confirmed | Stage::Rollback | Stage::Undone, _) => Vec::new(),
         }
     }
 

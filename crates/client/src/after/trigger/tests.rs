@@ -62,3 +62,19 @@ fn each_stage_has_what_waits_for_it() {
     // Whoever goes back by hand leaves a version for which all of them have run.
     assert_eq!(at(Stage::Chosen), ["now", "web", "two"]);
 }
+
+#[test]
+fn where_the_tree_stays_some_triggers_take_back_what_they_did() {
+    #[track_caller]
+    fn check(text: &str, expected: Undoing) {
+        assert_eq!(trigger(text).undoing(), expected, "{text}");
+    }
+    check("nixos = {}", Undoing::Itself);
+    check("nixos = { action = 'boot' }\nwhen = 'confirmed'", Undoing::Itself);
+    check("nixos = { action = 'dry-activate' }", Undoing::NotNeeded);
+    check("kernel = { loader = 'none' }", Undoing::Itself);
+    check("units = { reload = ['a.service'] }", Undoing::Again);
+    check("portage = { profile = 'a' }", Undoing::Nothing);
+    check("emerge = { sets = ['@world'] }", Undoing::Nothing);
+    check("command = ['true']", Undoing::Nothing);
+}

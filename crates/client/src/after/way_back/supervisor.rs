@@ -184,7 +184,7 @@ mod tests {
     fn note(state: &Path, phase: Phase) {
         let boot = Moment::now().unwrap().boot;
         let manifest = "m".to_owned();
-        Pending { manifest, previous: None, since: 1, boot, phase }.write(state).unwrap();
+        Pending { manifest, previous: None, since: 1, boot, phase, rebuild: None }.write(state).unwrap();
     }
 
     fn arm(state: &Path, word: &str) {

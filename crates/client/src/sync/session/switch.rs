@@ -112,7 +112,8 @@ impl Session<'_> {
             Prepared::Next(next) => {
                 let is_tried = wanted.purpose == Purpose::Update && !self.after.is_empty();
                 if let Some(way_back) = self.way_back.as_ref().filter(|_| is_tried) {
-                    after::arm(self.place, next.version(), self.applied.as_ref(), way_back)?;
+                    let applied = self.applied.as_ref();
+                    after::arm(self.place, next.version(), applied, &self.after, way_back)?;
                 }
                 self.switch(wanted, *next)
             }

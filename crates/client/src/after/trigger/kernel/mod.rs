@@ -151,7 +151,27 @@ impl Kernel {
             (Stage::Confirmed, Some(newest)) => self.confirm(newest, &versions, found, notes, keep),
             (Stage::Rollback, _) => self.back(wanted, found, tree, notes),
             (Stage::Chosen, _) => self.go_to(wanted, &versions, found, tree, notes),
+            (Stage::Undone, _) => self.undo(found, notes),
         }
+    }
+
+    /// Without what came since an update was confirmed last, whatever the tree says: it stays.
+    fn undo(&self, found: &Found, notes: &Path) -> Vec<Step> {
+        let record = &found.record;
+        let mut steps: Vec<Step> = self.one_shot.then(|| self.forget_once()).flatten().into_iter().collect();
+        if !record.added.is_empty() {
+            steps.push(self.remove(record.added.clone(), notes));
+            steps.extend(self.configure());
+        }
+        let before = record.before().filter(|_| !self.one_shot);
+        steps.extend(before.and_then(|version| self.boot_always(version)));
+        steps
+    }
+
+    /// Whether the kernel that runs came since an update was confirmed last.
+    pub(super) fn runs_what_was_added(notes: &Path) -> bool {
+        let running = running();
+        Record::read(notes, &running).added.contains(&running)
     }
 
     /// To the kernels of a tree that somebody has chosen. One that ran here before is the default at once, as it was then.

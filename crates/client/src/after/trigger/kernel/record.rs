@@ -65,6 +65,13 @@ impl Record {
         self.booted.iter().any(|booted| booted == version)
     }
 
+    /// What was booted before the versions came that were added: what ran last of the others, else the newest of them.
+    pub(super) fn before(&self) -> Option<&str> {
+        let stays = |version: &&String| self.placed.contains(version) && !self.added.contains(version);
+        let newest = || self.placed.iter().filter(stays).max_by(|one, other| compare(one, other));
+        self.booted.iter().rev().find(stays).or_else(newest).map(String::as_str)
+    }
+
     /// The versions that go where this many of the newest are kept, beside those that the tree has or that ran.
     pub(super) fn victims(&self, keep: usize, wanted: &[String]) -> Vec<String> {
         let mut placed = self.placed.clone();
@@ -89,6 +96,12 @@ mod tests {
         assert_eq!(record.victims(2, &[]), ["6.8.1", "6.7.1"]);
         assert_eq!(record.victims(2, &names(&["6.8.1"])), ["6.7.1"]);
         assert_eq!(record.victims(5, &[]), [""; 0]);
+        assert_eq!(record.before(), Some("6.10.1"));
+        let added = Record { added: names(&["6.10.1"]), ..record.clone() };
+        assert_eq!(added.before(), Some("6.6.1"));
+        let never = Record { added: names(&["6.10.1", "6.6.1"]), ..record };
+        assert_eq!(never.before(), Some("6.9.1"));
+        assert_eq!(Record::default().before(), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ fn kernel(text: &str) -> Kernel {
 }
 
 fn all(kernel: &Kernel, found: &Found) -> String {
-    let stages = [Stage::Update, Stage::Confirmed, Stage::Rollback, Stage::Chosen];
+    let stages = [Stage::Update, Stage::Confirmed, Stage::Rollback, Stage::Chosen, Stage::Undone];
     let shown = stages.map(|stage| {
         let steps = kernel.steps(stage, found, Path::new("/srv/tree"), Path::new("/state/kernel"));
         format!("{stage:?}:\n{}\n", shown_steps(&steps))

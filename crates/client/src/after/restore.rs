@@ -1,0 +1,120 @@
+//! Taking back what triggers have done, where the tree that they did it for stays in its place: after a `rebuild`, and on
+//! a target that has no version before.
+//!
+//! A NixOS system and a kernel know themselves what was there before them. Where everything that ran is of that sort, the
+//! machine is what it was, and that is a target that was taken back; where anything else ran, it is one that could not be.
+
+use super::moment::Moment;
+use super::pending::{By, Pending, Phase, Return};
+use super::trigger::{After, Changed, Purpose, Stage, Trigger, Undoing};
+use super::undo::{ATTEMPTS_MAX, remembered, stays};
+use super::verdict::{How, Verdict};
+use super::work::{Work, scene};
+use crate::failure::{Exit, Failure};
+use crate::interrupt::interrupted;
+use crate::sync::Surroundings;
+use crate::sync::session::Session;
+
+/// Takes back what triggers know how to take back.
+pub(super) fn restore(
+    session: &Session<'_>,
+    after: &After,
+    changed: Changed<'_>,
+    pending: &Pending,
+    reason: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Exit, Failure> {
+    let (place, output) = (session.place(), surroundings.output);
+    let ran = ran(after, changed);
+    if !ran.iter().any(|trigger| trigger.takes_back()) {
+        return Err(stays(place, pending, reason, surroundings));
+    }
+    if let Err(failed) = begin(session, &ran, changed, pending, reason, surroundings)? {
+        return Err(failed_too(session, pending, reason, &failed, surroundings));
+    }
+    let left = named(&ran, Undoing::Nothing);
+    if !left.is_empty() {
+        let failed = format!("what {} did cannot be taken back", left.join(" and "));
+        return Err(failed_too(session, pending, reason, &failed, surroundings));
+    }
+    if pending.rebuild.is_none() {
+        let how = How::TakenBack(reason.to_owned());
+        remembered(Verdict::end(&place.state, &pending.manifest, how), surroundings);
+    }
+    super::forget(place)?;
+    output.warning(&format!(
+        "what ran before is in its place again; the tree in {} stays",
+        place.target.display()
+    ));
+    let scene = scene(place, session.manifest(), Purpose::Doing);
+    if ran.iter().any(|trigger| trigger.outlives_undoing(&scene)) {
+        output.warning("it takes a reboot until that is what runs");
+    }
+    output.event(&serde_json::json!({
+        "event": "unhealthy",
+        "target": place.target.to_string_lossy(),
+        "manifest": format!("blake3:{}", pending.manifest),
+        "reason": reason,
+        "generation": null,
+    }));
+    Ok(Exit::RolledBack)
+}
+
+/// What may have run until now: a run that was killed has not noted how far it got. What waits for the confirmation counts
+/// where it can be taken back.
+fn ran<'t>(after: &'t After, changed: Changed<'_>) -> Vec<&'t Trigger> {
+    let mut ran = after.chosen(changed, Stage::Update);
+    for trigger in after.chosen(changed, Stage::Undone) {
+        if !ran.contains(&trigger) {
+            ran.push(trigger);
+        }
+    }
+    ran
+}
+
+fn named(ran: &[&Trigger], undoing: Undoing) -> Vec<String> {
+    ran.iter().filter(|trigger| trigger.undoing() == undoing).map(|trigger| trigger.title()).collect()
+}
+
+/// Runs them, unless that was begun too often: they may be what kills each run.
+fn begin(
+    session: &Session<'_>,
+    ran: &[&Trigger],
+    changed: Changed<'_>,
+    pending: &Pending,
+    reason: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Result<(), String>, Failure> {
+    let attempts = if let Phase::Returning(back) = &pending.phase { back.attempts } else { 0 };
+    if attempts >= ATTEMPTS_MAX {
+        return Ok(Err(format!("going back was begun {ATTEMPTS_MAX} times, and never came to its end")));
+    }
+    let back = Return { reason: reason.to_owned(), attempts: attempts + 1, by: By::Itself };
+    let noted = Moment::now()
+        .and_then(|now| pending.clone().in_phase(Phase::Returning(back), &now).write(&session.place().state));
+    remembered(noted, surroundings);
+    let work = Work::new(session, changed, Stage::Undone, surroundings)?;
+    let undone = ran.iter().try_for_each(|trigger| work.pull(trigger));
+    if undone.is_err() && surroundings.interrupt.is_requested() {
+        return Err(interrupted());
+    }
+    Ok(undone)
+}
+
+/// The machine is not what it was before.
+fn failed_too(
+    session: &Session<'_>,
+    pending: &Pending,
+    reason: &str,
+    failed: &str,
+    surroundings: &Surroundings<'_>,
+) -> Failure {
+    let place = session.place();
+    let how = How::RollbackFailed(format!("{reason}; going back: {failed}"));
+    remembered(Verdict::end(&place.state, &pending.manifest, how), surroundings);
+    remembered(super::forget(place), surroundings);
+    let text = format!("{} was not healthy, and {failed}", place.target.display());
+    Failure::message(Exit::RollbackFailed, text)
+        .context(format!("going back from what was not healthy ({reason})"))
+        .hint("repair what is named here; `smart-sync rebuild` runs all of it again")
+}

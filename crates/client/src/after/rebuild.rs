@@ -5,6 +5,7 @@
 //! fails, what the trigger knows how to take back is taken back.
 
 use super::pending::{Pending, Phase};
+use super::restore::say_what_stays;
 use super::trial::Trial;
 use super::trigger::nixos::Override;
 use super::trigger::{After, Changed, Purpose, Stage, Undoing};
@@ -57,6 +58,7 @@ fn without_way_back(
             return Err(Failure::message(Exit::General, format!("rebuilding {target}: {reason}")));
         }
         Err(reason) => {
+            say_what_stays(session, after, Changed::Unknown, surroundings)?;
             let text = format!(
                 "{target} is not healthy after it was rebuilt, and nothing that ran knows how to go back: {reason}"
             );

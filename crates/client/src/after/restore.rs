@@ -27,6 +27,7 @@ pub(super) fn restore(
     let (place, output) = (session.place(), surroundings.output);
     let ran = ran(after, changed);
     if !ran.iter().any(|trigger| trigger.takes_back()) {
+        say_what_stays(session, after, changed, surroundings)?;
         return Err(stays(place, pending, reason, surroundings));
     }
     if let Err(failed) = begin(session, &ran, changed, pending, reason, surroundings)? {
@@ -58,6 +59,21 @@ pub(super) fn restore(
         "generation": null,
     }));
     Ok(Exit::RolledBack)
+}
+
+/// Lets triggers say what they know of going back that cannot do it themselves. That fails nothing.
+pub(super) fn say_what_stays(
+    session: &Session<'_>,
+    after: &After,
+    changed: Changed<'_>,
+    surroundings: &Surroundings<'_>,
+) -> Result<(), Failure> {
+    let work = Work::new(session, changed, Stage::Undone, surroundings)?;
+    let chosen = after.chosen(changed, Stage::Undone);
+    for trigger in chosen.into_iter().filter(|trigger| trigger.undoing() == Undoing::Nothing) {
+        let _ = work.pull(trigger);
+    }
+    Ok(())
 }
 
 /// What may have run until now: a run that was killed has not noted how far it got. What waits for the confirmation counts

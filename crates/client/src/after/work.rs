@@ -172,7 +172,8 @@ fn tree(place: &Place) -> PathBuf {
 pub(super) fn scene(place: &Place, manifest: Option<ManifestId>, purpose: Purpose) -> Scene {
     let tree = tree(place);
     let resolved = tree.canonicalize().ok().filter(|_| purpose == Purpose::Doing);
-    let goes_back = matches!(place.kind, Kind::Btrfs | Kind::Zfs).then(|| place.target.clone());
+    // A dataset of ZFS is changed in place, and what is not of the tree stays.
+    let goes_back = (place.kind == Kind::Btrfs).then(|| place.target.clone());
     Scene { tree: resolved.unwrap_or(tree), state: place.state.clone(), manifest, goes_back, purpose }
 }
 

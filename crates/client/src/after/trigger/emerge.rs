@@ -1,8 +1,8 @@
 //! Installing and updating packages of Gentoo.
 //!
 //! What would be done is asked first, so that what cannot be done ends the update before anything of the host was
-//! changed. Nothing takes packages back one by one: what can go back is a snapshot of the root that holds them, and where
-//! the target is none, that is said each time.
+//! changed. Nothing takes packages back one by one: what can go back is a snapshot of the root that holds them. Where the
+//! target is none, one is taken before anything is merged, and where that is not possible, it is said each time.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,11 +10,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::path::Shown;
 
-use super::Stage;
+use super::snapshot::{Source, Wanted};
 use super::step::{BuiltIn, ShownTo, Step};
-use crate::config::AbsolutePath;
+use super::{Stage, shown};
+use crate::config::{AbsolutePath, Keep};
 use crate::output::{Output, count};
 
 /// The protected directory of a host that names none.
@@ -46,6 +48,21 @@ pub struct Emerge {
     /// Directories below the root in which configuration is not overwritten: those of `CONFIG_PROTECT`.
     #[serde(default)]
     pub protected: Vec<AbsolutePath>,
+    /// Whether a snapshot of the root is taken before, and where it goes.
+    pub snapshot: Option<Wanted>,
+    /// How many snapshots are kept.
+    pub keep: Option<Keep>,
+}
+
+/// How the root could be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// With the target.
+    GoesBack,
+    /// By a snapshot that somebody boots or mounts.
+    Snapshots(Source),
+    /// Not at all, and no snapshot is taken for this reason.
+    Stays(String),
 }
 
 /// Looks for configuration that waits to be merged by a person.
@@ -76,29 +93,59 @@ impl Emerge {
         format!("emerge {}", what.join(" "))
     }
 
-    /// What is done at a stage, on a host where a target goes back with everything in a directory, if it does.
-    pub(super) fn steps(&self, stage: Stage, goes_back: Option<&Path>) -> Vec<Step> {
-        let root = self.root.as_ref().map_or(Path::new("/"), |root| &root.0);
-        let is_taken_back = goes_back.is_some_and(|directory| root.starts_with(directory));
-        let warn =
-            |title: &str, text: String| (!is_taken_back).then(|| Step::built_in(title, BuiltIn::Warn(text)));
-        let shown = Shown(root.as_os_str().as_bytes());
-        match stage {
-            Stage::Confirmed | Stage::Undone => Vec::new(),
-            Stage::Rollback | Stage::Chosen => {
-                let text = format!(
-                    "packages below {shown} stay as emerge left them; a snapshot or another boot entry takes them back"
-                );
-                warn("packages stay", text).into_iter().collect()
-            }
-            Stage::Update => {
-                let text = format!(
-                    "nothing here takes back what emerge does below {shown}: have a snapshot or another boot entry"
-                );
-                let steps = warn("packages cannot be taken back", text).into_iter();
-                steps.chain([self.emerge(true), self.emerge(false), self.look(root)]).collect()
-            }
+    /// Looks how the root could be taken back. One that lies in `goes_back` goes with the target.
+    pub(super) fn look(&self, goes_back: Option<&Path>, notes: &Path) -> Found {
+        let root = self.root();
+        if goes_back.is_some_and(|directory| root.starts_with(directory)) {
+            return Found::GoesBack;
         }
+        match Source::find(root, self.snapshot.as_ref(), notes) {
+            Ok(source) => Found::Snapshots(source),
+            Err(reason) => Found::Stays(reason),
+        }
+    }
+
+    /// What is done at a stage.
+    pub(super) fn steps(&self, stage: Stage, found: &Found, manifest: Option<ManifestId>) -> Vec<Step> {
+        let root = shown(self.root());
+        match (stage, found) {
+            (Stage::Update, found) => {
+                let mut steps = Vec::new();
+                if let Found::Stays(reason) = found {
+                    let text = format!(
+                        "nothing here takes back what emerge does below {root}, and no snapshot is taken: {reason}; \
+                         only another boot entry or a backup can go back"
+                    );
+                    steps.push(Step::built_in("packages cannot be taken back", BuiltIn::Warn(text)));
+                }
+                steps.push(self.emerge(true));
+                if let Found::Snapshots(source) = found {
+                    // What cannot be merged needs none.
+                    let take = BuiltIn::Snapshot(source.clone().take(manifest));
+                    steps.push(Step::built_in("taking a snapshot", take));
+                }
+                steps.extend([self.emerge(false), self.look_for_configuration()]);
+                steps
+            }
+            (Stage::Confirmed, Found::Snapshots(source)) => {
+                let thin = BuiltIn::Thin(source.clone().thin(self.keep));
+                vec![Step::built_in("removing older snapshots", thin)]
+            }
+            (Stage::Rollback | Stage::Undone, Found::Snapshots(source)) => {
+                vec![Step::built_in("packages stay", BuiltIn::Tell(source.clone().tell()))]
+            }
+            (Stage::Rollback | Stage::Undone | Stage::Chosen, Found::Stays(_) | Found::Snapshots(_)) => {
+                let text = format!(
+                    "packages below {root} stay as emerge left them; a snapshot or another boot entry takes them back"
+                );
+                vec![Step::built_in("packages stay", BuiltIn::Warn(text))]
+            }
+            (Stage::Confirmed, Found::Stays(_)) | (_, Found::GoesBack) => Vec::new(),
+        }
+    }
+
+    fn root(&self) -> &Path {
+        self.root.as_ref().map_or(Path::new("/"), |root| &root.0)
     }
 
     fn emerge(&self, pretends: bool) -> Step {
@@ -122,7 +169,8 @@ impl Emerge {
         if pretends { step.with(|line| line.shown = ShownTo::All) } else { step }
     }
 
-    fn look(&self, root: &Path) -> Step {
+    fn look_for_configuration(&self) -> Step {
+        let root = self.root();
         let below = |directory: &Path| root.join(directory.strip_prefix("/").unwrap_or(directory));
         let directories = if self.protected.is_empty() {
             vec![root.join(PROTECTED)]
@@ -205,7 +253,7 @@ pub(super) fn is_atom(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::shown;
+    use super::super::tests::shown as shown_steps;
     use super::*;
 
     fn world() -> Emerge {
@@ -216,25 +264,43 @@ mod tests {
             options: vec!["--update".into(), "--deep".into()],
             root: Some(AbsolutePath("/mnt/x".into())),
             protected: Vec::new(),
+            ..Emerge::default()
         }
     }
 
-    fn all(emerge: &Emerge, goes_back: Option<&Path>) -> String {
-        let stages = [Stage::Update, Stage::Confirmed, Stage::Rollback];
-        stages
-            .map(|stage| format!("{}:\n{}\n", stage.name(), shown(&emerge.steps(stage, goes_back))))
-            .concat()
+    fn all(emerge: &Emerge, found: &Found) -> String {
+        let stages = [Stage::Update, Stage::Confirmed, Stage::Rollback, Stage::Chosen];
+        let steps = |stage| shown_steps(&emerge.steps(stage, found, None));
+        stages.map(|stage| format!("{stage:?}:\n{}\n", steps(stage))).concat()
     }
 
     #[test]
     fn it_pretends_before_it_does() {
-        insta::assert_snapshot!(all(&world(), Some(Path::new("/mnt"))));
+        assert_eq!(world().look(Some(Path::new("/mnt")), Path::new("/notes")), Found::GoesBack);
+        insta::assert_snapshot!(all(&world(), &Found::GoesBack));
     }
 
     #[test]
     fn what_nothing_takes_back_is_said() {
         let emerge = Emerge { root: None, protected: vec![AbsolutePath("/opt/conf".into())], ..world() };
-        insta::assert_snapshot!(all(&emerge, None));
+        insta::assert_snapshot!(all(&emerge, &Found::Stays("none is wanted".into())));
+    }
+
+    #[test]
+    fn a_snapshot_comes_between_what_would_be_done_and_doing_it() {
+        let source = Source::of_subvolume("/mnt/x", "/mnt/.smart-sync-snapshots");
+        insta::assert_snapshot!(all(&world(), &Found::Snapshots(source)));
+    }
+
+    #[test]
+    fn a_snapshot_is_configured_by_its_directory_or_not_at_all() {
+        let wanted = |text: &str| toml::from_str::<Emerge>(text).map(|emerge| emerge.snapshot.unwrap());
+        assert_eq!(wanted("snapshot = false").unwrap(), Wanted::Whether(false));
+        assert_eq!(wanted("snapshot = '/s'").unwrap(), Wanted::Into(AbsolutePath("/s".into())));
+        let error = wanted("snapshot = 3").unwrap_err().to_string();
+        assert!(error.contains("or the directory that snapshots go into"), "{error}");
+        assert!(wanted("snapshot = 'relative'").is_err());
+        assert!(toml::from_str::<Emerge>("keep = 0").is_err());
     }
 
     #[test]

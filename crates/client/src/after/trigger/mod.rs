@@ -10,6 +10,7 @@ pub mod nixos;
 mod note;
 mod place;
 pub mod portage;
+pub mod snapshot;
 pub mod step;
 pub mod units;
 
@@ -273,7 +274,8 @@ impl Trigger {
             // What was confirmed once is not looked at again, and nothing waits for that.
             (When::Switched | When::Confirmed, Stage::Chosen) => &[Stage::Chosen],
             (When::Confirmed, Stage::Rollback) if self.takes_back() => &[Stage::Rollback],
-            (_, Stage::Undone) if matches!(self.undoing(), Undoing::Itself | Undoing::Again) => {
+            // Packages stay, and it is said how they could be taken back.
+            (_, Stage::Undone) if self.takes_back() || self.units.is_some() || self.emerge.is_some() => {
                 &[Stage::Undone]
             }
             (When::Confirmed, Stage::Update | Stage::Rollback) | (_, Stage::Undone) => &[],
@@ -296,7 +298,10 @@ impl Trigger {
                 };
                 kernel.steps(stage, &found, &scene.tree, &notes)
             }
-            Some(Kind::Emerge(emerge)) => emerge.steps(stage, scene.goes_back.as_deref()),
+            Some(Kind::Emerge(emerge)) => {
+                let found = emerge.look(scene.goes_back.as_deref(), &scene.notes("emerge"));
+                emerge.steps(stage, &found, scene.manifest)
+            }
             Some(Kind::Nixos(nixos)) => {
                 let notes = scene.notes("nixos");
                 let found = match scene.purpose {

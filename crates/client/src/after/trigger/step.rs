@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::path::Shown;
 
-use super::{emerge, kernel, note, portage};
+use super::{emerge, kernel, note, portage, snapshot};
 use crate::output::Output;
 
 /// A step.
@@ -89,6 +89,12 @@ pub enum BuiltIn {
     Remove(kernel::Remove),
     /// Notes that kernels which were placed stay.
     Settle(kernel::Settle),
+    /// Takes a snapshot of a root.
+    Snapshot(snapshot::Take),
+    /// Says how to get back to it.
+    Tell(snapshot::Tell),
+    /// Destroys older ones.
+    Thin(snapshot::Thin),
 }
 
 impl Step {
@@ -152,6 +158,12 @@ impl BuiltIn {
             Self::Install(install) => install.perform(output),
             Self::Remove(remove) => remove.perform(output),
             Self::Settle(settle) => settle.perform(),
+            Self::Snapshot(take) => take.perform(output),
+            Self::Tell(tell) => {
+                tell.perform(output);
+                Ok(())
+            }
+            Self::Thin(thin) => thin.perform(output),
         }
     }
 }
@@ -177,6 +189,9 @@ impl fmt::Display for Step {
             Act::BuiltIn(BuiltIn::Render(render)) => f.write_str(&render.shown()),
             Act::BuiltIn(BuiltIn::Install(install)) => f.write_str(&install.shown()),
             Act::BuiltIn(BuiltIn::Remove(remove)) => f.write_str(&remove.shown()),
+            Act::BuiltIn(BuiltIn::Snapshot(take)) => f.write_str(&take.shown()),
+            Act::BuiltIn(BuiltIn::Tell(_)) => write!(f, "say how to get back to the snapshot"),
+            Act::BuiltIn(BuiltIn::Thin(thin)) => f.write_str(&thin.shown()),
             Act::BuiltIn(BuiltIn::Settle(_)) => write!(f, "note which kernels are there"),
             Act::BuiltIn(BuiltIn::Remember { system, .. }) => {
                 write!(f, "note that this version is {}", Shown(system.as_os_str().as_bytes()))

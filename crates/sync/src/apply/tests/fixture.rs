@@ -25,7 +25,7 @@ use crate::apply::{Stamp, Version};
 pub(super) const LATER: FileTime = FileTime { seconds: 1 << 40, nanoseconds: 0 };
 pub(super) const APPLY_TIME: FileTime = FileTime { seconds: 1_700_000_000, nanoseconds: 5 };
 
-const ZFS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/stand-ins/zfs");
+pub(super) const ZFS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/stand-ins/zfs");
 
 /// Hosts of the kinds that are changed in place.
 pub(super) const IN_PLACE: [fn() -> Host; 2] = [Host::new, Host::with_dataset];

@@ -2,12 +2,16 @@
 
 use std::fs;
 
-use super::fixture::{Disk, Host, Spec, Stands, Tree, disk_of};
+use std::path::Path;
+
+use super::fixture::{Disk, Host, Spec, Stands, Tree, ZFS, disk_of};
 use crate::apply::Stamp;
 use crate::apply::error::ApplyError;
 use crate::apply::plan::Problem;
 use crate::apply::step::Steps;
+use crate::apply::versions::of_root::{RootKind, RootSnapshots};
 use crate::apply::versions::{Kept, Kind};
+use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::path::TreePath;
 
 const OLD: &[(&str, Spec)] = &[("a", Spec::File("a")), ("gone/file", Spec::File("gone"))];
@@ -175,4 +179,36 @@ fn a_directory_that_is_no_dataset_is_left_alone() {
     let refused = host.open(&Steps::default()).unwrap_err();
     assert!(refused.to_string().contains("it is a directory of the dataset pool"), "{refused}");
     assert!(host.disk().is_empty());
+}
+
+#[test]
+fn a_root_that_is_no_target_has_snapshots_that_are_held_and_go_one_by_one() {
+    let host = Host::with_dataset();
+    host.write("etc/conf", "before");
+    // What stands in for the program knows of a dataset; the kernel does not.
+    assert_eq!(RootKind::of(&host.root, None), None);
+    let snapshots = RootSnapshots::of_dataset(&host.root, Path::new(ZFS)).unwrap();
+    let stamp = Stamp::new(b"20260101T120000Z").unwrap();
+    let manifest = ManifestId::from_bytes([0xab; 32]);
+    let first = snapshots.free_name(&stamp, manifest).unwrap();
+    snapshots.take(&first).unwrap();
+    host.write("etc/conf", "after");
+    let second = snapshots.free_name(&stamp, manifest).unwrap();
+    assert_eq!(second.as_str(), "smart-sync-20260101T120000Z-abababab-2");
+    snapshots.take(&second).unwrap();
+    let taken = host.root.join(".zfs/snapshot").join(first.as_str());
+    assert_eq!(fs::read_to_string(taken.join("etc/conf")).unwrap(), "before");
+    let pool = format!("pool{}", host.root.display());
+    assert_eq!(snapshots.shown(&first), format!("{pool}@{first}"));
+    snapshots.remove(&first).unwrap();
+    snapshots.remove(&first).unwrap();
+    let changes = [
+        format!("zfs snapshot {pool}@{first}"),
+        format!("zfs hold smart-sync {pool}@{first}"),
+        format!("zfs snapshot {pool}@{second}"),
+        format!("zfs hold smart-sync {pool}@{second}"),
+        format!("zfs release smart-sync {pool}@{first}"),
+        format!("zfs destroy {pool}@{first}"),
+    ];
+    assert_eq!(said(&host), changes);
 }

@@ -33,7 +33,7 @@ use crate::apply::step::Steps;
 use crate::apply::tree_dir::{RootLink, TreeDir};
 use crate::apply::tree_walk::join;
 
-const PROGRAM: &str = "btrfs";
+pub(super) const PROGRAM: &str = "btrfs";
 /// The type of the file system, as `statfs` says it.
 const MAGIC: u64 = 0x9123_683e;
 /// The number that the root of every subvolume has.
@@ -384,6 +384,6 @@ fn path_in(directory: &TreeDir, path: &[u8]) -> PathBuf {
 }
 
 /// Runs the program, and returns what it says.
-fn run(operation: &'static str, path: &Path, words: &[&[u8]]) -> Result<String, ApplyError> {
+pub(super) fn run(operation: &'static str, path: &Path, words: &[&[u8]]) -> Result<String, ApplyError> {
     program::run(Path::new(PROGRAM), PROGRAM, operation, path, words)
 }

@@ -14,6 +14,7 @@ mod fill;
 mod generations;
 mod local;
 mod name;
+pub mod of_root;
 mod program;
 pub mod prune;
 mod zfs;

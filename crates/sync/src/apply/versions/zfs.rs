@@ -53,7 +53,7 @@ pub fn is_dataset(path: &Path) -> bool {
     is_zfs && is_mounted_at(path)
 }
 
-fn is_mounted_at(path: &Path) -> bool {
+pub(super) fn is_mounted_at(path: &Path) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     let stat = rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::BASIC_STATS);
     stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
@@ -135,7 +135,8 @@ impl Snapshots {
         Ok(said.lines().filter_map(|line| line.split('\t').nth(1)).map(str::to_owned).collect())
     }
 
-    fn snapshot(&self, name: &VersionName) -> String {
+    /// What the snapshot of a version is called.
+    pub(super) fn snapshot(&self, name: &VersionName) -> String {
         format!("{}@{name}", self.dataset)
     }
 

@@ -5,10 +5,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use smart_sync_tests::folding_disk::in_namespace_of_root;
 use smart_sync_tests::noise::noise;
+use smart_sync_tests::program;
 use smart_sync_tests::versioned::tree_without;
 use smart_sync_tests::{BtrfsDisk, TestEnvironment, Versioned};
 
@@ -114,6 +116,67 @@ fn lifecycle(host: &Versioned<'_>) {
     host.run(&["rollback", "2"]).expect_code(4);
     host.run(&["rollback", &back.to_string()]).success();
     assert_eq!(tree_without(&host.seen(), &own), first);
+}
+
+fn mount(words: &[&str], at: &Path) {
+    program::run(Command::new("mount").args(words).arg(at)).success();
+}
+
+/// Neither readers nor what is mounted may be switched to where nobody expects them.
+fn nothing_is_switched_below_a_mount(host: &Versioned<'_>) {
+    publish_first(host);
+    host.write("mnt/in", "below\n");
+    host.host.publish().success();
+    host.sync().success();
+    publish_second(host);
+    host.sync().success();
+    let (before, current) = (tree_without(&host.seen(), &["mnt"]), host.generations());
+    let place = host.seen().canonicalize().unwrap().join("mnt");
+    mount(&["-t", "tmpfs", "none"], &place);
+    fs::write(place.join("precious"), "mounted").unwrap();
+    let refused = host.run(&["rollback"]).expect_code(1);
+    assert!(refused.stderr.contains("another file system is mounted at "), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hint: unmount it"), "{}", refused.stderr);
+    // Nothing is left that a later run would have to settle, and readers have what they had.
+    let settled = host.run(&["recover"]).success();
+    assert!(settled.stdout.contains("nothing was interrupted"), "{}", settled.stdout);
+    assert_eq!((tree_without(&host.seen(), &["mnt"]), host.generations()), (before.clone(), current.clone()));
+    assert_eq!(read(place.join("precious")), "mounted");
+    host.write("changed", "once more\n");
+    host.host.publish().success();
+    host.sync().expect_code(1).stderr_contains("another file system is mounted there");
+    assert_eq!(read(place.join("precious")), "mounted");
+    program::run(Command::new("umount").arg(&place)).success();
+    host.run(&["rollback"]).success();
+    assert_eq!(read(host.seen().join("changed")), "changed\n");
+    host.run(&["resume"]).success();
+    host.sync().success();
+}
+
+#[test]
+fn versions_in_directories_are_not_switched_below_a_mount() {
+    if in_namespace_of_root() {
+        on_directories(nothing_is_switched_below_a_mount);
+    }
+}
+
+#[test]
+fn a_subvolume_is_not_exchanged_below_a_mount_or_where_it_is_one() {
+    on_btrfs(|host| {
+        nothing_is_switched_below_a_mount(host);
+        // It becomes a mount point of its own: what is mounted there is the same, and cannot be exchanged.
+        let target = host.target().canonicalize().unwrap();
+        let current = host.generations();
+        mount(&["--bind", target.to_str().unwrap()], &target);
+        host.run(&["rollback"])
+            .expect_code(4)
+            .stderr_contains("it is a mount point, which cannot be exchanged");
+        let settled = host.run(&["recover"]).success();
+        assert!(settled.stdout.contains("nothing was interrupted"), "{}", settled.stdout);
+        assert_eq!(host.generations(), current);
+        program::run(Command::new("umount").arg(&target)).success();
+        host.run(&["rollback"]).success();
+    });
 }
 
 #[test]

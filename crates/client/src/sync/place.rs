@@ -263,6 +263,7 @@ impl From<ApplyError> for Failure {
             ApplyError::Locked(_) | ApplyError::ChangedMeanwhile(_) => {
                 Some("wait for it to end, and run this again")
             }
+            ApplyError::MountedBelow(_) => Some("unmount it, run this again, and mount it afterwards"),
             ApplyError::MissingProgram("zfs") => {
                 Some("install it; it is in the package zfsutils-linux, on Gentoo in sys-fs/zfs")
             }

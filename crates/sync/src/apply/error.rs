@@ -54,6 +54,9 @@ pub enum ApplyError {
         /// Why.
         reason: String,
     },
+    /// A file system that is mounted below what readers see, who are to be switched to another version.
+    #[error("another file system is mounted at {0}, and would not be in the version that is switched to")]
+    MountedBelow(String),
     /// A program that this target needs is not installed.
     #[error("the program `{0}` is not installed, or not in PATH")]
     MissingProgram(&'static str),

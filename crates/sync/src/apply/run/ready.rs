@@ -135,6 +135,7 @@ impl ReadyTarget {
         if versions.open_version(name)?.is_none() {
             return Err(ApplyError::NoVersion(name.to_string()));
         }
+        versions.check_switch(tree)?;
         let mut journal = Journal::begin(state, &kept.version, stamp)?;
         versions.begin_next_from(name)?;
         let mut backup = Backup::new(state, stamp);

@@ -5,14 +5,15 @@
 //! other and never a mix, going back is another switch, and a run that is interrupted has left nothing that is seen.
 //!
 //! There are two kinds, which differ in how a version shares what it has in common with others, and in how readers are
-//! switched: [directories with a link to one of them](generations), on any file system, and [snapshots](btrfs). A third
-//! one keeps [snapshots of what is changed in place](zfs), and promises less: readers may see a mix while it is changed.
+//! switched: directories with a link to one of them (`generations`), on any file system, and snapshots (`btrfs`). A third
+//! one keeps snapshots of what is changed in place (`zfs`), and promises less: readers may see a mix while it is changed.
 
 mod btrfs;
 pub mod catalogue;
 mod fill;
 mod generations;
 mod local;
+mod mounts;
 mod name;
 pub mod of_root;
 mod program;
@@ -161,10 +162,18 @@ impl Versions {
         }
     }
 
+    /// Refuses to switch readers away from what is not only a version: a mount point, or one with mounts below.
+    pub(super) fn check_switch(&self, current: &TreeDir) -> Result<(), ApplyError> {
+        if let Layout::Btrfs(btrfs) = &self.layout {
+            self.check_exchange(btrfs)?;
+        }
+        let below = mounts::below(current.path())?;
+        below.map_or(Ok(()), |below| Err(ApplyError::MountedBelow(mounts::shown(&below))))
+    }
+
     /// Begins the next version as one that is kept; nothing has to be begun where that itself is what is switched to.
     pub(super) fn begin_next_from(&self, name: &VersionName) -> Result<(), ApplyError> {
         if let Layout::Btrfs(btrfs) = &self.layout {
-            self.check_exchange(btrfs)?;
             let next = Next { tree: btrfs.begin_next_from(name)?, seen: btrfs.seen()? };
             _ = self.next.set(next);
         }

@@ -6,7 +6,7 @@
 //!
 //! A version is noted before readers are switched to it, and the way back is armed then. The note goes when the version
 //! is confirmed, which may be long after the run: by somebody, or when the machine was started again. Whoever finds the
-//! note meanwhile asks [`fate`] what to do.
+//! note meanwhile asks `fate` what to do.
 
 pub(crate) mod ballast;
 pub mod check;

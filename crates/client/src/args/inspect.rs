@@ -18,7 +18,7 @@ pub struct StatusArgs {
     #[arg(long, value_name = "DIR")]
     pub target: Option<PathBuf>,
 
-    /// Report what was found to the server that the configuration names in [report].
+    /// Report what was found to the server that the configuration names in `[report]`.
     #[arg(long)]
     pub report: bool,
 }
@@ -114,7 +114,7 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub full: bool,
 
-    /// Report what was found to the server that the configuration names in [report].
+    /// Report what was found to the server that the configuration names in `[report]`.
     #[arg(long)]
     pub report: bool,
 }

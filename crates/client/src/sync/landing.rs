@@ -2,7 +2,7 @@
 //!
 //! Every chunk is compared with its id and written to its places at once, while it is in the processor's cache, by
 //! whichever thread decoded it: in which order does not matter for a file. Contents that are hashed while they come
-//! are handed on for that, in the order of the ranges; see [`assembly`](super::assembly).
+//! are handed on for that, in the order of the ranges; see the module `assembly`.
 
 use std::collections::HashMap;
 use std::ops::Range;

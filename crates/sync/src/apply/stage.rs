@@ -3,7 +3,7 @@
 //! A content becomes a file under its id only after its bytes were hashed and found to be it; until then it is a
 //! partial file, which no one takes for more. What an earlier run left is hashed again before it is used: after
 //! a power loss a name proves nothing. Contents are not made durable one by one; see the crash protocol in
-//! [`journal`](super::journal). One that belongs to a [new directory](super::fresh) is received at its path there.
+//! [`journal`](super::journal). One that belongs to a new directory (the module `fresh`) is received at its path there.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -84,7 +84,8 @@ impl TreeDir {
     pub fn stat(&self, path: &[u8]) -> Result<Option<Stat>, ApplyError> {
         match self.at(path, |directory, name| stat_at(directory, name, AtFlags::empty())) {
             Ok(stat) => Ok(Some(stat)),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            // What has a name that the file system cannot hold is not there either.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Ok(None),
             Err(errno) => Err(self.error("looking at", path, errno)),
         }
     }

@@ -322,6 +322,11 @@ pub(in crate::apply) type Block = (Box<[u8]>, FileKind);
 
 /// What on the way to a path is there and no directory.
 pub(in crate::apply) fn way_blocked(root: &TreeDir, path: &[u8]) -> Result<Option<Block>, ApplyError> {
+    // No link is followed on the way to it: where it is a directory, all above it are. A tree of many levels would take
+    // the square of them otherwise.
+    if root.stat(parent_of(path))?.is_some_and(|stat| stat.kind == FileKind::Directory) {
+        return Ok(None);
+    }
     for at in (0..path.len()).filter(|at| path[*at] == b'/') {
         match root.stat(&path[..at])? {
             None => return Ok(None),

@@ -17,6 +17,7 @@ use crate::apply::metadata::Metadata;
 use crate::apply::plan::{Action, ApplyPlan, Change, Displaced, Problem};
 use crate::apply::stat::FileKind;
 use crate::apply::tree_dir::TreeDir;
+use crate::apply::tree_walk::join;
 
 /// Where an overlay lies, and what is known of the host.
 pub(super) struct Fit<'a> {
@@ -120,12 +121,32 @@ impl Fit<'_> {
             (Change::Put(..), Some(FileKind::Directory)) if !self.is_ours(path) => {
                 against("a directory of the host stands there")
             }
+            (Change::Put(..), Some(FileKind::Directory)) if self.holds_others(path)? => {
+                against("a directory stands there that holds what is the host's")
+            }
             (
                 Change::Put(..),
                 Some(FileKind::CharacterDevice | FileKind::BlockDevice | FileKind::Fifo | FileKind::Socket),
             ) => against("what stands there is neither a file nor a symbolic link"),
             _ => Ok(None),
         }
+    }
+
+    /// Whether a directory of ours holds what is not.
+    fn holds_others(&self, path: &[u8]) -> Result<bool, ApplyError> {
+        let mut directories = vec![path.to_vec()];
+        while let Some(directory) = directories.pop() {
+            for (name, kind) in self.tree.list(&directory)?.names() {
+                let child = join(&directory, name.to_bytes());
+                if !self.is_ours(&child) {
+                    return Ok(true);
+                }
+                if kind == FileKind::Directory {
+                    directories.push(child);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Whether an overlay does such a thing.
@@ -223,11 +244,20 @@ pub(super) fn relative(path: &HostPath, prefix: &[u8]) -> Option<Box<[u8]>> {
 
 /// The nearest directory that holds a path and is there.
 pub(super) fn nearest_directory<'p>(tree: &TreeDir, path: &'p [u8]) -> Result<&'p [u8], ApplyError> {
-    let ends = (0..path.len()).rev().filter(|at| path[*at] == b'/');
-    for at in ends {
-        if tree.stat(&path[..at])?.is_some_and(|stat| stat.kind == FileKind::Directory) {
-            return Ok(&path[..at]);
-        }
+    let is_directory =
+        |path: &[u8]| tree.stat(path).map(|found| found.is_some_and(|stat| stat.kind == FileKind::Directory));
+    let mut ends = (0..path.len()).filter(|at| path[*at] == b'/');
+    // Most are in one that is there; the others are looked for from above, because most of a way may be missing.
+    if let Some(parent) = ends.clone().next_back()
+        && is_directory(&path[..parent])?
+    {
+        return Ok(&path[..parent]);
     }
-    Ok(&path[..0])
+    let mut nearest = 0;
+    while let Some(end) = ends.next()
+        && is_directory(&path[..end])?
+    {
+        nearest = end;
+    }
+    Ok(&path[..nearest])
 }

@@ -1,25 +1,13 @@
-//! Links, in the tree and put there meanwhile, are never followed.
+//! No path leads through a link, whichever way the kernel offers to look it up.
 
-use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::fixture::{Host, IN_PLACE, Spec, Stands, Tree, disk_of};
+use super::fixture::Host;
 use crate::apply::error::ApplyError;
-use crate::apply::run::ReadyTarget;
 use crate::apply::stat::FileKind;
 use crate::apply::step::Steps;
 use crate::apply::tree_dir::{RootLink, TreeDir};
-
-const OLD: &[(&str, Spec)] =
-    &[("dir/file", Spec::File("old")), ("dir/precious", Spec::File("ours")), ("other", Spec::File("other"))];
-const NEW: &[(&str, Spec)] =
-    &[("dir/file", Spec::File("new")), ("dir/more", Spec::File("more")), ("other", Spec::File("other"))];
-
-fn holds_tree(ready: &ReadyTarget, tree: &Tree) -> bool {
-    ready.target().applied().unwrap().is_some_and(|applied| applied.manifest() == tree.version().manifest())
-}
 
 fn both_lookups(path: &std::path::Path) -> [TreeDir; 2] {
     let open = || TreeDir::open(path, RootLink::Refuse, Steps::default()).unwrap();
@@ -71,86 +59,4 @@ fn a_root_that_is_a_link_is_followed_only_when_asked() {
     let refused = TreeDir::open(&link, RootLink::Refuse, Steps::default());
     assert!(matches!(refused, Err(ApplyError::Io { .. })));
     TreeDir::open(&link, RootLink::Follow, Steps::default()).unwrap();
-}
-
-#[test]
-fn a_directory_replaced_by_a_link_is_not_written_or_deleted_through() {
-    for make in IN_PLACE {
-        let host = make();
-        let (old, new) = (Tree::new(OLD), Tree::new(NEW));
-        host.apply(&Tree::default(), &old);
-        fs::remove_dir_all(host.root.join("dir")).unwrap();
-        host.link(&host.outside, "dir");
-        assert_eq!(host.apply(&old, &new), ["dir"]);
-        assert_eq!(host.disk(), disk_of(NEW));
-        host.check_outside();
-        let link = Stands::Link(host.outside.to_string_lossy().into_owned());
-        assert_eq!(host.backups().get("dir"), Some(&link));
-    }
-}
-
-#[test]
-fn a_file_replaced_by_a_link_is_not_written_through() {
-    for make in IN_PLACE {
-        let host = make();
-        let (old, new) = (Tree::new(OLD), Tree::new(NEW));
-        host.apply(&Tree::default(), &old);
-        for path in ["dir/file", "dir/precious"] {
-            fs::remove_file(host.root.join(path)).unwrap();
-            host.link(&host.outside.join("precious"), path);
-        }
-        let mut saved = host.apply(&old, &new);
-        saved.sort();
-        assert_eq!(saved, ["dir/file", "dir/precious"]);
-        assert_eq!(host.disk(), disk_of(NEW));
-        host.check_outside();
-    }
-}
-
-#[test]
-fn a_directory_swapped_for_a_link_in_the_middle_of_a_flip_leads_nowhere() {
-    let at = ["rename", "unlink", "syncfs", "make directory", "chmod"];
-    for (make, swapped_at) in IN_PLACE.into_iter().flat_map(|make| at.map(|at| (make, at))) {
-        let (host, old, new) = (make(), Tree::new(OLD), Tree::new(NEW));
-        host.apply(&Tree::default(), &old);
-        let (root, outside, done) = (host.root.clone(), host.outside.clone(), AtomicBool::new(false));
-        let journal = host.state.join("journal");
-        let steps = Steps::heard_by(move |effect| {
-            if effect == swapped_at && journal.exists() && !done.swap(true, Ordering::SeqCst) {
-                fs::rename(root.join("dir"), root.join("dir-moved")).unwrap();
-                symlink(&outside, root.join("dir")).unwrap();
-            }
-            Ok(())
-        });
-        // It may fail or succeed; what is outside is not touched, and the next runs put the tree right.
-        let outcome = host.run(&old, &new, &steps);
-        host.check_outside();
-        let (ready, _) = host.open(&Steps::default()).unwrap();
-        let holds = if holds_tree(&ready, &new) { &new } else { &old };
-        drop(ready);
-        host.apply(holds, &new);
-        host.check_outside();
-        let mut disk = host.disk();
-        disk.retain(|path, _| !path.starts_with("dir-moved"));
-        assert_eq!(disk, disk_of(NEW), "swapped at {swapped_at}, {outcome:?}");
-    }
-}
-
-#[test]
-fn links_that_point_anywhere_are_made_as_links() {
-    for make in IN_PLACE {
-        let host = make();
-        let specs = &[
-            ("absolute", Spec::Link("/etc/passwd")),
-            ("loop", Spec::Link("loop")),
-            ("up", Spec::Link("../../outside/precious")),
-            ("z", Spec::Link("not there")),
-        ];
-        let tree = Tree::new(specs);
-        host.apply(&Tree::default(), &tree);
-        assert_eq!(host.disk(), disk_of(specs));
-        host.apply(&tree, &Tree::new(&[("z", Spec::File("file"))]));
-        assert_eq!(host.disk(), disk_of(&[("z", Spec::File("file"))]));
-        host.check_outside();
-    }
 }

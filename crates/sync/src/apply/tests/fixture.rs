@@ -12,13 +12,13 @@ use smart_sync_store::manifest::path::TreePath;
 
 use crate::apply::error::ApplyError;
 use crate::apply::lock::Holder;
-use crate::apply::plan::{ApplyPlan, PlanInput, Policy, plan};
+use crate::apply::plan::{ApplyPlan, PlanInput, Policy, Problem, plan};
 use crate::apply::preflight::preflight;
 use crate::apply::run::{ReadyTarget, Recovery, Target};
 use crate::apply::scan::{Extent, Rehash, Scan, ScanOptions, scan};
 use crate::apply::stat_cache::StatCache;
 use crate::apply::step::Steps;
-use crate::apply::versions::{CURRENT, Kind};
+use crate::apply::versions::{CURRENT, Kind, make_subvolume};
 use crate::apply::{Stamp, Version};
 
 /// Later than any time that a file gets in a test, so that no file is taken for just changed.
@@ -27,9 +27,7 @@ pub(super) const APPLY_TIME: FileTime = FileTime { seconds: 1_700_000_000, nanos
 
 pub(super) const ZFS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/stand-ins/zfs");
 
-/// Hosts of the kinds that are changed in place.
-pub(super) const IN_PLACE: [fn() -> Host; 2] = [Host::new, Host::with_dataset];
-/// And the kind that lies over directories of others.
+/// Hosts of the kinds that are changed in place, and of the one that lies over directories of others.
 pub(super) const ALL_IN_PLACE: [fn() -> Host; 3] = [Host::new, Host::with_dataset, Host::with_overlay];
 
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +99,8 @@ pub(super) fn disk(root: &Path) -> Disk {
             if children.is_empty() && path != root {
                 found.insert(name, Stands::Directory);
             }
-            for child in &children {
+            // What the file system has there of its own is no part of the tree, and may be as large as all versions.
+            for child in children.iter().filter(|child| **child != root.join(".zfs")) {
                 add(root, child, found);
             }
         } else if metadata.is_symlink() {
@@ -143,7 +142,11 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// One whose everything lies in this directory.
+    fn within(directory: tempfile::TempDir) -> Self {
         let path = |name: &str| directory.path().join(name);
         let [root, state, outside] = [path("target"), path("state"), path("outside")];
         for path in [&root, &state, &outside] {
@@ -165,6 +168,14 @@ impl Host {
     /// One that keeps its versions as directories.
     pub(super) fn with_generations() -> Self {
         Self { kind: Kind::Generations, ..Self::new() }
+    }
+
+    /// One whose target is a subvolume in a directory on btrfs, which keeps its versions as snapshots.
+    pub(super) fn with_subvolume(disk: &Path) -> Self {
+        let host = Self { kind: Kind::Btrfs, ..Self::within(tempfile::tempdir_in(disk).unwrap()) };
+        fs::remove_dir(&host.root).unwrap();
+        make_subvolume(&host.root).unwrap();
+        host
     }
 
     /// One that keeps its versions as snapshots of a dataset, which the stand-in for the program `zfs` makes.
@@ -202,19 +213,50 @@ impl Host {
     }
 
     pub(super) fn chmod(&self, path: &str, mode: u32) {
-        fs::set_permissions(self.root.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(self.seen().join(path), fs::Permissions::from_mode(mode)).unwrap();
     }
 
     pub(super) fn link(&self, target: &Path, path: &str) {
-        std::os::unix::fs::symlink(target, self.root.join(path)).unwrap();
+        std::os::unix::fs::symlink(target, self.seen().join(path)).unwrap();
     }
 
     pub(super) fn disk(&self) -> Disk {
-        let mut disk = disk(&self.seen().canonicalize().unwrap());
-        if self.kind == Kind::Zfs {
-            disk.retain(|path, _| path != ".zfs" && !path.starts_with(".zfs/"));
+        // A target that keeps its versions as directories has none before the first.
+        let Ok(seen) = self.seen().canonicalize() else { return Disk::new() };
+        disk(&seen)
+    }
+
+    /// What readers see, as far as every file system shows it: files of directories of versions may be shared, and then
+    /// cannot be written to.
+    pub(super) fn looks(&self) -> Disk {
+        self.as_shared(self.disk())
+    }
+
+    /// What a tree looks like here.
+    pub(super) fn looks_like(&self, specs: &[(&str, Spec)]) -> Disk {
+        self.as_shared(disk_of(specs))
+    }
+
+    fn as_shared(&self, mut disk: Disk) -> Disk {
+        for stands in disk.values_mut() {
+            if let (Stands::File(mode, _), Kind::Generations) = (stands, self.kind) {
+                *mode &= 0o555;
+            }
         }
         disk
+    }
+
+    /// Which of two trees the target holds, as it is noted.
+    pub(super) fn holds<'t>(&self, old: &'t Tree, new: &'t Tree) -> &'t Tree {
+        let (ready, _) = self.open(&Steps::default()).unwrap();
+        let applied = ready.target().applied().unwrap().map(|applied| applied.manifest());
+        if applied == Some(new.version().manifest()) { new } else { old }
+    }
+
+    /// The problems that speak against a tree.
+    pub(super) fn problems(&self, applied: &Tree, wanted: &Tree) -> Vec<Problem> {
+        let (ready, _) = self.open(&Steps::default()).unwrap();
+        self.plan(&ready, applied, wanted).unwrap().1.problems
     }
 
     /// The same for a first version and one or more of the other tree.
@@ -361,4 +403,17 @@ impl Host {
         let backups = self.run(applied, wanted, &Steps::default()).unwrap();
         backups.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
     }
+}
+
+/// A tree with these problems is refused, and nothing changes.
+#[track_caller]
+pub(super) fn refused(host: &Host, applied: &Tree, wanted: &Tree, expected: &[Problem]) {
+    let (ready, _) = host.open(&Steps::default()).unwrap();
+    let before = host.disk();
+    let (_, plan) = host.plan(&ready, applied, wanted).unwrap();
+    assert_eq!(plan.problems, expected);
+    let refused = ready.begin(plan, wanted.version(), Stamp::new(b"stamp").unwrap()).unwrap_err();
+    assert!(matches!(refused, ApplyError::Refused(_)), "{refused}");
+    assert!(!host.state.join("journal").exists());
+    assert_eq!(host.disk(), before);
 }

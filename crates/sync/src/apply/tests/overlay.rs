@@ -45,12 +45,6 @@ fn with(specs: &[(&str, Spec)]) -> Disk {
     disk
 }
 
-/// The problems that speak against a tree.
-fn problems(host: &Host, applied: &Tree, wanted: &Tree) -> Vec<Problem> {
-    let (ready, _) = host.open(&Steps::default()).unwrap();
-    host.plan(&ready, applied, wanted).unwrap().1.problems
-}
-
 fn take_away(host: &Host) -> usize {
     let (ready, _) = host.open(&Steps::default()).unwrap();
     ready.take_away(&Stamp::new(b"stamp").unwrap()).unwrap().0
@@ -203,7 +197,7 @@ proptest! {
         for specs in trees.iter().map(|choice| tree_of(choice)) {
             let tree = Tree::new(&specs);
             let stood = host.disk();
-            if problems(&host, &applied, &tree).is_empty() {
+            if host.problems(&applied, &tree).is_empty() {
                 host.apply(&applied, &tree);
                 let found = host.disk();
                 for (path, stands) in disk_of(&specs) {
@@ -226,7 +220,7 @@ fn what_an_overlay_cannot_undo_is_refused_before_anything_changes() {
     host.write("srv/data/x", "x");
     let before = host.disk();
     let check = |specs: &[(&str, Spec)], expected: &str| {
-        let found = problems(&host, &Tree::default(), &Tree::new(specs));
+        let found = host.problems(&Tree::default(), &Tree::new(specs));
         assert!(found.iter().any(|problem| problem.to_string().contains(expected)), "{found:?}");
     };
     check(&[("lib/modules/x", Spec::File("x"))], "lib: a symbolic link, which is not followed");
@@ -238,7 +232,7 @@ fn what_an_overlay_cannot_undo_is_refused_before_anything_changes() {
     let mut above = Host::with_overlay();
     above.root = above.root.parent().unwrap().to_owned();
     let name: &'static str = String::leak(format!("{}/applied", state.display()));
-    let found = problems(&above, &Tree::default(), &Tree::new(&[(name, Spec::File("x"))]));
+    let found = above.problems(&Tree::default(), &Tree::new(&[(name, Spec::File("x"))]));
     assert!(found.iter().any(|problem| matches!(problem, Problem::InAnother(..))), "{found:?}");
 }
 
@@ -251,7 +245,7 @@ fn a_path_that_another_target_placed_is_refused() {
     std::os::unix::fs::symlink(host.ledger(), other.ledger()).unwrap();
     other.root = host.root.join("etc");
     let wanted = Tree::new(&[("hosts", Spec::File("other")), ("of-its-own", Spec::File("x"))]);
-    let found = problems(&other, &Tree::default(), &wanted);
+    let found = other.problems(&Tree::default(), &wanted);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(matches!(&found[0], Problem::PlacedByAnother(path, _) if **path == *b"hosts"), "{found:?}");
     let wanted = Tree::new(&[("of-its-own", Spec::File("x"))]);

@@ -110,7 +110,7 @@ impl ContentCache {
 
     /// Writes what was used or found since the cache was loaded, in place of what was there.
     pub fn save(&self, path: &Path) -> Result<(), CacheError> {
-        write_durably(path, &self.encode()).map_err(|source| CacheError { path: path.to_owned(), source })
+        save_durably(path, &self.encode())
     }
 
     /// Whether files were remembered.
@@ -201,7 +201,7 @@ fn read_known(reader: &mut Reader<'_>) -> Result<Known, DecodeError> {
     Ok(Known { content, is_lfs_pointer: reader.number("flags", 1)? == 1 })
 }
 
-fn put_stat(out: &mut Vec<u8>, stat: &FileStat) {
+pub(crate) fn put_stat(out: &mut Vec<u8>, stat: &FileStat) {
     put_number(out, stat.size);
     for time in [stat.modified, stat.changed] {
         put_number(out, zigzag(time.seconds));
@@ -212,7 +212,7 @@ fn put_stat(out: &mut Vec<u8>, stat: &FileStat) {
     put_number(out, u64::from(stat.device.1));
 }
 
-fn read_stat(reader: &mut Reader<'_>) -> Result<FileStat, DecodeError> {
+pub(crate) fn read_stat(reader: &mut Reader<'_>) -> Result<FileStat, DecodeError> {
     let size = reader.number("size", u64::MAX)?;
     let mut time = || -> Result<FileTime, DecodeError> {
         let seconds = unzigzag(reader.number("seconds", u64::MAX)?);
@@ -232,6 +232,11 @@ fn read_stat(reader: &mut Reader<'_>) -> Result<FileStat, DecodeError> {
 fn read_u32(reader: &mut Reader<'_>, field: &'static str) -> Result<u32, DecodeError> {
     let value = reader.number(field, u64::from(u32::MAX))?;
     u32::try_from(value).map_err(|_| DecodeError::BadNumber(field))
+}
+
+/// Replaces a cache by these bytes.
+pub(crate) fn save_durably(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    write_durably(path, bytes).map_err(|source| CacheError { path: path.to_owned(), source })
 }
 
 /// Temporary file, fsync, rename, fsync of the directory.

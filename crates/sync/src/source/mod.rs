@@ -3,6 +3,7 @@
 //! A source gives entries in the order of a manifest and says for each content how it is read, but reads none
 //! itself: that happens later, on several threads, and only for contents that are not known already.
 
+pub mod assembled;
 pub mod cache;
 pub mod directory;
 pub mod git;
@@ -43,6 +44,8 @@ pub enum Handle {
     },
     /// The bytes themselves.
     Bytes(Box<[u8]>),
+    /// Not at all: the place that is published to has it, and nobody else is known to.
+    Published,
 }
 
 /// What stands at a path of a source.
@@ -124,6 +127,9 @@ pub enum SourceError {
     /// A file was written to while it was read, each time it was tried.
     #[error("{0} changes while it is read; publish it from a snapshot, or stop what writes to it")]
     Changed(TreePath),
+    /// A content of a tree that was published is gone where it was published to, and is not here.
+    #[error("{0} was published before, its content is lost there, and it is not here")]
+    Lost(TreePath),
     /// A git repository could not be read.
     #[error(transparent)]
     Git(#[from] git::GitError),

@@ -96,6 +96,21 @@ impl Access {
         }
     }
 
+    /// Opens a file that is what the walk saw.
+    pub(super) fn open_file(&self, path: &TreePath, expected: &FileStat) -> Result<OwnedFd, SourceError> {
+        let bytes = path.as_bytes();
+        let handle = match self.beneath.file(bytes) {
+            Ok(handle) => handle,
+            // It was there when the directory was read.
+            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO) => {
+                return Err(SourceError::Changed(path.clone()));
+            }
+            Err(error) => return Err(SourceError::errno("opening", bytes)(error)),
+        };
+        check_unchanged(&handle, path, expected)?;
+        Ok(handle)
+    }
+
     fn read_file(
         &self,
         path: &TreePath,
@@ -104,19 +119,7 @@ impl Access {
     ) -> Result<(), SourceError> {
         let bytes = path.as_bytes();
         let changed = || SourceError::Changed(path.clone());
-        let handle = match self.beneath.file(bytes) {
-            Ok(handle) => handle,
-            // It was there when the directory was read.
-            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO) => return Err(changed()),
-            Err(error) => return Err(SourceError::errno("opening", bytes)(error)),
-        };
-        let is_as_expected = || -> Result<bool, SourceError> {
-            let stat = stat_of_handle(&handle).map_err(SourceError::errno("reading", bytes))?;
-            Ok(file_stat(&stat) == *expected)
-        };
-        if !is_as_expected()? {
-            return Err(changed());
-        }
+        let handle = self.open_file(path, expected)?;
         let mut buffer = vec![0; READ_LEN.min(usize::try_from(expected.size).unwrap_or(READ_LEN).max(1))];
         let mut left = expected.size;
         while left > 0 {
@@ -129,8 +132,18 @@ impl Access {
             left = left.checked_sub(read as u64).ok_or_else(changed)?;
             take(&buffer[..read])?;
         }
-        if is_as_expected()? { Ok(()) } else { Err(changed()) }
+        check_unchanged(&handle, path, expected)
     }
+}
+
+/// Refuses a file that is not the one that was listed any more.
+pub(super) fn check_unchanged(
+    handle: impl AsFd,
+    path: &TreePath,
+    expected: &FileStat,
+) -> Result<(), SourceError> {
+    let stat = stat_of_handle(handle).map_err(SourceError::errno("reading", path.as_bytes()))?;
+    if file_stat(&stat) == *expected { Ok(()) } else { Err(SourceError::Changed(path.clone())) }
 }
 
 impl Contents for Access {
@@ -162,7 +175,7 @@ impl ContentReader for &Access {
         match handle {
             Handle::File(stat) => self.read_file(path, stat, take),
             Handle::Bytes(bytes) => take(bytes),
-            Handle::Blob(_) | Handle::Spooled { .. } => Ok(()),
+            Handle::Blob(_) | Handle::Spooled { .. } | Handle::Published => Ok(()),
         }
     }
 }

@@ -8,6 +8,7 @@ mod beneath;
 mod metadata;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +19,9 @@ use smart_sync_store::manifest::{
 };
 
 use super::cache::ContentCache;
-use super::{Contents, Handle, Known, SourceEntry, SourceError, SourceNode, TreeSource, Warning, tree_path};
+use super::{
+    Contents, FileStat, Handle, Known, SourceEntry, SourceError, SourceNode, TreeSource, Warning, tree_path,
+};
 use crate::exclude::Exclusions;
 use access::{Access, Listed};
 use beneath::file_stat;
@@ -79,6 +82,11 @@ impl DirectorySource {
     /// What is remembered, for the next publication.
     pub fn into_cache(self) -> ContentCache {
         self.cache
+    }
+
+    /// Opens a file that is what the walk saw.
+    pub(super) fn open_file(&self, path: &TreePath, expected: &FileStat) -> Result<File, SourceError> {
+        self.access.open_file(path, expected).map(File::from)
     }
 
     fn start(&mut self) -> Result<(), SourceError> {

@@ -300,7 +300,7 @@ fn content(is_symlink: bool, handle: &Handle) -> SourceNode {
     let size = match handle {
         Handle::Spooled { len, .. } => *len,
         Handle::Bytes(bytes) => bytes.len() as u64,
-        Handle::Blob(_) | Handle::File(_) => 0,
+        Handle::Blob(_) | Handle::File(_) | Handle::Published => 0,
     };
     SourceNode::Content { is_symlink, size, handle: handle.clone(), known: None }
 }
@@ -382,7 +382,7 @@ impl ContentReader for &Spool {
                 }
                 Ok(())
             }
-            Handle::Blob(_) | Handle::File(_) => Ok(()),
+            Handle::Blob(_) | Handle::File(_) | Handle::Published => Ok(()),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod exclude;
 pub mod fetch_plan;
 pub mod ingest;
 pub mod key;
+pub mod kinds;
 pub mod log;
 pub mod name;
 pub mod note;

@@ -11,6 +11,7 @@ use crate::reference;
 use crate::server_url::ServerUrl;
 
 /// Arguments of `publish`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["tree", "git", "withdraw"]))]
 pub struct PublishArgs {
@@ -59,6 +60,15 @@ pub struct PublishArgs {
     /// The usual ones are .git/, result/, target/, tools/target/, var/ and *.socket. An empty pattern excludes nothing.
     #[arg(long, value_name = "PATTERN", conflicts_with = "git")]
     pub exclude: Vec<String>,
+
+    /// The directory is all there is to be. Else what is published and not in the directory stays, where the kind of the
+    /// channel is one that several publish parts of.
+    #[arg(long, conflicts_with_all = ["git", "withdraw"])]
+    pub replace: bool,
+
+    /// Publish only what is named there, and only if it is what is said there: for distfiles, an ebuild tree.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["git", "withdraw"])]
+    pub verify_against: Option<PathBuf>,
 
     /// Also sign for `minisign -V` with this key.
     #[arg(long, value_name = "FILE")]

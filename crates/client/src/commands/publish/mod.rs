@@ -5,6 +5,7 @@
 //! any client does, and "published" is said when the evidence shows the new statement.
 
 mod destination;
+mod kind;
 mod sign;
 mod source;
 mod submit;
@@ -16,6 +17,7 @@ use indicatif::HumanBytes;
 use smart_sync_store::id::ManifestId;
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::{Ingested, Statistics};
+use smart_sync_sync::kinds::ArtifactKind;
 use smart_sync_sync::name::{Channel, Kind, RefName};
 use smart_sync_sync::publish::{Standing, Target};
 use smart_sync_sync::record::{Publication, Root, Signed};
@@ -36,9 +38,13 @@ use crate::sync::Surroundings;
 use destination::{NetworkDestination, Packs};
 use sign::Keys;
 use source::{Job, Origin};
+use submit::Overtaken;
 
 /// The most warnings of one kind of work that are shown one by one.
 const WARNINGS_MAX: usize = 20;
+
+/// How often a tree is put together because somebody else has published meanwhile.
+const ATTEMPTS_MAX: u32 = 8;
 
 /// Publishes what the arguments name.
 pub fn run(args: &PublishArgs, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
@@ -142,26 +148,55 @@ impl Publisher<'_> {
         Err(Failure::message(Exit::General, format!("not published: {}", failed.join(", "))))
     }
 
+    /// Publishes a ref. Where several add to what is published, and another one was first, it is put together once more.
     fn publish(&self, origin: &Origin, job: &Job) -> Result<Outcome, Failure> {
-        let before = self.standing(&job.reference)?;
+        let mut attempts = ATTEMPTS_MAX;
+        loop {
+            let before = self.standing(&job.reference)?;
+            let kind = self.kind(&before);
+            let is_joint = kind.is_some() && !self.args.replace;
+            attempts -= 1;
+            match self.publish_onto(&before, kind, origin, job) {
+                Err(failure) if is_joint && attempts > 0 && failure.cause::<Overtaken>().is_some() => {
+                    self.output().info("somebody else was first: adding to what they have published");
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    fn publish_onto(
+        &self,
+        before: &RefStanding,
+        kind: Option<&dyn ArtifactKind>,
+        origin: &Origin,
+        job: &Job,
+    ) -> Result<Outcome, Failure> {
         let packs = if self.args.dry_run { Packs::Count } else { Packs::Send };
         let mut destination =
             NetworkDestination::new(self.remote(), self.surroundings, self.channel(), packs);
-        let is_same_commit = self.is_same_commit(&before, job)?;
-        if let (RefStanding::Published(before), true) = (&before, is_same_commit)
+        let is_same_commit = self.is_same_commit(before, job)?;
+        if let (RefStanding::Published(before), true) = (before, is_same_commit)
             && Self::is_kept(before.manifest.id, &mut destination)?
         {
             self.say_unchanged(&job.reference, before.head.seq, Statistics::default());
             return Ok(Outcome::Unchanged);
         }
-        self.check_keys(&before)?;
+        self.check_keys(before)?;
         let wants_sums = self.keys.has_sidecars() && !self.args.dry_run;
         let exclusions = Exclusions::in_place(self.args.exclude.iter().map(String::as_str))
             .map_err(|error| Failure::new(Exit::Arguments, error))?;
-        let stored = origin.store(job, &mut destination, exclusions, self.surroundings.state_dir, wants_sums);
-        let stored = stored.map_err(|failure| destination.take_failure().unwrap_or(failure))?;
+        let (stored, content_time) = match kind {
+            Some(kind) => self
+                .store_of_kind(kind, before, &mut destination, exclusions, wants_sums)
+                .map(|made| (made.stored, Some(made.content_time))),
+            None => origin
+                .store(job, &mut destination, exclusions, self.surroundings.state_dir, wants_sums)
+                .map(|stored| (stored, None)),
+        }
+        .map_err(|failure| destination.take_failure().unwrap_or(failure))?;
         self.show_warnings(&stored.tree.warnings);
-        if let RefStanding::Published(before) = &before
+        if let RefStanding::Published(before) = before
             && (is_same_commit || job.commit.is_none())
             && before.manifest.id == stored.tree.manifest.id
         {
@@ -172,7 +207,10 @@ impl Publisher<'_> {
             self.say_what_would_be(job, &stored.tree);
             return Ok(Outcome::Published);
         }
-        let publication = self.publication(job, &stored.tree, &before)?;
+        if let Some(time) = content_time {
+            self.wait_until(time)?;
+        }
+        let publication = self.publication(job, &stored.tree, before, content_time)?;
         let note = self.keys.sign(&publication)?;
         let sidecars = self.keys.sidecars(&publication, &note, stored.sums.as_ref())?;
         let shown = self.submit(note, sidecars, &publication)?;
@@ -292,15 +330,19 @@ impl Publisher<'_> {
         Ok(Target { origin: self.realm.origin().clone(), channel: self.channel().clone(), reference, kind })
     }
 
-    fn publication(&self, job: &Job, tree: &Ingested, before: &RefStanding) -> Result<Publication, Failure> {
+    fn publication(
+        &self,
+        job: &Job,
+        tree: &Ingested,
+        before: &RefStanding,
+        content_time: Option<UnixTime>,
+    ) -> Result<Publication, Failure> {
         if job.reference.is_tag() && matches!(before, RefStanding::Published(_)) {
             return Err(tag_is_written(self.channel(), &job.reference));
         }
         let time = now();
-        let content_time = (job.commit)
-            .and_then(|commit| u64::try_from(commit.time).ok())
-            .and_then(UnixTime::new)
-            .unwrap_or(time);
+        let committed = job.commit.and_then(|commit| UnixTime::new(u64::try_from(commit.time).ok()?));
+        let content_time = content_time.or(committed).unwrap_or(time);
         let target = self.target(job.reference.clone(), before)?;
         Ok(target.publication(
             tree,

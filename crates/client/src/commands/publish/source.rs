@@ -115,9 +115,7 @@ impl Origin {
             }
             Self::Directory { path, fidelity } => {
                 let cache = Cache::of(path, state_dir)?;
-                let seconds = i64::try_from(now().seconds()).unwrap_or(i64::MAX);
-                let time = FileTime { seconds, nanoseconds: 0 };
-                let options = DirectoryOptions { fidelity: *fidelity, exclusions, now: time };
+                let options = directory_options(*fidelity, exclusions);
                 let mut source = DirectorySource::open(path, options, cache.load()).map_err(of_source)?;
                 let stored = take_in(&mut source, destination, wants_sums);
                 cache.save(&source.into_cache(), stored.is_ok())?;
@@ -171,7 +169,13 @@ fn job_of_git(repository: &GitRepository, typed: Option<&TypedRef>) -> Result<Jo
     }
 }
 
-fn take_in(
+/// How a directory is read now.
+pub(super) fn directory_options(fidelity: Fidelity, exclusions: Exclusions) -> DirectoryOptions {
+    let seconds = i64::try_from(now().seconds()).unwrap_or(i64::MAX);
+    DirectoryOptions { fidelity, exclusions, now: FileTime { seconds, nanoseconds: 0 } }
+}
+
+pub(super) fn take_in(
     source: &mut dyn TreeSource,
     destination: &mut dyn Destination,
     wants_sums: bool,
@@ -191,10 +195,15 @@ fn take_in(
 }
 
 /// What is remembered of one place that is published from.
-struct Cache(PathBuf);
+pub(super) struct Cache(PathBuf);
 
 impl Cache {
-    fn of(place: &Path, state_dir: &Path) -> Result<Self, Failure> {
+    pub(super) fn of(place: &Path, state_dir: &Path) -> Result<Self, Failure> {
+        Self::beside(place, state_dir, "contents").map(Self)
+    }
+
+    /// Where something else is remembered of that place.
+    pub(super) fn beside(place: &Path, state_dir: &Path, what: &str) -> Result<PathBuf, Failure> {
         let place = place.canonicalize().map_err(|error| {
             Failure::new(Exit::Arguments, error).context(format!("opening {}", place.display()))
         })?;
@@ -202,16 +211,16 @@ impl Cache {
         std::fs::create_dir_all(&directory)
             .map_err(|error| Failure::from(error).context(format!("making {}", directory.display())))?;
         let name = ObjectId::of(place.as_os_str().as_encoded_bytes());
-        Ok(Self(directory.join(format!("{name}.contents"))))
+        Ok(directory.join(format!("{name}.{what}")))
     }
 
-    fn load(&self) -> ContentCache {
+    pub(super) fn load(&self) -> ContentCache {
         ContentCache::load(&self.0)
     }
 
     /// Keeps what was found out. A run that failed has seen only a part, which is better than nothing but not than
     /// what an earlier run has seen.
-    fn save(&self, cache: &ContentCache, is_whole: bool) -> Result<(), Failure> {
+    pub(super) fn save(&self, cache: &ContentCache, is_whole: bool) -> Result<(), Failure> {
         if is_whole || !self.0.exists() {
             cache.save(&self.0).map_err(|error| Failure::new(Exit::General, error))?;
         }
@@ -219,7 +228,7 @@ impl Cache {
     }
 }
 
-fn of_source(error: SourceError) -> Failure {
+pub(super) fn of_source(error: SourceError) -> Failure {
     let kind = match &error {
         SourceError::Io { source, .. } => Some(source.kind()),
         _ => None,

@@ -1,6 +1,7 @@
 //! Handing in a publication, and seeing it in the log.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -28,6 +29,18 @@ pub(super) enum Shown {
     /// The server has taken it, and does not show it yet.
     NotYet,
 }
+
+/// Somebody else has published in between.
+#[derive(Debug)]
+pub(super) struct Overtaken(String);
+
+impl fmt::Display for Overtaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Overtaken {}
 
 impl Publisher<'_> {
     /// Hands in a publication, and looks for it in the log.
@@ -110,12 +123,9 @@ fn refused(error: RemoteError, publication: &Publication) -> Failure {
 }
 
 fn overtaken(publication: &Publication) -> Failure {
-    Failure::message(
-        Exit::General,
-        format!(
-            "somebody else published {} {} in between: number {} is taken",
-            publication.channel, publication.reference, publication.seq
-        ),
-    )
-    .hint("look at it with `smart-sync log`, and run this again if yours is still to be the newest; nothing is sent twice")
+    let text = format!(
+        "somebody else published {} {} in between: number {} is taken",
+        publication.channel, publication.reference, publication.seq
+    );
+    Failure::new(Exit::General, Overtaken(text)).hint("look at it with `smart-sync log`, and run this again if yours is still to be the newest; nothing is sent twice")
 }

@@ -1,0 +1,177 @@
+//! Trees that their kind puts together: see [`smart_sync_sync::kinds`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use smart_sync_store::manifest::{Content, Fidelity, Manifest, TreePath};
+use smart_sync_sync::exclude::Exclusions;
+use smart_sync_sync::ingest::Destination;
+use smart_sync_sync::kinds::findings::Findings;
+use smart_sync_sync::kinds::{self, Absent, ArtifactKind, Before, Job, KindError};
+use smart_sync_sync::source::assembled::AssembledSource;
+use smart_sync_sync::source::directory::DirectorySource;
+use smart_sync_sync::time::UnixTime;
+use smart_sync_sync::trust::Verified;
+
+use super::Publisher;
+use super::source::{Cache, Stored, directory_options, of_source, take_in};
+use crate::args::publish::TreeInput;
+use crate::commands::contents::Contents;
+use crate::commands::wait_for;
+use crate::failure::{Exit, Failure};
+use crate::realm::locate::Tree;
+use crate::realm::pages::RemotePages;
+use crate::realm::remote::Remote;
+use crate::realm::resolve::{RefStanding, now};
+use crate::sync::Surroundings;
+
+/// A tree that was put together and stored.
+pub(super) struct StoredOfKind {
+    pub(super) stored: Stored,
+    pub(super) content_time: UnixTime,
+}
+
+impl Publisher<'_> {
+    /// The kind that has something to say about what is published, if there is one.
+    pub(super) fn kind(&self, before: &RefStanding) -> Option<&'static dyn ArtifactKind> {
+        match (&self.args.kind, before) {
+            (Some(kind), _) => kinds::find(kind),
+            (None, RefStanding::Published(before)) => kinds::find(&before.publication.record().kind),
+            (None, _) => None,
+        }
+    }
+
+    /// The directory that is published, where a kind puts trees together of nothing else.
+    pub(super) fn directory_for(&self, kind: &dyn ArtifactKind) -> Result<PathBuf, Failure> {
+        match &self.args.tree {
+            Some(TreeInput::Directory(path)) => Ok(path.clone()),
+            _ => Err(Failure::message(
+                Exit::Arguments,
+                format!("trees of the kind {} are put together from a directory", kind.name()),
+            )
+            .hint("name the directory in the place of --git or -")),
+        }
+    }
+
+    /// Has a tree put together by its kind, and stores it.
+    pub(super) fn store_of_kind(
+        &self,
+        kind: &dyn ArtifactKind,
+        before: &RefStanding,
+        destination: &mut dyn Destination,
+        exclusions: Exclusions,
+        wants_sums: bool,
+    ) -> Result<StoredOfKind, Failure> {
+        let path = self.directory_for(kind)?;
+        let state_dir = self.surroundings.state_dir;
+        let (cache, findings_path) =
+            (Cache::of(&path, state_dir)?, Cache::beside(&path, state_dir, kind.name())?);
+        let options = directory_options(Fidelity::Git, exclusions);
+        let directory = DirectorySource::open(&path, options, cache.load()).map_err(of_source)?;
+        let mut directory = AssembledSource::read(directory).map_err(of_source)?;
+        let mut findings = Findings::load(&findings_path);
+        let published = match before {
+            RefStanding::Published(before) => Some(self.published(before)),
+            _ => None,
+        };
+        let job = Job {
+            directory: &directory,
+            before: published.as_ref().map(|published| published as &dyn Before),
+            absent: if self.args.replace { Absent::Goes } else { Absent::Stays },
+            findings: &mut findings,
+            verify_against: self.args.verify_against.as_deref(),
+            now: now(),
+        };
+        let prepared = kind.prepare(job);
+        // What was found in files that are well is worth keeping, also when others are not.
+        findings.save(&findings_path).map_err(|error| Failure::new(Exit::General, error))?;
+        let prepared = prepared.map_err(|error| refused(error, &path))?;
+        for note in &prepared.notes {
+            self.output().info(note);
+        }
+        directory.assemble(prepared.parts).map_err(of_source)?;
+        let stored = take_in(&mut directory, destination, wants_sums);
+        cache.save(&directory.into_cache(), stored.is_ok())?;
+        Ok(StoredOfKind { stored: stored?, content_time: prepared.content_time })
+    }
+
+    fn published<'a>(&'a self, before: &'a Verified) -> Published<'a> {
+        Published { verified: before, remotes: self.realm.remotes(), surroundings: self.surroundings }
+    }
+
+    /// Waits until the time has come that a content bears.
+    pub(super) fn wait_until(&self, time: UnixTime) -> Result<(), Failure> {
+        let seconds = time.seconds().saturating_sub(now().seconds());
+        if seconds == 0 {
+            return Ok(());
+        }
+        self.output().info(&format!(
+            "the version before is a few seconds old, and some clients would take this one for it: waiting {seconds} s"
+        ));
+        let waiting = async {
+            tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+            Ok(())
+        };
+        wait_for(self.surroundings, waiting)
+    }
+}
+
+/// The tree that is published now, at the servers that have it.
+struct Published<'a> {
+    verified: &'a Verified,
+    remotes: &'a [Remote],
+    surroundings: &'a Surroundings<'a>,
+}
+
+impl Before for Published<'_> {
+    fn files(&self) -> Result<BTreeMap<TreePath, Content>, KindError> {
+        let pages = RemotePages::new(self.remotes, self.surroundings);
+        let manifest = self.verified.manifest;
+        let read = || {
+            let manifest = Manifest::open(&pages, manifest.id, Some(manifest.bytes))?;
+            let mut files = BTreeMap::new();
+            for entry in &manifest {
+                let entry = entry?;
+                if let Some(content) = entry.content() {
+                    files.insert(entry.path.clone(), *content);
+                }
+            }
+            Ok(files)
+        };
+        read().map_err(|error| before(&pages.failure(error)))
+    }
+
+    fn read(&self, contents: &[Content], bytes_max: u64) -> Result<Vec<Vec<u8>>, KindError> {
+        if contents.iter().any(|content| content.size > bytes_max) {
+            return Err(KindError::Before(format!("a file of it is larger than {bytes_max} bytes")));
+        }
+        let trees = vec![Tree::of(self.verified)];
+        let found = Contents::new(self.remotes, trees, self.surroundings).small(contents);
+        let mut found = found.map_err(|failure| before(&failure))?;
+        Ok(contents.iter().map(|content| found.remove(&content.id).unwrap_or_default()).collect())
+    }
+
+    fn content_time(&self) -> UnixTime {
+        self.verified.publication.record().content_time
+    }
+}
+
+fn before(failure: &Failure) -> KindError {
+    KindError::Before(failure.messages().collect::<Vec<_>>().join(": "))
+}
+
+fn refused(error: KindError, path: &Path) -> Failure {
+    let exit = match &error {
+        KindError::Source(_) => Exit::General,
+        KindError::Reference(_) => Exit::Arguments,
+        KindError::Before(_) => Exit::Network,
+        KindError::Refused(_) => Exit::Refused,
+    };
+    match error {
+        KindError::Source(error) => of_source(error),
+        error @ KindError::Refused(_) => Failure::new(exit, error)
+            .context(format!("{} holds what must not be published", path.display()))
+            .hint("repair or remove what is named, and run this again; nothing was published"),
+        error => Failure::new(exit, error),
+    }
+}

@@ -1,0 +1,127 @@
+//! Looking into the files of a directory of distfiles.
+
+use std::io::{self, Read as _};
+
+use blake2::{Blake2b512, Digest as _};
+use rayon::prelude::*;
+use sha2::Sha512;
+use smart_sync_store::manifest::{FileTime, TreePath};
+
+use super::MANIFEST;
+use super::layout;
+use super::manifest::{Dist, is_name};
+use crate::kinds::KindError;
+use crate::kinds::findings::Findings;
+use crate::source::assembled::AssembledSource;
+use crate::source::{FileStat, SourceError};
+use crate::time::UnixTime;
+
+/// The number of bytes that are read at once.
+const READ_LEN: usize = 256 << 10;
+
+/// A distfile in the directory.
+pub(super) struct Found {
+    pub(super) path: TreePath,
+    pub(super) name: String,
+    pub(super) dist: Dist,
+}
+
+/// Says what each distfile is that is taken. Those that did not change are not read again.
+pub(super) fn look(
+    directory: &AssembledSource,
+    findings: &mut Findings,
+    now: UnixTime,
+    takes: impl Fn(&str) -> bool,
+) -> Result<Vec<Found>, KindError> {
+    let mut files: Vec<(&TreePath, &FileStat, &str, Option<Dist>)> = Vec::new();
+    for (path, stat) in directory.files() {
+        if let Some(name) = name_of(path).filter(|name| takes(name)) {
+            files.push((path, stat, name, findings.get(path, stat).and_then(decode)));
+        }
+    }
+    let dists: Vec<Dist> = files
+        .par_iter()
+        .map(|(path, stat, _, known)| known.map_or_else(|| digest(directory, path, stat), Ok))
+        .collect::<Result<_, SourceError>>()?;
+    let read_at = FileTime { seconds: i64::try_from(now.seconds()).unwrap_or(i64::MAX), nanoseconds: 0 };
+    let found = files.into_iter().zip(dists).map(|((path, stat, name, _), dist)| {
+        findings.remember(path, stat, read_at, &encode(&dist));
+        Found { path: path.clone(), name: name.to_owned(), dist }
+    });
+    Ok(found.collect())
+}
+
+/// The name of the distfile at a path: in the directory itself, or where a mirror keeps it. None for what mirrors and
+/// clients keep beside distfiles.
+pub(super) fn name_of(path: &TreePath) -> Option<&str> {
+    let path = str::from_utf8(path.as_bytes()).ok()?;
+    let name = match path.split_once('/') {
+        None => path,
+        Some((directory, name)) if layout::directory_of(name.as_bytes()) == directory => name,
+        Some(_) => return None,
+    };
+    let is_beside = name == MANIFEST
+        || name == layout::FILE
+        || name.starts_with('.')
+        || name.ends_with(".__download__")
+        || name.contains("._checksum_failure_.");
+    (!is_beside && is_name(name)).then_some(name)
+}
+
+fn digest(directory: &AssembledSource, path: &TreePath, stat: &FileStat) -> Result<Dist, SourceError> {
+    let mut file = directory.open(path)?;
+    let (mut blake2b, mut sha512, mut size) = (Blake2b512::new(), Sha512::new(), 0);
+    let mut buffer = vec![0; READ_LEN];
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => {
+                let path = path.as_bytes().to_vec();
+                return Err(SourceError::Io { operation: "reading", path, source });
+            }
+        };
+        size += read as u64;
+        blake2b.update(&buffer[..read]);
+        sha512.update(&buffer[..read]);
+    }
+    if size != stat.size {
+        return Err(SourceError::Changed(path.clone()));
+    }
+    Ok(Dist { size, blake2b: blake2b.finalize().into(), sha512: sha512.finalize().into() })
+}
+
+fn encode(dist: &Dist) -> Vec<u8> {
+    [&dist.size.to_be_bytes()[..], &dist.blake2b, &dist.sha512].concat()
+}
+
+fn decode(bytes: &[u8]) -> Option<Dist> {
+    let (size, rest) = bytes.split_first_chunk::<8>()?;
+    let (blake2b, sha512) = rest.split_first_chunk::<64>()?;
+    Some(Dist { size: u64::from_be_bytes(*size), blake2b: *blake2b, sha512: sha512.try_into().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_and_mirrors_keep_beside_distfiles_is_none() {
+        let name = |path: &str| name_of(&TreePath::new(path.as_bytes()).unwrap()).map(str::to_owned);
+        assert_eq!(name("foo-1.tar.gz").as_deref(), Some("foo-1.tar.gz"));
+        assert_eq!(name("1b/foo-1.tar.gz").as_deref(), Some("foo-1.tar.gz"));
+        for beside in [
+            "Manifest",
+            "layout.conf",
+            ".layout.conf.cache",
+            "foo-1.tar.gz.__download__",
+            "foo-1.tar.gz._checksum_failure_.abc",
+            "1c/foo-1.tar.gz",
+            "git3-src/foo.git/HEAD",
+            "a name",
+        ] {
+            assert_eq!(name(beside), None, "{beside}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Distfiles: what packages are built from, each by a name that says what is in it.
+//!
+//! The tree holds the files by their plain names, and a Manifest of all of them. A name never changes what it holds:
+//! whoever has a file by that name relies on it. Mirrors are asked by other names as well, see [`layout`].
+
+pub mod layout;
+mod look;
+pub mod manifest;
+mod named;
+
+use std::collections::BTreeMap;
+
+use smart_sync_store::count::counted;
+use smart_sync_store::manifest::Content;
+
+use super::published::{PublishedFiles, tree_path};
+use super::retired::{self, Retired, is_over};
+use super::{Absent, ArtifactKind, Before, Job, KindError, Names, OtherNames, Prepared};
+use crate::source::assembled::Part;
+use crate::time::UnixTime;
+use layout::LayoutNames;
+use look::Found;
+use manifest::Dist;
+
+/// The Manifest of a tree of distfiles.
+pub const MANIFEST: &str = "Manifest";
+/// The largest one that is read.
+const MANIFEST_BYTES_MAX: u64 = 512 << 20;
+
+/// The kind.
+#[derive(Debug)]
+pub struct Distfiles;
+
+impl ArtifactKind for Distfiles {
+    fn name(&self) -> &'static str {
+        "distfiles"
+    }
+
+    fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {
+        prepare(job)
+    }
+
+    fn other_names(&self) -> Option<&dyn OtherNames> {
+        Some(self)
+    }
+}
+
+impl OtherNames for Distfiles {
+    fn learnt_from(&self) -> (&'static str, u64) {
+        (MANIFEST, MANIFEST_BYTES_MAX)
+    }
+
+    fn read(&self, bytes: &[u8]) -> Option<Box<dyn Names>> {
+        let files = manifest::parse(bytes).ok()?;
+        Some(Box::new(LayoutNames::new(files.iter().map(|(name, dist)| (&**name, dist)))))
+    }
+}
+
+/// The files of a tree, by their names: what each is, and where it is.
+type Files = BTreeMap<String, (Dist, Part)>;
+
+fn prepare(job: Job<'_>) -> Result<Prepared, KindError> {
+    let Job { directory, before, absent, findings, now, verify_against } = job;
+    let expected = verify_against.map(named::of_ebuild_tree).transpose()?;
+    let is_named = |name: &str| expected.as_ref().is_none_or(|expected| expected.contains_key(name));
+    let found = look::look(directory, findings, now, is_named)?;
+    let current = Current::read(before)?;
+    let mut files = checked(found, expected.as_ref(), &current)?;
+    let retired = keep(&mut files, current, absent, now)?;
+    let mut notes = Vec::new();
+    let unnamed =
+        directory.files().filter_map(|(path, _)| look::name_of(path)).filter(|name| !is_named(name));
+    match unnamed.count() as u64 {
+        0 => {}
+        1 => notes.push("1 file that no Manifest names is left out".to_owned()),
+        many => notes.push(format!("{many} files that no Manifest names are left out")),
+    }
+    let count = counted(files.len() as u64, "distfile", "distfiles");
+    notes.push(format!("the tree has {count}; their digests are in its {MANIFEST}"));
+    let text = manifest::render(files.iter().map(|(name, (dist, _))| (&**name, dist)));
+    let mut parts = BTreeMap::from([(tree_path(MANIFEST)?, Part::Made(text.into()))]);
+    if !retired.is_empty() {
+        parts.insert(tree_path(retired::FILE)?, Part::Made(retired::render(&retired).into()));
+    }
+    for (name, (_, part)) in files {
+        parts.insert(tree_path(&name)?, part);
+    }
+    Ok(Prepared { parts, content_time: now, notes })
+}
+
+/// The files of the directory, if each is what its name promises.
+fn checked(
+    found: Vec<Found>,
+    expected: Option<&BTreeMap<String, Dist>>,
+    current: &Current,
+) -> Result<Files, KindError> {
+    let (mut files, mut refused) = (Files::new(), Vec::new());
+    for Found { path, name, dist } in found {
+        let is_other = |known: Option<&Dist>| known.is_some_and(|known| *known != dist);
+        let reason = if is_other(expected.and_then(|expected| expected.get(&name))) {
+            "it is not what the Manifest of a package says"
+        } else if is_other(current.files.get(&name).map(|(dist, _)| dist)) {
+            "a file of this name is published, and is another one; give this one a name of its own"
+        } else if is_other(files.get(&name).map(|(dist, _)| dist)) {
+            "the directory has two files of this name, which differ"
+        } else {
+            files.insert(name, (dist, Part::File(path)));
+            continue;
+        };
+        refused.push((path, reason.to_owned()));
+    }
+    if refused.is_empty() { Ok(files) } else { Err(KindError::Refused(refused)) }
+}
+
+/// Adds what is published and stays. What is not to stay does so for a while, and it is said since when.
+fn keep(files: &mut Files, current: Current, absent: Absent, now: UnixTime) -> Result<Retired, KindError> {
+    let mut retired = Retired::new();
+    for (name, (dist, content)) in current.files {
+        if files.contains_key(&name) {
+            continue;
+        }
+        let path = tree_path(&name)?;
+        let since = match (current.retired.get(&path), absent) {
+            (Some(since), _) => Some(*since),
+            (None, Absent::Goes) => Some(now.seconds()),
+            (None, Absent::Stays) => None,
+        };
+        if since.is_some_and(|since| is_over(since, now)) {
+            continue;
+        }
+        retired.extend(since.map(|since| (path, since)));
+        files.insert(name, (dist, Part::Published(content)));
+    }
+    Ok(retired)
+}
+
+/// What is published now.
+#[derive(Default)]
+struct Current {
+    files: BTreeMap<String, (Dist, Content)>,
+    retired: Retired,
+}
+
+impl Current {
+    fn read(before: Option<&dyn Before>) -> Result<Self, KindError> {
+        let Some(before) = before else { return Ok(Self::default()) };
+        let published = PublishedFiles::open(before)?;
+        let text = published
+            .made(MANIFEST, MANIFEST_BYTES_MAX)?
+            .ok_or_else(|| KindError::Before(format!("it is no tree of distfiles: it has no {MANIFEST}")))?;
+        let dists = manifest::parse(&text).map_err(|error| KindError::Before(error.to_string()))?;
+        let with_content = |(name, dist): (String, Dist)| {
+            let content = published.content(&tree_path(&name)?)?;
+            Ok((name, (dist, content)))
+        };
+        let files = dists.into_iter().map(with_content).collect::<Result<_, KindError>>()?;
+        Ok(Self { files, retired: published.retired()? })
+    }
+}

@@ -1,0 +1,58 @@
+//! The distfiles that an ebuild tree names, by the Manifests of its packages: `CATEGORY/PACKAGE/Manifest`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+
+use super::manifest::{self, Dist};
+use crate::kinds::KindError;
+
+/// The largest Manifest of one package.
+const BYTES_MAX: u64 = 16 << 20;
+
+/// Reads the Manifests of an ebuild tree.
+pub(super) fn of_ebuild_tree(tree: &Path) -> Result<BTreeMap<String, Dist>, KindError> {
+    let mut named: BTreeMap<String, Dist> = BTreeMap::new();
+    for category in directories(tree)? {
+        for package in directories(&category)? {
+            let path = package.join("Manifest");
+            let wrong = |reason: String| KindError::Reference(format!("{}: {reason}", path.display()));
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(|error| wrong(error.to_string()))?,
+            };
+            let mut text = Vec::new();
+            file.take(BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| wrong(error.to_string()))?;
+            if text.len() as u64 > BYTES_MAX {
+                return Err(wrong(format!("it is larger than {BYTES_MAX} bytes")));
+            }
+            for (name, dist) in manifest::parse(&text).map_err(|error| wrong(error.to_string()))? {
+                if named.get(&name).is_some_and(|other| *other != dist) {
+                    return Err(wrong(format!("another package names {name} with other digests")));
+                }
+                named.insert(name, dist);
+            }
+        }
+    }
+    if named.is_empty() {
+        let text = format!("{} has no CATEGORY/PACKAGE/Manifest that names a distfile", tree.display());
+        return Err(KindError::Reference(text));
+    }
+    Ok(named)
+}
+
+/// The directories in a directory, but for those of version control and metadata.
+fn directories(path: &Path) -> Result<Vec<std::path::PathBuf>, KindError> {
+    let wrong = |error: std::io::Error| KindError::Reference(format!("{}: {error}", path.display()));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(wrong)? {
+        let entry = entry.map_err(wrong)?;
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !is_hidden && entry.file_type().map_err(wrong)?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}

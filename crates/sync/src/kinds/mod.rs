@@ -1,0 +1,143 @@
+//! Kinds of artifacts: what is looked at, made and kept when a tree of a kind is published.
+//!
+//! A kind is a module of this one. Nothing else knows it by its name: whoever publishes asks [`find`] whether the
+//! channel's kind has something to say, and publishes the tree that it puts together.
+
+pub mod distfiles;
+pub mod findings;
+mod published;
+pub mod retired;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use smart_sync_store::manifest::{Content, TreePath};
+
+use crate::name::Kind;
+use crate::source::SourceError;
+use crate::source::assembled::{AssembledSource, Part};
+use crate::time::UnixTime;
+use findings::Findings;
+
+/// The kinds that have something to say.
+const ALL: &[&dyn ArtifactKind] = &[&distfiles::Distfiles];
+
+/// A kind whose trees are put together when they are published.
+pub trait ArtifactKind: Sync {
+    /// What channels call it.
+    fn name(&self) -> &'static str;
+
+    /// Looks at everything that is to be published, refuses what must not be, and says what the tree is.
+    fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError>;
+
+    /// The names that the files of a tree have besides their own, for clients that know other ones.
+    fn other_names(&self) -> Option<&dyn OtherNames> {
+        None
+    }
+}
+
+/// How the files of a tree get other names.
+pub trait OtherNames: Sync {
+    /// The file of the tree that they are learnt from, and the most bytes of it that are read.
+    fn learnt_from(&self) -> (&'static str, u64);
+
+    /// Learns them.
+    fn read(&self, bytes: &[u8]) -> Option<Box<dyn Names>>;
+}
+
+/// Other names of the files of one tree.
+pub trait Names: Send + Sync {
+    /// What is meant by a path at which nothing stands.
+    fn locate(&self, path: &[u8]) -> Option<Located>;
+}
+
+/// What another name means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Located {
+    /// The file at this path.
+    File(TreePath),
+    /// These bytes.
+    Made(&'static [u8]),
+}
+
+/// What a kind is given.
+pub struct Job<'a> {
+    /// The directory that somebody wants to publish.
+    pub directory: &'a AssembledSource,
+    /// What is published now.
+    pub before: Option<&'a dyn Before>,
+    /// What becomes of what is published now and not in the directory.
+    pub absent: Absent,
+    /// What was found in these files before. What is found now is added.
+    pub findings: &'a mut Findings,
+    /// Where it is written what the files have to be, by somebody else than who publishes them.
+    pub verify_against: Option<&'a Path>,
+    /// The time.
+    pub now: UnixTime,
+}
+
+/// What becomes of what is published and is not in the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// It stays: several publish to one channel, each of them a part.
+    Stays,
+    /// It goes: the directory is all there is to be.
+    Goes,
+}
+
+/// The tree that is published now.
+pub trait Before {
+    /// Its files, by their paths.
+    fn files(&self) -> Result<BTreeMap<TreePath, Content>, KindError>;
+
+    /// The bytes of some of them, each at most as long as is said.
+    fn read(&self, contents: &[Content], bytes_max: u64) -> Result<Vec<Vec<u8>>, KindError>;
+
+    /// The time of its content.
+    fn content_time(&self) -> UnixTime;
+}
+
+/// A tree that can be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// What it is put together of.
+    pub parts: BTreeMap<TreePath, Part>,
+    /// The time of its content, before which it is not published.
+    pub content_time: UnixTime,
+    /// What the publisher should hear of, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Why a tree is not published.
+#[derive(Debug, thiserror::Error)]
+pub enum KindError {
+    /// The directory could not be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Files that must not be published, each with the reason.
+    #[error("{}", shown(.0))]
+    Refused(Vec<(TreePath, String)>),
+    /// What is published now could not be read, or is not what a tree of this kind is.
+    #[error("reading what is published now: {0}")]
+    Before(String),
+    /// What the files were to be compared with could not be read.
+    #[error("{0}")]
+    Reference(String),
+}
+
+/// How many refusals are shown one by one.
+const REFUSALS_SHOWN: usize = 20;
+
+fn shown(refused: &[(TreePath, String)]) -> String {
+    let mut lines: Vec<String> =
+        refused.iter().take(REFUSALS_SHOWN).map(|(path, reason)| format!("{path}: {reason}")).collect();
+    if let Some(more) = refused.len().checked_sub(REFUSALS_SHOWN).filter(|more| *more > 0) {
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("; ")
+}
+
+/// The kind of this name, where it has something to say.
+pub fn find(kind: &Kind) -> Option<&'static dyn ArtifactKind> {
+    ALL.iter().copied().find(|known| known.name() == kind.as_str())
+}

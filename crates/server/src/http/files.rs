@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Redirect, Response};
 use percent_encoding::percent_decode_str;
 use smart_sync_store::count::counted;
+use smart_sync_sync::kinds::{self, ArtifactKind};
 use smart_sync_sync::name::{Channel, RefName, TypedRef};
 use smart_sync_sync::record::Publication;
 
@@ -19,7 +20,7 @@ use super::{App, blocking};
 use crate::realm::refs::{RefState, Refs};
 
 /// The most segments of a channel's name.
-const CHANNEL_SEGMENTS_MAX: usize = 16;
+pub(super) const CHANNEL_SEGMENTS_MAX: usize = 16;
 
 /// `GET /`: where a person begins.
 pub(super) async fn front_page(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -36,7 +37,7 @@ pub(super) async fn front_page(State(app): State<Arc<App>>, headers: HeaderMap) 
     answer(&page.with_notes(vec![note]), view.heads.time.seconds(), &headers)
 }
 
-fn answer(page: &Index, modified: u64, headers: &HeaderMap) -> Result<Response, Problem> {
+pub(super) fn answer(page: &Index, modified: u64, headers: &HeaderMap) -> Result<Response, Problem> {
     let page = page.render().map_err(|error| Problem::Fault(error.into()))?;
     Ok(html(page, modified, headers))
 }
@@ -122,7 +123,7 @@ async fn find(app: Arc<App>, headers: &HeaderMap, path: &str) -> Result<Response
     }
 }
 
-fn tree_view(app: &App, publication: &Publication, place: Place) -> Result<TreeView, Problem> {
+pub(super) fn tree_view(app: &App, publication: &Publication, place: Place) -> Result<TreeView, Problem> {
     let manifest = publication.manifest.ok_or(Problem::NotFound)?;
     let reference = &publication.reference;
     Ok(TreeView {
@@ -135,6 +136,8 @@ fn tree_view(app: &App, publication: &Publication, place: Place) -> Result<TreeV
         modified: publication.content_time.seconds(),
         is_public: !app.realm.is_private(&publication.channel),
         is_immutable: !matches!(reference, RefName::Branch(_)),
+        other_names: kinds::find(&publication.kind).and_then(ArtifactKind::other_names),
+        names: Arc::clone(&app.names),
     })
 }
 

@@ -131,11 +131,16 @@ impl Place {
 
     /// A page below `/files/`, by its decoded segments.
     pub(crate) fn below_files(origin: &str, segments: &[Vec<u8>]) -> Self {
-        let below = segments.iter().filter(|segment| !segment.is_empty());
-        let below = below.map(|segment| Shown(segment).to_string());
+        let below = Self::below_root(origin, segments);
+        Self { segments: std::iter::once("files".to_owned()).chain(below.segments).collect(), ..below }
+    }
+
+    /// A page below `/`, by its decoded segments.
+    pub(crate) fn below_root(origin: &str, segments: &[Vec<u8>]) -> Self {
+        let segments = segments.iter().filter(|segment| !segment.is_empty());
         Self {
             origin: origin.to_owned(),
-            segments: std::iter::once("files".to_owned()).chain(below).collect(),
+            segments: segments.map(|segment| Shown(segment).to_string()).collect(),
         }
     }
 

@@ -13,6 +13,7 @@ mod files;
 mod hosts;
 mod index;
 pub(crate) mod listen;
+mod plain;
 mod problem;
 mod read;
 mod refs;
@@ -46,6 +47,7 @@ use deltas::Deltas;
 use events::Events;
 use problem::Problem;
 pub(crate) use read::DELTA_LEVEL;
+use tree::NamesCache;
 
 use crate::bundles::Bundles;
 use crate::hosts::HostReports;
@@ -69,6 +71,7 @@ pub(crate) struct App {
     bundles: Option<Arc<Bundles>>,
     events: Events,
     hosts: HostReports,
+    names: Arc<NamesCache>,
 }
 
 impl App {
@@ -77,6 +80,7 @@ impl App {
         Self {
             events: Events::new(&realm.config.limits),
             hosts: HostReports::new(realm.data.hosts()),
+            names: Arc::default(),
             realm,
             tokens: Arc::new(tokens),
             uploads: Semaphore::new(UPLOADS_MAX),
@@ -195,6 +199,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/files", get(files::without_slash))
         .route("/files/", get(files::top))
         .route("/files/{*path}", get(files::file))
+        .fallback(get(plain::file))
         // A body that stops coming must not hold the place of another.
         .layer(RequestBodyTimeoutLayer::new(body_idle))
         .layer(from_fn_with_state(rate, limit_rate))

@@ -3,8 +3,10 @@
 //! A request resolves its ref once and works on that manifest to its end, so that an update in the middle of a
 //! download changes nothing about it. Contents are named by their hashes, which makes the entity tags.
 
+mod names;
 mod resolve;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use askama::Template as _;
@@ -20,12 +22,14 @@ use smart_sync_store::domain::Domain;
 use smart_sync_store::error::StoreError;
 use smart_sync_store::id::{CommitId, ManifestId, to_hex};
 use smart_sync_store::manifest::{Content, Manifest};
+use smart_sync_sync::kinds::{Located, OtherNames};
 use tokio::runtime::Handle;
 
 use super::conditional::{Answer, Validators, evaluate};
 use super::index::{Index, Place, Row};
 use super::problem::Problem;
 use crate::realm::pages::StorePages;
+pub(crate) use names::NamesCache;
 use resolve::{Resolved, read_problem};
 
 /// The number of bytes of a file that are read before they are sent.
@@ -49,6 +53,10 @@ pub(crate) struct TreeView {
     pub(crate) is_public: bool,
     /// Whether this version is what the URL will always mean.
     pub(crate) is_immutable: bool,
+    /// How its files get other names, where its kind gives them some.
+    pub(crate) other_names: Option<&'static dyn OtherNames>,
+    /// Those that were learnt.
+    pub(crate) names: Arc<NamesCache>,
 }
 
 impl TreeView {
@@ -59,14 +67,14 @@ impl TreeView {
         path: Vec<u8>,
         headers: &HeaderMap,
     ) -> Result<Option<Response>, Problem> {
-        let view = self.clone();
-        let resolved = tokio::task::spawn_blocking(move || {
-            let pages = StorePages::new(Arc::clone(&view.store), view.domain.clone());
-            let manifest = Manifest::open(pages, view.manifest, None).map_err(read_problem)?;
-            view.resolve(&manifest, &path)
-        })
-        .await
-        .map_err(|error| Problem::Fault(error.into()))??;
+        let resolved = match self.look_up(path.clone()).await {
+            Err(Problem::NotFound) => match self.locate(&path).await? {
+                Some(Located::File(path)) => self.look_up(path.as_bytes().to_vec()).await?,
+                Some(Located::Made(bytes)) => return Ok(Some(self.made(bytes, &path, headers))),
+                None => return Err(Problem::NotFound),
+            },
+            found => found?,
+        };
         match resolved {
             Resolved::File { content, modified, name } => {
                 Ok(Some(self.file(content, modified, &name, headers)))
@@ -76,17 +84,53 @@ impl TreeView {
         }
     }
 
+    async fn look_up(&self, path: Vec<u8>) -> Result<Resolved, Problem> {
+        let view = self.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            let pages = StorePages::new(Arc::clone(&view.store), view.domain.clone());
+            let manifest = Manifest::open(pages, view.manifest, None).map_err(read_problem)?;
+            view.resolve(&manifest, &path)
+        });
+        looking.await.map_err(|error| Problem::Fault(error.into()))?
+    }
+
+    /// Bytes that the kind of the tree has made.
+    fn made(self, bytes: &'static [u8], name: &[u8], headers: &HeaderMap) -> Response {
+        self.answer_with(name_content(bytes), self.modified, name, headers, |range| {
+            let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
+            let part = start.ok().zip(end.ok()).and_then(|(start, end)| bytes.get(start..end));
+            Body::from(part.unwrap_or_default())
+        })
+    }
+
     fn file(self, content: Content, modified: u64, name: &[u8], headers: &HeaderMap) -> Response {
+        self.answer_with(content, modified, name, headers, |range| self.body_of(content, range))
+    }
+
+    /// Answers with a content, or the part of it that is asked for.
+    fn answer_with(
+        &self,
+        content: Content,
+        modified: u64,
+        name: &[u8],
+        headers: &HeaderMap,
+        body: impl FnOnce(Range<u64>) -> Body,
+    ) -> Response {
         let validators = Validators {
             etag: format!("\"{}\"", to_hex(&content.id.as_bytes()[..16])),
             modified,
             size: content.size,
         };
-        let answer = evaluate(headers, &validators);
-        let mut response = match answer {
-            Answer::Whole => self.content(StatusCode::OK, content, 0..content.size),
+        let with_body = |status: StatusCode, range: Range<u64>| {
+            let length = HeaderValue::from(range.end - range.start);
+            let mut response = (status, body(range)).into_response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, length);
+            response
+        };
+        let mut response = match evaluate(headers, &validators) {
+            Answer::Whole => with_body(StatusCode::OK, 0..content.size),
             Answer::Part { start, end } => {
-                let mut response = self.content(StatusCode::PARTIAL_CONTENT, content, start..end);
+                let mut response = with_body(StatusCode::PARTIAL_CONTENT, start..end);
                 let range = format!("bytes {start}-{}/{}", end - 1, content.size);
                 insert(&mut response, header::CONTENT_RANGE, &range);
                 response
@@ -108,16 +152,12 @@ impl TreeView {
         response
     }
 
-    fn content(&self, status: StatusCode, content: Content, range: std::ops::Range<u64>) -> Response {
-        let length = range.end - range.start;
+    fn body_of(&self, content: Content, range: Range<u64>) -> Body {
         let stream = self.store.read_content(&self.domain, content, range);
-        let stream = off_runtime(stream.boxed()).inspect_err(|error| {
+        Body::from_stream(off_runtime(stream.boxed()).inspect_err(|error| {
             // The status is out already: all that is left is to break the connection off, and to say why here.
             tracing::error!(error = %error, "reading a content that is being served");
-        });
-        let mut response = (status, Body::from_stream(stream)).into_response();
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        response
+        }))
     }
 
     fn directory(self, rows: Vec<Row>, is_whole: bool, headers: &HeaderMap) -> Result<Response, Problem> {

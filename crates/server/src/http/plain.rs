@@ -1,0 +1,95 @@
+//! `/CHANNEL/PATH`: the main branch of a channel without its name, for stock clients whose configuration holds one URL
+//! for years.
+//!
+//! It is `/files/CHANNEL/main/PATH`, but that no route of the server is ever taken for a channel. A channel may have
+//! others below its name; the longest name that has a main branch counts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use percent_encoding::percent_decode_str;
+use smart_sync_sync::name::{Channel, RefName};
+
+use super::files::{CHANNEL_SEGMENTS_MAX, answer, tree_view};
+use super::index::{Index, Place, Row};
+use super::problem::Problem;
+use super::{App, blocking};
+use crate::realm::refs::{RefState, Refs};
+
+/// `GET /<channel>/<path>`
+pub(super) async fn file(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let path = uri.path().strip_prefix('/').unwrap_or_default();
+    let segments: Vec<Vec<u8>> =
+        path.split('/').map(|segment| percent_decode_str(segment).collect()).collect();
+    // What was encoded is not a way to write a step upwards, or a slash.
+    if segments.iter().any(|segment| segment == b"." || segment == b".." || segment.contains(&b'/')) {
+        return Err(Problem::NotFound);
+    }
+    let caller = app.caller(&headers).await?;
+    let view = app.view().await?;
+    let found = {
+        let (app, view, segments) = (Arc::clone(&app), Arc::clone(&view), segments.clone());
+        blocking(move || {
+            let refs = app.realm.refs(&view)?;
+            Ok(find(&segments, &refs, |channel| app.may_read(&caller, channel)))
+        })
+        .await?
+    };
+    let place = Place::below_root(app.realm.origin.as_str(), &segments);
+    let moved = || Problem::MovedToDirectory(format!("/{path}/"));
+    match found {
+        Found::Tree { rest, .. } if rest == segments.len() => Err(moved()),
+        Found::Tree { state, rest } => {
+            let tree = tree_view(&app, &state.publication, place)?;
+            tree.answer(segments[rest..].join(&b'/'), &headers).await?.ok_or_else(moved)
+        }
+        Found::Names(names) if names.is_empty() => Err(Problem::NotFound),
+        Found::Names(_) if !path.ends_with('/') => Err(moved()),
+        Found::Names(names) => {
+            let rows = names.iter().map(|name| Row::directory(name.as_bytes())).collect();
+            answer(&Index::new(&place, rows), view.heads.time.seconds(), &headers)
+        }
+    }
+}
+
+/// What a path leads to.
+enum Found {
+    /// A channel's main branch; the path in its tree begins at this segment.
+    Tree { state: Arc<RefState>, rest: usize },
+    /// The next part of the names of channels that begin so.
+    Names(BTreeSet<String>),
+}
+
+fn find(segments: &[Vec<u8>], refs: &Refs, may_read: impl Fn(&Channel) -> bool) -> Found {
+    let texts: Vec<&str> = segments.iter().map_while(|segment| str::from_utf8(segment).ok()).collect();
+    let main_of = |channel: &Channel| {
+        let state = refs.get(channel, &RefName::branch("main").ok()?)?;
+        (state.publication.manifest.is_some() && may_read(channel)).then(|| Arc::clone(state))
+    };
+    let tree = (1..=texts.len().min(CHANNEL_SEGMENTS_MAX)).rev().find_map(|rest| {
+        let state = main_of(&texts[..rest].join("/").parse().ok()?)?;
+        Some(Found::Tree { state, rest })
+    });
+    tree.unwrap_or_else(|| {
+        let prefix = if texts.len() == segments.len() {
+            texts.join("/")
+        } else {
+            return Found::Names(BTreeSet::new());
+        };
+        let prefix = prefix.strip_suffix('/').unwrap_or(&prefix);
+        let channels =
+            refs.channels().map(|(channel, _)| channel).filter(|channel| main_of(channel).is_some());
+        let names = channels.filter_map(|channel| {
+            let below = channel.as_str().strip_prefix(prefix)?.strip_prefix('/')?;
+            below.split('/').next().map(str::to_owned)
+        });
+        Found::Names(names.collect())
+    })
+}

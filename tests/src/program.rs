@@ -156,7 +156,7 @@ pub fn built(name: &str) -> PathBuf {
 }
 
 /// `target/debug` or whatever the profile's directory is.
-fn target_directory() -> PathBuf {
+pub fn target_directory() -> PathBuf {
     let executable = std::env::current_exe().expect("the running executable has a path");
     let directory = executable.parent().expect("an executable lies in a directory");
     // Test executables lie in `deps`, programs one level above.

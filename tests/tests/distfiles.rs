@@ -1,0 +1,163 @@
+//! Distfiles: published with a Manifest of all of them, and fetched by stock clients under every name that they know.
+
+use std::fs;
+use std::process::Command;
+
+use smart_sync_tests::http::{Answer, get};
+use smart_sync_tests::noise::noise;
+use smart_sync_tests::{Finished, Gentoo, Realm, TestEnvironment, program};
+
+/// A realm, and a host that trusts it and may publish.
+struct Scene<'environment> {
+    environment: &'environment TestEnvironment,
+    realm: Realm,
+}
+
+impl<'environment> Scene<'environment> {
+    fn new(environment: &'environment TestEnvironment) -> Self {
+        let realm = Realm::start(environment, "realm");
+        let arguments = ["trust", "add", realm.server().url(), "--root", realm.fingerprint()];
+        environment.run_client(arguments).success();
+        Self { environment, realm }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.environment.client();
+        command.args(["publish", "--channel", "repos/distfiles", "--kind", "distfiles"]).args(arguments);
+        command.arg("--key").arg(self.realm.key("publish")).env("SMART_SYNC_TOKEN", self.realm.token());
+        command
+    }
+
+    fn publish(&self, arguments: &[&str]) -> Finished {
+        program::run(&mut self.command(arguments))
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        get(self.environment, &self.realm.url(path), None)
+    }
+}
+
+fn b2sum_directory(environment: &TestEnvironment, name: &str) -> String {
+    environment.write("name", name);
+    program::run(environment.command("b2sum").arg("name")).success().stdout[..2].to_owned()
+}
+
+#[test]
+fn a_mirror_answers_by_every_name_that_clients_know() {
+    let environment = TestEnvironment::new();
+    let scene = Scene::new(&environment);
+    let large = noise("large", 3_000_000);
+    environment.write("dist/a+b-1.tar.gz", &large);
+    environment.write("dist/small.patch", "a patch\n");
+    environment.write("dist/layout.conf", "of another mirror");
+    environment.write("dist/.portage_lockfile", "");
+    environment.write("dist/broken.tar.gz._checksum_failure_.x1", "not this");
+    scene.publish(&["dist"]).success();
+
+    let directory = b2sum_directory(&environment, "a+b-1.tar.gz");
+    assert_eq!(
+        scene.get("repos/distfiles/layout.conf").expect(200).text(),
+        "[structure]\n0=filename-hash BLAKE2B 8\n1=content-hash SHA512 8:8:8\n"
+    );
+    let digest = program::run(environment.command("sha512sum").arg("dist/a+b-1.tar.gz")).success().stdout;
+    let digest = &digest[..128];
+    for path in [
+        "repos/distfiles/a%2Bb-1.tar.gz".to_owned(),
+        format!("repos/distfiles/{directory}/a%2Bb-1.tar.gz"),
+        format!("repos/distfiles/{}/{}/{}/{digest}", &digest[..2], &digest[2..4], &digest[4..6]),
+        format!("files/repos/distfiles/main/{directory}/a+b-1.tar.gz"),
+    ] {
+        assert_eq!(scene.get(&path).expect(200).body, large, "{path}");
+    }
+    let nothing =
+        ["broken.tar.gz._checksum_failure_.x1", ".portage_lockfile", "00/small.patch", "none.tar.gz", "ab/"];
+    for path in nothing.map(|path| format!("repos/distfiles/{path}")) {
+        assert_eq!(scene.get(&path).status, 404, "{path}");
+    }
+    let manifest = scene.get("repos/distfiles/Manifest").expect(200).text();
+    assert!(manifest.starts_with("DIST a+b-1.tar.gz 3000000 BLAKE2B "), "{manifest}");
+    assert!(manifest.contains(&format!(" SHA512 {digest}\n")) && manifest.lines().count() == 2, "{manifest}");
+
+    // What was begun is continued.
+    environment.write("got/a+b-1.tar.gz", &large[..1_000_000]);
+    let url = scene.realm.url(&format!("repos/distfiles/{directory}/a%2Bb-1.tar.gz"));
+    let wget = environment.command("wget").args(["--continue", "--no-verbose", "-P", "got", &url]).output();
+    let said = String::from_utf8_lossy(&wget.expect("wget runs").stderr).into_owned();
+    assert!(said.contains("[2000000/2000000]") || said.contains("[3000000/3000000]"), "{said}");
+    assert_eq!(fs::read(environment.path("got/a+b-1.tar.gz")).unwrap(), large);
+}
+
+#[test]
+fn portage_fetches_what_it_needs_and_notices_what_is_wrong() {
+    let environment = TestEnvironment::new();
+    let Some(gentoo) = Gentoo::new(&environment, "gentoo") else { return };
+    let scene = Scene::new(&environment);
+    let bytes = noise("distfile", 400_000);
+    gentoo.ebuild_of_distfile("thing", "1.0", &bytes);
+    environment.write("dist/thing-1.0.bin", &bytes);
+    scene.publish(&["dist"]).success();
+    let mirror = &scene.realm.url("repos");
+    gentoo.fetch("thing", "1.0", mirror).success();
+    assert_eq!(fs::read(gentoo.distfile("thing-1.0.bin")).unwrap(), bytes);
+
+    gentoo.ebuild_of_distfile("other", "1.0", b"what it should be");
+    environment.write("dist/other-1.0.bin", "something else...");
+    scene.publish(&["dist"]).success();
+    let fetched = gentoo.fetch("other", "1.0", mirror);
+    assert_ne!(fetched.code, Some(0));
+    assert!(!gentoo.distfile("other-1.0.bin").exists());
+}
+
+#[test]
+fn only_what_an_ebuild_tree_says_is_published_when_that_is_asked_for() {
+    let environment = TestEnvironment::new();
+    let Some(gentoo) = Gentoo::new(&environment, "gentoo") else { return };
+    let scene = Scene::new(&environment);
+    gentoo.ebuild_of_distfile("thing", "1.0", b"as it should be");
+    environment.write("dist/thing-1.0.bin", "as it shouldn't");
+    environment.write("dist/stray-1.0.bin", "nobody asks for it");
+    let refused = scene.publish(&["dist", "--verify-against", "gentoo/repository"]);
+    assert_eq!(refused.code, Some(7));
+    assert!(
+        refused.stderr.contains("thing-1.0.bin: it is not what the Manifest of a package says"),
+        "{refused:?}"
+    );
+    assert_eq!(scene.get("repos/distfiles/Manifest").status, 404);
+
+    environment.write("dist/thing-1.0.bin", "as it should be");
+    let published = scene.publish(&["dist", "--verify-against", "gentoo/repository"]).success();
+    assert!(published.stdout.contains("1 file that no Manifest names is left out"), "{published:?}");
+    assert_eq!(scene.get("repos/distfiles/thing-1.0.bin").expect(200).text(), "as it should be");
+    assert_eq!(scene.get("repos/distfiles/stray-1.0.bin").status, 404);
+}
+
+#[test]
+fn several_publish_and_a_name_never_changes_what_it_holds() {
+    let environment = TestEnvironment::new();
+    let scene = Scene::new(&environment);
+    environment.write("one/a.tar", "of one");
+    environment.write("other/b.tar", "of the other");
+    scene.publish(&["one"]).success();
+    scene.publish(&["other"]).success();
+    assert_eq!(scene.get("repos/distfiles/a.tar").expect(200).text(), "of one");
+    assert_eq!(scene.get("repos/distfiles/b.tar").expect(200).text(), "of the other");
+    let again = scene.publish(&["one"]).success();
+    assert!(again.stdout.contains("is that tree already"), "{again:?}");
+
+    environment.write("other/a.tar", "of the other");
+    let refused = scene.publish(&["other"]);
+    assert_eq!(refused.code, Some(7));
+    assert!(
+        refused.stderr.contains("a.tar: a file of this name is published, and is another one"),
+        "{refused:?}"
+    );
+    fs::remove_file(environment.path("other/a.tar")).unwrap();
+
+    // What is taken out stays for whoever needs it yet, and the tree says since when.
+    scene.publish(&["other", "--replace"]).success();
+    assert_eq!(scene.get("repos/distfiles/a.tar").expect(200).text(), "of one");
+    let retired = scene.get("repos/distfiles/.smart-sync/retired").expect(200).text();
+    assert!(retired.ends_with(" a.tar\n") && retired.lines().count() == 1, "{retired}");
+    scene.publish(&["one"]).success();
+    assert_eq!(scene.get("repos/distfiles/.smart-sync/retired").status, 404);
+}

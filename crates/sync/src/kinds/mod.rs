@@ -3,6 +3,7 @@
 //! A kind is a module of this one. Nothing else knows it by its name: whoever publishes asks [`find`] whether the
 //! channel's kind has something to say, and publishes the tree that it puts together.
 
+pub mod binpkgs;
 pub mod distfiles;
 pub mod findings;
 mod published;

@@ -1,0 +1,17 @@
+//! Gentoo's binary packages: the files that Portage makes, and the index of them that it reads.
+//!
+//! A package is judged by what is in it. Whoever opens one reads the whole file once, in order, and learns everything
+//! that the index says of it: the metadata, and the digests of the file. What a package claims of itself (the
+//! Manifest, sizes, dependencies) is checked on the way, strictly, so that a file that stock Portage would refuse or
+//! understand differently is noticed on the machine that publishes it. The rules that are relied on are written down
+//! in `docs/binpkgs.md`.
+//!
+//! Nothing here asks for the time, the network or a configuration.
+
+pub mod atom;
+pub mod cpv;
+pub mod dependencies;
+pub mod version;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! Packages of all kinds, sound and not.
+
+mod dependencies;

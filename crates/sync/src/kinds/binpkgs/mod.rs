@@ -11,6 +11,7 @@
 pub mod atom;
 pub mod cpv;
 pub mod dependencies;
+pub mod index;
 pub mod version;
 
 #[cfg(test)]

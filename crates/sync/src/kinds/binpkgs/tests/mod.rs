@@ -1,3 +1,4 @@
 //! Packages of all kinds, sound and not.
 
 mod dependencies;
+mod index;

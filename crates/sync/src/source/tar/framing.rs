@@ -19,7 +19,7 @@ const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
 
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum MemberKind {
+pub(crate) enum MemberKind {
     File,
     Directory,
     Symlink(Vec<u8>),
@@ -30,20 +30,20 @@ pub(super) enum MemberKind {
 
 /// A member, its name as it stands in the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) name: Vec<u8>,
-    pub(super) kind: MemberKind,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) user: Vec<u8>,
-    pub(super) group: Vec<u8>,
-    pub(super) modified: FileTime,
-    pub(super) xattrs: Vec<Xattr>,
+pub(crate) struct Member {
+    pub(crate) name: Vec<u8>,
+    pub(crate) kind: MemberKind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) user: Vec<u8>,
+    pub(crate) group: Vec<u8>,
+    pub(crate) modified: FileTime,
+    pub(crate) xattrs: Vec<Xattr>,
 }
 
 /// Reads members and their bodies from a stream.
-pub(super) struct Members<R> {
+pub(crate) struct Members<R> {
     input: R,
     /// Where the next byte of the stream is.
     offset: u64,
@@ -62,12 +62,12 @@ struct Extensions {
 }
 
 impl<R: Read> Members<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         Self { input, offset: 0, header_at: 0, body_left: 0, padding: 0 }
     }
 
     /// Skips what is left of the current member and reads the next header; nothing at the end of the archive.
-    pub(super) fn next_member(&mut self) -> Result<Option<Member>, TarError> {
+    pub(crate) fn next_member(&mut self) -> Result<Option<Member>, TarError> {
         let mut extensions = Extensions::default();
         loop {
             self.skip_body()?;
@@ -91,7 +91,7 @@ impl<R: Read> Members<R> {
     }
 
     /// Reads the next bytes of the current member's body; none at its end.
-    pub(super) fn read_body(&mut self, buffer: &mut [u8]) -> Result<usize, TarError> {
+    pub(crate) fn read_body(&mut self, buffer: &mut [u8]) -> Result<usize, TarError> {
         let len = buffer.len().min(usize::try_from(self.body_left).unwrap_or(usize::MAX));
         if len == 0 {
             return Ok(0);

@@ -4,7 +4,7 @@
 //! and the entries are sorted afterwards; only the entries are in memory. Of members with one name the last one
 //! counts, as it does when a tar file is extracted.
 
-mod framing;
+pub(crate) mod framing;
 
 use std::collections::{BTreeMap, HashMap, hash_map};
 use std::fs::File;

@@ -8,11 +8,28 @@
 //!
 //! Nothing here asks for the time, the network or a configuration.
 
+mod cleartext;
+mod digest;
+mod error;
+mod manifest;
+mod ustar;
+
 pub mod atom;
+pub mod codec;
 pub mod cpv;
 pub mod dependencies;
+pub mod gpkg;
+pub mod image;
 pub mod index;
+pub mod metadata;
+pub mod package;
+pub mod signature;
+pub mod stanza;
 pub mod version;
+pub mod xpak;
 
 #[cfg(test)]
 mod tests;
+
+pub use error::PackageError;
+pub use package::Package;

@@ -21,7 +21,7 @@ use crate::time::UnixTime;
 use findings::Findings;
 
 /// The kinds that have something to say.
-const ALL: &[&dyn ArtifactKind] = &[&distfiles::Distfiles];
+const ALL: &[&dyn ArtifactKind] = &[&binpkgs::Binpkgs, &distfiles::Distfiles];
 
 /// A kind whose trees are put together when they are published.
 pub trait ArtifactKind: Sync {

@@ -18,11 +18,13 @@ pub mod atom;
 pub mod codec;
 pub mod cpv;
 pub mod dependencies;
+pub mod generation;
 pub mod gpkg;
 pub mod image;
 pub mod index;
 pub mod metadata;
 pub mod package;
+mod publish;
 pub mod signature;
 pub mod stanza;
 pub mod version;
@@ -33,3 +35,4 @@ mod tests;
 
 pub use error::PackageError;
 pub use package::Package;
+pub use publish::Binpkgs;

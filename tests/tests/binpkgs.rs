@@ -33,6 +33,12 @@ impl<'environment> Scene<'environment> {
         program::run(&mut self.command(directory, arguments))
     }
 
+    fn pkg(&self, arguments: &[&str]) -> Finished {
+        let mut command = self.environment.client();
+        command.arg("pkg").args(arguments).args(["--channel", "repos/binpkgs"]);
+        program::run(&mut command)
+    }
+
     fn url(&self) -> String {
         self.realm.url("repos/binpkgs")
     }
@@ -190,4 +196,49 @@ fn packages_that_are_not_sound_keep_all_from_being_published() {
     assert!(refused.stderr.contains("planet-1.0") && refused.stderr.contains("cut-1.0"), "{refused:?}");
     assert!(!refused.stderr.contains("hello-1.0-1"), "{refused:?}");
     assert_eq!(scene.listed("CPV"), ["app-test/hello-1.0"]);
+}
+
+#[test]
+fn it_is_shown_what_an_index_has_and_what_has_to_be_built() {
+    let environment = TestEnvironment::new();
+    let Some(builder) = Gentoo::new(&environment, "builder") else { return };
+    let Some(host) = Gentoo::new(&environment, "host") else { return };
+    let scene = Scene::new(&environment);
+    builder.ebuild("hello", "1.9", "sys-libs/planet", "hello");
+    builder.ebuild("hello", "1.10", "", "hello, hello");
+    builder.ebuild("planet", "1.0", "", "a planet");
+    builder.build(&["=app-test/hello-1.9", "=app-test/hello-1.10"]);
+    scene.publish(&builder.packages(), &[]).success();
+
+    let listed = scene.pkg(&["list"]).success().stdout;
+    let names: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["app-test/hello-1.10", "app-test/hello-1.9"]);
+    let listed = scene.pkg(&["list", ">=app-test/hello-1.10", "--json"]).success().stdout;
+    let event: serde_json::Value = serde_json::from_str(listed.trim()).expect("one event");
+    assert_eq!((&event["cpv"], &event["build_id"]), (&"app-test/hello-1.10".into(), &1.into()));
+    let shown = scene.pkg(&["show", "=app-test/hello-1.9"]).success().stdout;
+    assert!(shown.contains("rdepend    sys-libs/planet\n"), "{shown}");
+    let nothing = scene.pkg(&["show", "app-test/planet"]);
+    assert_eq!(nothing.code, Some(1));
+    assert!(nothing.stderr.contains("the index has no app-test/planet"), "{nothing:?}");
+    assert_eq!(scene.pkg(&["show", "no atom"]).code, Some(4));
+
+    let differing = scene.pkg(&["diff", "=app-test/hello-1.9", "app-test/hello"]).success().stdout;
+    assert!(differing.starts_with("changed  ") && differing.lines().count() == 1, "{differing}");
+    assert!(differing.ends_with("usr/share/hello/text (13 bytes)\n"), "{differing}");
+
+    // What a host has installed, and what it would install, as the real programs say it.
+    host.follow(&scene.url());
+    host.emerge(&["--quiet", "--getbinpkgonly", "--nodeps", "=app-test/hello-1.9"]).success();
+    let database = host.path("var/db/pkg");
+    let database = database.to_str().expect("it is text");
+    let missing = scene.pkg(&["missing", "--installed", database]).success().stdout;
+    assert!(missing.contains("0 of 1 package has to be built"), "{missing}");
+    let pretended =
+        builder.emerge(&["--pretend", "--verbose", "--nodeps", "app-test/hello", "app-test/planet"]);
+    environment.write("pretended", pretended.success().stdout);
+    let missing = scene.pkg(&["missing", "--pretend", "pretended"]).success().stdout;
+    assert!(missing.contains("1 of 2 packages have to be built"), "{missing}");
+    assert!(missing.contains("app-test/planet-1.0") && missing.contains("is not in the index"), "{missing}");
+    assert_eq!(scene.pkg(&["missing", "--pretend", "/dev/null"]).code, Some(4));
 }

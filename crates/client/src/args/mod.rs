@@ -7,6 +7,7 @@
 pub mod hosts;
 pub mod inspect;
 pub mod ledger;
+pub mod packages;
 pub mod profile;
 pub mod publish;
 pub mod rebuild;
@@ -179,6 +180,9 @@ pub enum Command {
     Ls(inspect::LsArgs),
     /// Write the content of a file of a published tree.
     Cat(inspect::CatArgs),
+    /// Look at the binary packages of Gentoo that a channel holds.
+    #[command(subcommand)]
+    Pkg(packages::PackageCommand),
     /// Show what differs between two refs.
     Diff(inspect::DiffArgs),
     /// Print a completion script for a shell.

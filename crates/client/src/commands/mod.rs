@@ -6,6 +6,7 @@ pub mod documents;
 pub mod key;
 pub mod ledger;
 pub mod log;
+pub mod packages;
 pub mod publish;
 pub mod rebuild;
 pub mod root;

@@ -28,6 +28,7 @@ use smart_sync_sync::bundle::frames::FrameWriter;
 use smart_sync_sync::bundle::head::{Head, HeadChange, HeadEdit};
 use smart_sync_sync::evidence::Evidence;
 use smart_sync_sync::key::{SidecarDigests, minisig, sshsig};
+use smart_sync_sync::kinds::binpkgs::{codec, gpkg};
 use smart_sync_sync::log::tile::put_leaf;
 use smart_sync_sync::note::Note;
 use smart_sync_sync::record::NoteRecord as _;
@@ -51,10 +52,44 @@ fn main() {
     bundles(&mut seeds);
     host(&mut seeds);
     state(&mut seeds);
+    binpkgs(&mut seeds);
     for (target, _) in TARGETS {
         assert!(seeds.folder.join(target).is_dir(), "{target} has no seed");
     }
     println!("{} seeds in {}", seeds.written, seeds.folder.display());
+}
+
+/// Packages and an index that Portage has made.
+fn binpkgs(seeds: &mut Seeds) {
+    let packages = "binpkgs/app-test/hello";
+    for (name, file) in [("unsigned", "hello-1.0-r1-2"), ("signed", "hello-1.0-r1-9")] {
+        let package = sync_golden(&format!("{packages}/{file}.gpkg.tar"));
+        seeds.put("binpkg_gpkg", name, &package);
+    }
+    let old = sync_golden(&format!("{packages}/hello-1.0-r1-8.xpak"));
+    seeds.put("binpkg_xpak", "bzip2", &old);
+    let image = gpkg_image(&sync_golden(&format!("{packages}/hello-1.0-r1-2.gpkg.tar")));
+    seeds.put("binpkg_image", "zstd", &[&[smart_sync_fuzz::binpkgs::ZSTD], &image[..]].concat());
+    let plain = codec::Codec::Zstd.decode(&image, 1 << 20).expect("Portage has compressed it");
+    seeds.put("binpkg_image", "plain", &[&[0], &plain[..]].concat());
+    seeds.put("binpkg_index", "portage", &sync_golden("binpkgs/Packages"));
+    let dependencies =
+        "\x03nls? ( >=x/a-1.2:0/3=[nls?,ssl=,-doc(-)] ) || ( x/b !a? ( x/c || ( x/d !!<x/e-2_p1 ) ) )";
+    seeds.put("binpkg_dependencies", "all", dependencies.as_bytes());
+    for (name, text) in [
+        ("cpv", "x11-libs/gtk+-3.24.41-r1"),
+        ("atom", "~x/a-1_rc2:0=[b(+)?]"),
+        ("version", "1.01b_alpha1-r2"),
+    ] {
+        seeds.put("binpkg_names", name, text.as_bytes());
+    }
+}
+
+/// The compressed image of a GPKG.
+fn gpkg_image(package: &[u8]) -> Vec<u8> {
+    let range = gpkg::read(package).expect("Portage has made it").image.range;
+    let place = |offset: u64| usize::try_from(offset).expect("the package is small");
+    package[place(range.start)..place(range.end)].to_vec()
 }
 
 /// A bundle out of its frames, its head alone, and frames.

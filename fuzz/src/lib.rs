@@ -5,6 +5,7 @@
 //! a file of one line in `fuzz_targets/`; [`TARGETS`] names them all, so that seeds can be checked before they are
 //! written.
 
+pub mod binpkgs;
 pub mod bundle;
 pub mod host;
 pub mod record;
@@ -29,10 +30,16 @@ pub enum Verdict {
 pub type Target = fn(&[u8]) -> Verdict;
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 45] = [
+pub const TARGETS: [(&str, Target); 51] = [
     ("applied_version", host::applied_version),
     ("kept_version", host::kept_version),
     ("ledger", host::ledger),
+    ("binpkg_dependencies", binpkgs::dependencies),
+    ("binpkg_gpkg", binpkgs::gpkg),
+    ("binpkg_image", binpkgs::image),
+    ("binpkg_index", binpkgs::index),
+    ("binpkg_names", binpkgs::names),
+    ("binpkg_xpak", binpkgs::xpak),
     ("bundle", bundle::bundle),
     ("bundle_frames", bundle::bundle_frames),
     ("bundle_head", bundle::bundle_head),

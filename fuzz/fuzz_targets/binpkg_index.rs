@@ -1,0 +1,6 @@
+//! An index of packages.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    smart_sync_fuzz::binpkgs::index(bytes);
+});

@@ -535,6 +535,7 @@ fn after(section: &TargetConfig) -> After {
         check: section.check.clone(),
         // What is none was refused with the configuration.
         confirm: Confirmation::of(section.confirm, section.confirm_within).unwrap_or_default(),
+        said: Override::default(),
     }
 }
 

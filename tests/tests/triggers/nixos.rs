@@ -232,6 +232,33 @@ fn a_rebuild_that_dies_is_taken_back_by_what_stands_by() {
 }
 
 #[test]
+fn what_the_command_line_says_of_a_system_is_what_is_taken_back() {
+    let environment = TestEnvironment::new();
+    let machine = nixos(&environment, "build");
+    machine.publish("one");
+    machine.sync(&[]).success();
+    kill_in_check(&machine);
+    machine.publish("two");
+    let update = || {
+        let url = machine.host.host.realm.server().url().to_owned();
+        machine.run(&[
+            "update",
+            "--yes",
+            "--rebuild-action",
+            "switch",
+            "--channel",
+            "repos/tree",
+            "--server",
+            &url,
+        ])
+    };
+    assert_eq!(update().code, None);
+    wait_until_none_stands_by(&machine.host.state());
+    assert_eq!(systems(&machine), pair("one", "one"));
+    assert_eq!(fs::read_to_string(machine.host.seen().join("version")).unwrap(), "one");
+}
+
+#[test]
 fn a_rebuild_waits_for_a_person_where_an_update_does() {
     let environment = TestEnvironment::new();
     let machine = nixos(&environment, "switch");
@@ -294,7 +321,7 @@ fn a_system_that_is_only_booted_waits_for_a_reboot() {
     let machine = nixos(&environment, "boot");
     machine.publish("two");
     machine.sync(&["--skip-rebuild"]).success();
-    machine.run(&["rebuild"]).expect_code(12).stderr_contains("what runs now is looked at after it");
+    machine.run(&["rebuild"]).expect_code(12).stderr_contains("what was rebuilt is looked at after it");
     insta::assert_snapshot!(machine.recorded());
     assert_eq!(systems(&machine), pair("one", "two"));
     // Until then nothing else is done.

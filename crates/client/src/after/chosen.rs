@@ -6,7 +6,7 @@
 use smart_sync_store::id::ManifestId;
 
 use super::moment::Moment;
-use super::pending::{By, Pending, Phase, Return};
+use super::pending::{By, Pending, Phase, Return, Run};
 use super::subject::Subject;
 use super::trigger::{After, Changed, Purpose, Stage};
 use super::undo::is_back_but;
@@ -49,7 +49,8 @@ pub(crate) fn run_for_chosen(
     let back = Return { reason: String::new(), attempts: 1, by: By::Somebody };
     let since = u64::try_from(seconds_now()).unwrap_or_default();
     let phase = Phase::Returning(back);
-    let pending = Pending { manifest, previous: None, since, boot: now.boot, phase, rebuild: None };
+    let (run, said) = (Run::Update, after.said.clone());
+    let pending = Pending { manifest, previous: None, since, boot: now.boot, phase, run, said };
     let noted = Pending::keep_changed(&place.state, changed)
         .and_then(|()| pending.write(&place.state))
         .and_then(|()| WayBack::of(surroundings).arm(&Subject::target(place), Due::AfterRun));

@@ -77,7 +77,8 @@ pub(crate) fn fate(pending: &Pending, holds: Holds, hands: Hands, now: &Moment) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::after::pending::Window;
+    use crate::after::pending::{Run, Window};
+    use crate::after::trigger::nixos::Override;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -89,7 +90,8 @@ mod tests {
             since: 0,
             boot: "this".to_owned(),
             phase,
-            rebuild: None,
+            run: Run::Update,
+            said: Override::default(),
         };
         let now = Moment { boot: boot.to_owned(), since_boot: SECOND * since_boot };
         assert_eq!(&fate(&pending, holds, hands, &now), expected);

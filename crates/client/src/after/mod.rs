@@ -39,7 +39,7 @@ use smart_sync_sync::apply::Version;
 
 use self::fate::{Fate, Hands, Holds, fate};
 use self::moment::Moment;
-use self::pending::{Failed, Pending, Phase};
+use self::pending::{Failed, Pending, Phase, Run};
 use self::subject::Subject;
 use self::trial::{Proof, Trial};
 use self::trigger::{After, Changed, Purpose};
@@ -75,7 +75,8 @@ pub(crate) fn arm(
         since: u64::try_from(seconds_now()).unwrap_or_default(),
         boot: Moment::now()?.boot,
         phase: Phase::Proving,
-        rebuild: None,
+        run: Run::Update,
+        said: after.said.clone(),
     };
     guard(place, &pending, after, way_back)
 }

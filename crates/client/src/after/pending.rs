@@ -46,9 +46,23 @@ pub(crate) struct Pending {
     /// What it waits for.
     #[serde(default)]
     pub(crate) phase: Phase,
-    /// Where its triggers were run for it once more, what was said of that.
+    /// Which run it is on trial for.
     #[serde(default)]
-    pub(crate) rebuild: Option<Override>,
+    pub(crate) run: Run,
+    /// What the command line of that run said of NixOS systems: it says what has to be taken back.
+    #[serde(default)]
+    pub(crate) said: Override,
+}
+
+/// A run that puts a version on trial.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Run {
+    /// It has switched readers to it.
+    #[default]
+    Update,
+    /// It has run what is configured for it once more.
+    Rebuild,
 }
 
 /// What a version that is not confirmed waits for.
@@ -125,7 +139,7 @@ impl Pending {
 
     /// What is run and looked at for it, on a target where this is configured.
     pub(crate) fn of_run(&self, configured: &After) -> After {
-        self.rebuild.as_ref().map_or_else(|| configured.clone(), |by| configured.with_nixos(by))
+        configured.with_nixos(&self.said)
     }
 
     /// Whether something can be gone back to: a version, or what triggers know themselves.

@@ -4,7 +4,7 @@
 //! machine is on trial, as in an update: it is noted and the way back is armed before it is done, and where something
 //! fails, what the trigger knows how to take back is taken back.
 
-use super::pending::{Pending, Phase};
+use super::pending::{Pending, Phase, Run};
 use super::restore::say_what_stays;
 use super::trial::Trial;
 use super::trigger::nixos::Override;
@@ -34,7 +34,8 @@ pub(crate) fn rebuild(
         since: u64::try_from(seconds_now()).unwrap_or_default(),
         boot: Moment::now()?.boot,
         phase: Phase::Proving,
-        rebuild: Some(by.clone()),
+        run: Run::Rebuild,
+        said: by.clone(),
     };
     guard(place, &pending, &after, &WayBack::of(surroundings))?;
     let changed = Changed::Unknown;

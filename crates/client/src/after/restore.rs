@@ -5,7 +5,7 @@
 //! machine is what it was, and that is a target that was taken back; where anything else ran, it is one that could not be.
 
 use super::moment::Moment;
-use super::pending::{By, Pending, Phase, Return};
+use super::pending::{By, Pending, Phase, Return, Run};
 use super::trigger::{After, Changed, Purpose, Stage, Trigger, Undoing};
 use super::undo::{ATTEMPTS_MAX, remembered, stays};
 use super::verdict::{How, Verdict};
@@ -38,7 +38,7 @@ pub(super) fn restore(
         let failed = format!("what {} did cannot be taken back", left.join(" and "));
         return Err(failed_too(session, pending, reason, &failed, surroundings));
     }
-    if pending.rebuild.is_none() {
+    if pending.run == Run::Update {
         let how = How::TakenBack(reason.to_owned());
         remembered(Verdict::end(&place.state, &pending.manifest, how), surroundings);
     }

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
-use super::pending::Pending;
+use super::pending::{Pending, Run};
 use crate::sync::place::Place;
 
 /// What is on trial, and where that is noted.
@@ -21,8 +21,8 @@ pub(crate) struct Subject<'s> {
 #[derive(Debug, Clone, Copy)]
 enum What<'s> {
     Target(&'s Path),
-    /// A target whose tree stays: what is taken back is what runs for it.
-    Machine(&'s Path),
+    /// A target whose tree stays: what is taken back is what runs for it, for this reason.
+    Machine(&'s Path, Run),
     Set(&'s str),
 }
 
@@ -36,7 +36,7 @@ impl<'s> Subject<'s> {
     pub(crate) fn noted(self, pending: &Pending) -> Self {
         match self.what {
             What::Target(target) if pending.previous.is_none() => {
-                Self { what: What::Machine(target), ..self }
+                Self { what: What::Machine(target, pending.run), ..self }
             }
             _ => self,
         }
@@ -50,7 +50,7 @@ impl<'s> Subject<'s> {
     /// How it is named on the command line.
     pub(crate) fn words(&self) -> [OsString; 2] {
         match self.what {
-            What::Target(target) | What::Machine(target) => ["--target".into(), target.into()],
+            What::Target(target) | What::Machine(target, _) => ["--target".into(), target.into()],
             What::Set(profile) => ["--profile".into(), profile.into()],
         }
     }
@@ -58,7 +58,7 @@ impl<'s> Subject<'s> {
     /// The same, as it is shown to people.
     pub(crate) fn typed(&self) -> String {
         match self.what {
-            What::Target(target) | What::Machine(target) => format!("--target {}", target.display()),
+            What::Target(target) | What::Machine(target, _) => format!("--target {}", target.display()),
             What::Set(profile) => format!("--profile {profile}"),
         }
     }
@@ -67,7 +67,7 @@ impl<'s> Subject<'s> {
     pub(crate) const fn goes_back(&self) -> &'static str {
         match self.what {
             What::Target(_) => "it goes back to the version before",
-            What::Machine(_) => "what runs since then is taken back",
+            What::Machine(..) => "what runs since then is taken back",
             What::Set(_) => "all its targets go back together",
         }
     }
@@ -75,8 +75,8 @@ impl<'s> Subject<'s> {
     /// What is looked at.
     pub(crate) const fn versions_are(&self) -> &'static str {
         match self.what {
-            What::Target(_) => "the new version is",
-            What::Machine(_) => "what runs now is",
+            What::Target(_) | What::Machine(_, Run::Update) => "the new version is",
+            What::Machine(_, Run::Rebuild) => "what was rebuilt is",
             What::Set(_) => "the new versions are",
         }
     }
@@ -84,7 +84,7 @@ impl<'s> Subject<'s> {
     /// What `recover` does about it, when its run has died.
     pub(crate) const fn is_settled(&self) -> &'static str {
         match self.what {
-            What::Target(_) | What::Machine(_) => "takes it back",
+            What::Target(_) | What::Machine(..) => "takes it back",
             What::Set(_) => "settles what became of all its targets",
         }
     }
@@ -93,7 +93,7 @@ impl<'s> Subject<'s> {
 impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.what {
-            What::Target(target) | What::Machine(target) => target.display().fmt(f),
+            What::Target(target) | What::Machine(target, _) => target.display().fmt(f),
             What::Set(profile) => f.write_str(profile),
         }
     }

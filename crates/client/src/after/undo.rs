@@ -8,7 +8,7 @@ use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 
 use super::ballast;
 use super::moment::Moment;
-use super::pending::{By, Failed, Pending, Phase, Return};
+use super::pending::{By, Failed, Pending, Phase, Return, Run};
 use super::restore::restore;
 use super::trigger::{After, Changed, Stage};
 use super::verdict::{How, Verdict};
@@ -43,7 +43,7 @@ pub(super) fn undo(
     }
     output.warning(&format!("{} is not healthy: {reason}", place.target.display()));
     ballast::release(&place.state);
-    if pending.rebuild.is_none() {
+    if pending.run == Run::Update {
         let since = u64::try_from(seconds_now()).unwrap_or_default();
         let failed = Failed { manifest: pending.manifest.clone(), reason: reason.to_owned(), since };
         remembered(failed.note(&place.state), surroundings);

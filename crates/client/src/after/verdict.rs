@@ -200,6 +200,8 @@ mod tests {
     use smart_sync_store::id::ManifestId;
 
     use super::*;
+    use crate::after::pending::Run;
+    use crate::after::trigger::nixos::Override;
 
     fn version(byte: u8) -> Version {
         let name = VersionName::parse(format!("smart-sync-{byte}").as_bytes()).unwrap();
@@ -222,7 +224,8 @@ mod tests {
             since: 0,
             boot: boot.clone(),
             phase,
-            rebuild: None,
+            run: Run::Update,
+            said: Override::default(),
         };
         for (phase, expected) in [(Phase::Proving, "unconfirmed"), (Phase::Rebooting, "reboot-pending")] {
             pending(phase).write(state).unwrap();

@@ -13,10 +13,11 @@ use super::trial::Trial;
 use crate::after::ballast;
 use crate::after::fate::{Fate, Hands, Holds, fate};
 use crate::after::moment::Moment;
-use crate::after::pending::{Failed, Pending, Phase};
+use crate::after::pending::{self, Failed, Pending, Phase};
 use crate::after::settled_at;
 use crate::after::subject::Subject;
 use crate::after::trial::Proof;
+use crate::after::trigger::nixos::Override;
 use crate::after::waiting::{still_waits, tell_awaits_reboot};
 use crate::after::way_back::{Due, WayBack};
 use crate::failure::{Exit, Failure};
@@ -200,7 +201,8 @@ impl Unsettled<'_> {
             since: set.applied,
             boot,
             phase: Phase::Proving,
-            rebuild: None,
+            run: pending::Run::Update,
+            said: Override::default(),
         }
     }
 

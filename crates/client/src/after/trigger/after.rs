@@ -16,6 +16,8 @@ pub struct After {
     pub check: Vec<Check>,
     /// Who confirms what comes out of it.
     pub confirm: Confirmation,
+    /// What the command line says of NixOS systems. It is part of what runs already.
+    pub said: Override,
 }
 
 impl After {
@@ -50,7 +52,7 @@ impl After {
             nixos: trigger.nixos.as_ref().map(|nixos| nixos.overridden(by)),
             ..trigger.clone()
         };
-        Self { run: self.run.iter().map(overridden).collect(), ..self.clone() }
+        Self { run: self.run.iter().map(overridden).collect(), said: by.clone(), ..self.clone() }
     }
 
     /// Whether something of what runs for these paths only counts after a reboot.

@@ -175,7 +175,8 @@ fn wait_after(attempts: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::after::pending::{Phase, Window};
+    use crate::after::pending::{Phase, Run, Window};
+    use crate::after::trigger::nixos::Override;
 
     fn watched(state: &Path) -> Watched {
         Watched { state: state.to_owned(), armed: Armed::Supervisor("word".to_owned()), words: Vec::new() }
@@ -184,7 +185,8 @@ mod tests {
     fn note(state: &Path, phase: Phase) {
         let boot = Moment::now().unwrap().boot;
         let manifest = "m".to_owned();
-        Pending { manifest, previous: None, since: 1, boot, phase, rebuild: None }.write(state).unwrap();
+        let (run, said) = (Run::Update, Override::default());
+        Pending { manifest, previous: None, since: 1, boot, phase, run, said }.write(state).unwrap();
     }
 
     fn arm(state: &Path, word: &str) {

@@ -203,6 +203,11 @@ fn in_a_plain_directory_the_system_before_comes_back_and_the_files_stay() {
     let failed = machine.sync(&[]).expect_code(9);
     failed.stderr_contains("what other did cannot be taken back");
     assert_eq!(systems(&machine), pair("one", "one"));
+    // Where the system was not even built, nothing else was begun.
+    machine.programs.add("nixos-rebuild", "echo error: infinite recursion; exit 1");
+    machine.publish("three");
+    machine.sync(&[]).expect_code(8).stderr_contains("infinite recursion");
+    assert_eq!(systems(&machine), pair("one", "one"));
 }
 
 /// From now on the check kills the run, as a crash of the machine would.

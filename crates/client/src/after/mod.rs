@@ -9,6 +9,7 @@
 //! note meanwhile asks `fate` what to do.
 
 pub(crate) mod ballast;
+mod begun;
 pub mod check;
 pub(crate) mod chosen;
 pub mod confirm;
@@ -83,6 +84,7 @@ pub(crate) fn arm(
 
 /// Notes what is about to be on trial, and arms the way back from it where there is one.
 fn guard(place: &Place, pending: &Pending, after: &After, way_back: &WayBack) -> Result<(), Failure> {
+    begun::none(&place.state)?;
     if !pending.can_go_back(after) {
         return pending.write(&place.state);
     }

@@ -4,9 +4,10 @@
 //! A NixOS system and a kernel know themselves what was there before them. Where everything that ran is of that sort, the
 //! machine is what it was, and that is a target that was taken back; where anything else ran, it is one that could not be.
 
+use super::begun;
 use super::moment::Moment;
 use super::pending::{By, Pending, Phase, Return, Run};
-use super::trigger::{After, Changed, Purpose, Stage, Trigger, Undoing};
+use super::trigger::{After, Changed, Purpose, Stage, Trigger, Undoing, When};
 use super::undo::{ATTEMPTS_MAX, remembered, stays};
 use super::verdict::{How, Verdict};
 use super::work::{Work, scene};
@@ -25,7 +26,7 @@ pub(super) fn restore(
     surroundings: &Surroundings<'_>,
 ) -> Result<Exit, Failure> {
     let (place, output) = (session.place(), surroundings.output);
-    let ran = ran(after, changed);
+    let ran = ran(session, after, changed);
     if !ran.iter().any(|trigger| trigger.takes_back()) {
         say_what_stays(session, after, changed, surroundings)?;
         return Err(stays(place, pending, reason, surroundings));
@@ -76,16 +77,14 @@ pub(super) fn say_what_stays(
     Ok(())
 }
 
-/// What may have run until now: a run that was killed has not noted how far it got. What waits for the confirmation counts
-/// where it can be taken back.
-fn ran<'t>(after: &'t After, changed: Changed<'_>) -> Vec<&'t Trigger> {
-    let mut ran = after.chosen(changed, Stage::Update);
-    for trigger in after.chosen(changed, Stage::Undone) {
-        if !ran.contains(&trigger) {
-            ran.push(trigger);
-        }
-    }
-    ran
+/// What may have run until now. What takes itself back knows itself whether there is something to be taken back.
+fn ran<'t>(session: &Session<'_>, after: &'t After, changed: Changed<'_>) -> Vec<&'t Trigger> {
+    // Before the confirmation all of it has run that an update needs, and then what waits for that.
+    let chosen = after.chosen(changed, Stage::Update).into_iter();
+    let waiting = after.run.iter().filter(|trigger| trigger.when == When::Confirmed);
+    let all =
+        chosen.chain(waiting.filter(|trigger| after.chosen(changed, Stage::Confirmed).contains(trigger)));
+    all.filter(|trigger| trigger.takes_back() || begun::may_be(&session.place().state, trigger)).collect()
 }
 
 fn named(ran: &[&Trigger], undoing: Undoing) -> Vec<String> {

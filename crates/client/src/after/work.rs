@@ -9,6 +9,7 @@ use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::path::Shown;
 use smart_sync_sync::apply::versions::{CURRENT, Kind};
 
+use super::begun;
 use super::process;
 use super::server;
 use super::trigger::step::{Act, CommandLine, ShownTo, Step};
@@ -77,7 +78,14 @@ impl<'a> Work<'a> {
 
     /// Runs the triggers for what changed; returns why one of them did not do what it was to do.
     pub(crate) fn run(&self, after: &After) -> Result<(), String> {
-        after.chosen(self.changed, self.stage).into_iter().try_for_each(|trigger| self.pull(trigger))
+        after.chosen(self.changed, self.stage).into_iter().try_for_each(|trigger| {
+            if matches!(self.stage, Stage::Update | Stage::Confirmed) {
+                // What could not be noted might never be taken back.
+                begun::note(&self.scene.state, trigger)
+                    .map_err(|failure| failure.messages().collect::<Vec<_>>().join(": "))?;
+            }
+            self.pull(trigger)
+        })
     }
 
     /// Runs one trigger.

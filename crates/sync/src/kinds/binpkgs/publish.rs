@@ -7,9 +7,11 @@ use rayon::prelude::*;
 use smart_sync_store::count::counted;
 use smart_sync_store::manifest::{Content, FileTime, TreePath};
 
+use super::super::findings::Findings;
 use super::super::published::{PublishedFiles, tree_path};
 use super::super::retired;
 use super::super::{ArtifactKind, Before, Job, KindError, Prepared};
+use super::codec::Codec;
 use super::generation::{self, Build, Current, Generation};
 use super::index::{Block, INDEX_BYTES_MAX, Index, gzip};
 use super::package::Container;
@@ -40,27 +42,7 @@ impl ArtifactKind for Binpkgs {
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {
         let Job { directory, before, absent, findings, now, .. } = job;
         let mut notes = Vec::new();
-        let packages: Vec<(&TreePath, &FileStat)> =
-            directory.files().filter(|(path, _)| is_package(path)).collect();
-        let known: Vec<Option<Block>> =
-            packages.iter().map(|(path, stat)| findings.get(path, stat).and_then(decode)).collect();
-        let looked: Vec<Result<Block, String>> = (packages.par_iter().zip(known.into_par_iter()))
-            .map(|((path, stat), known)| known.map_or_else(|| look(directory, path, stat), Ok))
-            .collect();
-        let read_at = FileTime { seconds: i64::try_from(now.seconds()).unwrap_or(i64::MAX), nanoseconds: 0 };
-        let (mut found, mut refused) = (BTreeMap::new(), Vec::new());
-        for ((path, stat), looked) in packages.into_iter().zip(looked) {
-            match looked {
-                Ok(block) => {
-                    findings.remember(path, stat, read_at, &encode(&block));
-                    found.insert(path.clone(), block);
-                }
-                Err(reason) => refused.push((path.clone(), reason)),
-            }
-        }
-        if !refused.is_empty() {
-            return Err(KindError::Refused(refused));
-        }
+        let (found, plain) = look_at_all(directory, findings, now)?;
         let published = Published::read(before)?;
         let builds = found.iter().map(|(path, block)| (path.clone(), build_of(block))).collect();
         let current = Current {
@@ -71,6 +53,12 @@ impl ArtifactKind for Binpkgs {
         let settings = settings_of(directory)?.or_else(|| published.index.as_ref().map(Index::settings));
         let made = Made::new(&generation, &found, &published, settings.unwrap_or_default(), now)?;
         let new = generation.live.keys().filter(|path| !published.live.contains_key(*path)).count() as u64;
+        if plain > 0 {
+            let count = counted(plain, "new package is", "new packages are");
+            notes.push(format!(
+                "{count} not compressed: a client with a BINPKG_COMPRESS of its own cannot read that"
+            ));
+        }
         let count = counted(generation.live.len() as u64, "package", "packages");
         notes.push(format!("the index has {count}, {new} of them new"));
         if !generation.retired.is_empty() {
@@ -81,12 +69,57 @@ impl ArtifactKind for Binpkgs {
     }
 }
 
+/// What the index says of each package of the directory, and how many were seen whose files are not compressed.
+fn look_at_all(
+    directory: &AssembledSource,
+    findings: &mut Findings,
+    now: UnixTime,
+) -> Result<(BTreeMap<TreePath, Block>, u64), KindError> {
+    let packages: Vec<(&TreePath, &FileStat)> =
+        directory.files().filter(|(path, _)| is_package(path)).collect();
+    let known: Vec<Option<Block>> =
+        packages.iter().map(|(path, stat)| findings.get(path, stat).and_then(decode)).collect();
+    let looked: Vec<Result<Looked, String>> = (packages.par_iter().zip(known.into_par_iter()))
+        .map(|((path, stat), known)| {
+            known.map_or_else(|| look(directory, path, stat), |block| Ok(Looked::of(block)))
+        })
+        .collect();
+    let read_at = FileTime { seconds: i64::try_from(now.seconds()).unwrap_or(i64::MAX), nanoseconds: 0 };
+    let (mut found, mut refused, mut plain) = (BTreeMap::new(), Vec::new(), 0);
+    for ((path, stat), looked) in packages.into_iter().zip(looked) {
+        match looked {
+            Ok(Looked { block, is_plain }) => {
+                findings.remember(path, stat, read_at, &encode(&block));
+                found.insert(path.clone(), block);
+                plain += u64::from(is_plain);
+            }
+            Err(reason) => refused.push((path.clone(), reason)),
+        }
+    }
+    if refused.is_empty() { Ok((found, plain)) } else { Err(KindError::Refused(refused)) }
+}
+
 fn is_package(path: &TreePath) -> bool {
     str::from_utf8(path.file_name()).is_ok_and(|name| Container::of_name(name).is_some())
 }
 
+/// What was found in a package.
+struct Looked {
+    /// What the index says of it.
+    block: Block,
+    /// Whether it was seen that its files are not compressed.
+    is_plain: bool,
+}
+
+impl Looked {
+    /// What was found before.
+    const fn of(block: Block) -> Self {
+        Self { block, is_plain: false }
+    }
+}
+
 /// Opens a package, and says what the index says of it.
-fn look(directory: &AssembledSource, path: &TreePath, stat: &FileStat) -> Result<Block, String> {
+fn look(directory: &AssembledSource, path: &TreePath, stat: &FileStat) -> Result<Looked, String> {
     let file = directory.open(path).map_err(|error| error.to_string())?;
     let name = str::from_utf8(path.file_name()).unwrap_or_default();
     let package = match Container::of_name(name) {
@@ -95,7 +128,10 @@ fn look(directory: &AssembledSource, path: &TreePath, stat: &FileStat) -> Result
     };
     let package = package.map_err(|error| error.to_string())?;
     let modified = u64::try_from(stat.modified.seconds).unwrap_or_default();
-    stanza(&package, path, modified).map_err(|error| error.to_string())
+    let block = stanza(&package, path, modified).map_err(|error| error.to_string())?;
+    // The older form says by itself how it is compressed.
+    let is_plain = package.container == Container::Gpkg && package.image.codec == Codec::Plain;
+    Ok(Looked { block, is_plain })
 }
 
 fn build_of(block: &Block) -> Build {

@@ -1,5 +1,11 @@
+use std::path::Path;
+use std::time::Duration;
+
 use super::*;
+use crate::args::Arguments;
+use crate::watch::{Followed, WatchSettings};
 use clap::Parser;
+use smart_sync_sync::apply::versions::Kind;
 
 const CONFIG: &str = r#"
 target = "/etc/nixos"
@@ -106,32 +112,6 @@ fn tokens_are_sent_over_http_only_where_the_configuration_says_so() {
     let way = |text: &str| network(&Config::parse(Path::new("config.toml"), text).unwrap()).token_way;
     assert_eq!(way(CONFIG), TokenWay::Confidential);
     assert_eq!(way("[network]\nallow = [\"token-over-http\"]"), TokenWay::Any);
-}
-
-#[test]
-fn targets_do_not_lie_in_each_other() {
-    let checked = |text: &str| check_targets(&Config::parse(Path::new("config.toml"), text).unwrap());
-    checked("[targets.\"/srv/a\"]\n[targets.\"/srv/ab\"]").unwrap();
-    let failure =
-        checked("[[targets.\"/srv/a\".check]]\nhttp = \"http://localhost/\"\ntcp = \"a:1\"").unwrap_err();
-    let message = "the target /srv/a: a check is one of `command`, `http`, `tcp`, `unit` and `server`";
-    assert_eq!((failure.exit(), failure.messages().next().unwrap().as_str()), (Exit::Configuration, message));
-    let mistakes = [
-        ("source = \"github:o/r\"\n[[targets.\"/srv/a\".check]]\nserver = true", "follows a repository"),
-        ("confirm-within = \"5m\"", "goes with `confirm = \"person\"`"),
-        ("[[targets.\"/srv/a\".run]]\ncommand = [\"a\"]\nreboot = true\nwhen = \"confirmed\"", "reboot"),
-    ];
-    for (text, expected) in mistakes {
-        let failure = checked(&format!("[targets.\"/srv/a\"]\n{text}")).unwrap_err();
-        assert_eq!(failure.exit(), Exit::Configuration);
-        assert!(failure.messages().next().unwrap().contains(expected), "{failure:?}");
-    }
-    checked("[targets.\"/\"]\nkind = \"overlay\"\n[targets.\"/srv/a\"]").unwrap();
-    let failure = checked("[targets.\"/srv/a\"]\n[targets.\"/srv/a/b\"]\nkind = \"overlay\"").unwrap_err();
-    assert_eq!(failure.exit(), Exit::Configuration);
-    let failure = checked("[targets.\"/srv/a\"]\n[targets.\"/srv/a/b\"]").unwrap_err();
-    assert_eq!(failure.exit(), Exit::Configuration);
-    assert_eq!(failure.messages().next().unwrap(), "the target /srv/a/b lies in the target /srv/a");
 }
 
 #[test]

@@ -11,7 +11,8 @@ use smart_sync_sync::apply::run;
 use smart_sync_sync::apply::scan::Scan;
 use smart_sync_sync::apply::stage::Stage;
 
-use super::{Outcome, Purpose, Session, Wanted, changed, needed_pages, refused, stamp, time_now};
+use super::plan::{changed, refused};
+use super::{Outcome, Purpose, Session, Wanted, needed_pages, stamp, time_now};
 use crate::after;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;

@@ -4,33 +4,28 @@
 //! nothing while another one is not. One that cannot be reached, or shows something that does not hold together, is
 //! passed over; a fork ends everything, because the realm itself has lied.
 
+mod ask;
+mod heard;
+mod judge;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
-
 use smart_sync_store::id::ManifestId;
-use smart_sync_sync::evidence::FullEvidence;
 use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::merkle::LogHash;
-use smart_sync_sync::name::{Channel, Kind, Origin, RefName, RefQuery, update_path as path_of_update};
+use smart_sync_sync::name::{Channel, Kind, Origin, RefName, RefQuery};
 use smart_sync_sync::time::UnixTime;
-use smart_sync_sync::trust::{Freshness, Policy, Question, Refusal, TrustState, Verified, verify};
-use smart_sync_sync::wire::update::{UPDATE_BYTES_MAX, Update};
+use smart_sync_sync::trust::{Policy, Question, Refusal, TrustState, Verified};
 
-use super::continuation::continued;
-use super::remote::{OTHER_ANSWER_HINT, Remote, Traffic};
-use super::trust_store::{HeldRealm, TrustStore};
+use self::ask::{Asked, update_from};
+use super::remote::{Remote, Traffic};
+use super::trust_store::TrustStore;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::server_url::ServerUrl;
 use crate::settings::NetworkSettings;
 use crate::token::Token;
-use tokio::time::{Instant, timeout_at};
-
-/// How long other mirrors are waited for once one has answered: theirs may be the newer answer.
-const OTHERS_WAIT: Duration = Duration::from_secs(2);
 
 /// A channel, and who is asked about it.
 #[derive(Debug, Clone)]
@@ -250,289 +245,12 @@ impl Realm {
         self.store.state(&self.origin)
     }
 
-    async fn ask_all(
-        &self,
-        question: &Question,
-        base: Option<ManifestId>,
-        output: &Output,
-    ) -> Result<Resolved, Asked> {
-        let known = self.store.state(&self.origin)?;
-        let kept = self.kept(known.as_ref(), question)?;
-        let (known, kept) = (known.as_ref(), kept.as_ref());
-        let mut asking: FuturesUnordered<_> = (self.remotes.iter().enumerate())
-            .map(async |(index, remote)| (index, update_from(remote, question, base, known, kept).await))
-            .collect();
-        let mut heard = Heard::default();
-        let mut deadline = None;
-        let mut last = None;
-        loop {
-            let next = match deadline {
-                None => asking.next().await,
-                Some(deadline) => timeout_at(deadline, asking.next()).await.ok().flatten(),
-            };
-            match next {
-                Some((index, Ok((evidence, carried)))) => {
-                    heard.answers.push(Answered::new(index, evidence, carried));
-                    deadline.get_or_insert_with(|| Instant::now() + OTHERS_WAIT);
-                    if !asking.is_empty() {
-                        continue;
-                    }
-                }
-                Some((index, Err(asked))) => {
-                    heard.failures.push((index, asked));
-                    if !asking.is_empty() {
-                        continue;
-                    }
-                }
-                None => {}
-            }
-            if let Some(resolved) = self.judge_newest(question, &mut heard, &mut last, output)? {
-                return Ok(resolved);
-            }
-            if asking.is_empty() {
-                return Err(self.none_is_right(heard, last, output));
-            }
-            // What came first was no good. Whatever comes next is judged at once.
-            deadline = None;
-        }
-    }
-
-    /// Judges what was heard, the answer of the largest log first, until one is believed.
-    fn judge_newest(
-        &self,
-        question: &Question,
-        heard: &mut Heard,
-        last: &mut Option<(usize, Asked)>,
-        output: &Output,
-    ) -> Result<Option<Resolved>, Asked> {
-        heard.answers.sort_by_key(|answered| (std::cmp::Reverse(answered.size), answered.index));
-        while !heard.answers.is_empty() {
-            let Answered { index, evidence, carried, .. } = heard.answers.remove(0);
-            match self.judge(evidence, question, output) {
-                Ok(verified) => {
-                    for (index, asked) in heard.failures.drain(..).chain(last.take()) {
-                        self.tell_passed_over(index, &asked, output);
-                    }
-                    let others = heard.answers.iter().map(|answered| answered.index);
-                    let remotes = std::iter::once(index).chain(others);
-                    let remotes = remotes.map(|index| self.remotes[index].clone()).collect();
-                    let reference = question.reference.clone();
-                    return Ok(Some(Resolved { verified, reference, remotes, carried }));
-                }
-                Err(asked) if asked.may_another_know => {
-                    if let Some((index, asked)) = last.replace((index, asked)) {
-                        self.tell_passed_over(index, &asked, output);
-                    }
-                }
-                Err(asked) => return Err(asked),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Says why each server is passed over but one, which stands for the failure: one that was refused rather than
-    /// one that did not answer.
-    fn none_is_right(&self, heard: Heard, last: Option<(usize, Asked)>, output: &Output) -> Asked {
-        let mut failures = heard.failures;
-        failures.sort_by_key(|(index, _)| *index);
-        let last = last.or_else(|| failures.pop());
-        for (index, asked) in failures {
-            self.tell_passed_over(index, &asked, output);
-        }
-        last.map_or_else(
-            || Failure::message(Exit::Arguments, "no server is known").into(),
-            |(_, asked)| asked,
-        )
-    }
-
-    fn tell_passed_over(&self, index: usize, asked: &Asked, output: &Output) {
-        let reason = asked.failure.messages().collect::<Vec<_>>().join(": ");
-        output.warning(&format!("{} is passed over: {reason}", self.remotes[index].base()));
-    }
-
     async fn ask(&self, remote: &Remote, question: &Question, output: &Output) -> Result<Verified, Asked> {
         let known = self.store.state(&self.origin)?;
         let kept = self.kept(known.as_ref(), question)?;
         let (evidence, _) = update_from(remote, question, None, known.as_ref(), kept.as_ref()).await?;
         self.judge(evidence, question, output)
     }
-
-    /// Judges evidence, and keeps what was accepted.
-    fn judge(&self, full: FullEvidence, question: &Question, output: &Output) -> Result<Verified, Asked> {
-        let held = self.store.hold(&self.origin)?;
-        // Another run may have learnt more in between.
-        let state = held.state()?;
-        let verified = verify(state.as_ref(), &full, question, now(), &self.policy)
-            .map_err(|refusal| refused(&held, refusal, output))?;
-        held.save(&verified.state)?;
-        if question.at.is_none() {
-            held.keep_evidence(&question.channel, &question.reference, full)?;
-        }
-        if let Freshness::Stale { age_seconds, max_age_seconds } = verified.freshness {
-            output.warning(&format!(
-                "the newest checkpoint is {age_seconds} s old, and {max_age_seconds} s are allowed; it says nothing \
-                 new, so what is here stays"
-            ));
-        }
-        warn_of_expiry(&verified, output);
-        Ok(verified)
-    }
-
-    /// The last full evidence, if it is of the log that was verified last.
-    fn kept(&self, known: Option<&TrustState>, question: &Question) -> Result<Option<FullEvidence>, Failure> {
-        let Some(known) = known.filter(|known| known.size() > 0 && question.at.is_none()) else {
-            return Ok(None);
-        };
-        let held = self.store.hold(&self.origin)?;
-        let kept = held.evidence(&question.channel, &question.reference);
-        let note = known.checkpoint_note().map(|note| note.text().to_owned());
-        // Evidence of another log size would not fit the newest checkpoint.
-        Ok(kept.filter(|kept| {
-            smart_sync_sync::note::Note::parse(&kept.checkpoint).ok().map(|kept| kept.text().to_owned())
-                == note
-        }))
-    }
-}
-
-/// Days before the root document's end from which on it is mentioned.
-const EXPIRY_WARNING_SECONDS: u64 = 30 * 24 * 60 * 60;
-
-fn warn_of_expiry(verified: &Verified, output: &Output) {
-    let root = verified.root.record();
-    let left = root.expires.seconds_since(now());
-    if left < EXPIRY_WARNING_SECONDS {
-        output.warning(&format!(
-            "the root document of {} expires at {}; whoever runs the realm has to publish a new one",
-            root.origin, root.expires
-        ));
-    }
-}
-
-/// What servers have said so far.
-#[derive(Default)]
-struct Heard {
-    answers: Vec<Answered>,
-    failures: Vec<(usize, Asked)>,
-}
-
-/// Evidence that was not judged yet.
-struct Answered {
-    /// The number of the server.
-    index: usize,
-    /// The size of the log that it says to be of.
-    size: u64,
-    evidence: FullEvidence,
-    carried: Option<Carried>,
-}
-
-impl Answered {
-    fn new(index: usize, evidence: FullEvidence, carried: Option<Carried>) -> Self {
-        Self { index, size: evidence.claimed_log().map_or(0, |log| log.size), evidence, carried }
-    }
-}
-
-/// Asks one server for evidence, from what is known of the log and was kept of the last time, and for what leads there
-/// from a manifest.
-async fn update_from(
-    remote: &Remote,
-    question: &Question,
-    base: Option<ManifestId>,
-    known: Option<&TrustState>,
-    kept: Option<&FullEvidence>,
-) -> Result<(FullEvidence, Option<Carried>), Asked> {
-    let path = update_path(question, base, known, kept.is_some());
-    let limit = UPDATE_BYTES_MAX as u64;
-    let bytes = remote.get(&path, limit).await.map_err(|error| Asked::of_network(error.into()))?;
-    let Update { evidence, bundle } = Update::decode(&bytes).map_err(|error| {
-        Asked::of_network(
-            Failure::new(Exit::Network, error)
-                .context(format!("{} does not answer as a smart-sync server does", remote.base()))
-                .hint(OTHER_ANSWER_HINT),
-        )
-    })?;
-    let Some(full) = evidence.complete(kept) else {
-        let text =
-            format!("{} says that nothing changed, without having been told what is known", remote.base());
-        let failure = Failure::message(Exit::Network, text).hint("try another mirror with --server");
-        return Err(Asked::of_network(failure));
-    };
-    let size = known.map_or(0, TrustState::size);
-    let full = continued(remote, full, size).await.map_err(Asked::of_network)?;
-    let carried = base.filter(|_| !bundle.is_empty()).map(|from| Carried { from, bytes: bundle });
-    Ok((full, carried))
-}
-
-/// A failure to learn something from one server.
-struct Asked {
-    failure: Box<Failure>,
-    may_another_know: bool,
-    /// What the evidence was refused for, where there was any.
-    refusal: Option<Refusal>,
-}
-
-impl Asked {
-    fn of_network(failure: Failure) -> Self {
-        Self { failure: Box::new(failure), may_another_know: true, refusal: None }
-    }
-
-    const fn is_absence(&self) -> bool {
-        matches!(self.refusal, Some(Refusal::NotFound { .. }))
-    }
-}
-
-impl From<Failure> for Asked {
-    fn from(failure: Failure) -> Self {
-        Self { failure: Box::new(failure), may_another_know: false, refusal: None }
-    }
-}
-
-impl From<Asked> for Failure {
-    fn from(asked: Asked) -> Self {
-        *asked.failure
-    }
-}
-
-fn refused(held: &HeldRealm, refusal: Refusal, output: &Output) -> Asked {
-    if let Refusal::Fork { fork, latched, .. } = &refusal {
-        let kept = held.keep_fork(fork).and_then(|path| held.save(latched).map(|()| path));
-        match kept {
-            Ok(path) => output.warning(&format!("both checkpoints are kept in {}", path.display())),
-            Err(failure) => output.failure(&failure),
-        }
-    }
-    let may_another_know = refusal.is_worth_another_mirror();
-    let exit = if refusal.exit_code() == Exit::Refused.code() { Exit::Refused } else { Exit::General };
-    let hint = refusal.hint();
-    let failure = Failure::new(exit, refusal.clone()).hint(hint);
-    Asked { failure: Box::new(failure), may_another_know, refusal: Some(refusal) }
-}
-
-fn update_path(
-    question: &Question,
-    base: Option<ManifestId>,
-    known: Option<&TrustState>,
-    has_kept: bool,
-) -> String {
-    let mut query = Vec::new();
-    let mut had = None;
-    if let Some(at) = question.at {
-        query.push(format!("at={}", at.seconds()));
-    }
-    if let Some(known) = known.filter(|known| known.size() > 0) {
-        query.push(format!("size={}", known.size()));
-        if let Some(reference) = known.reference(&question.channel, &question.reference).filter(|_| has_kept)
-        {
-            query.push(format!("have={}", reference.manifest));
-            had = Some(reference.manifest);
-        }
-    }
-    match base.filter(|_| question.at.is_none()) {
-        Some(base) if had == Some(base) => query.push("bundle=".to_owned()),
-        Some(base) => query.push(format!("bundle={base}")),
-        None => {}
-    }
-    let mark = if query.is_empty() { "" } else { "?" };
-    format!("{}{mark}{}", path_of_update(&question.channel, &question.reference), query.join("&"))
 }
 
 fn find_origin(store: &TrustStore, options: &RealmOptions) -> Result<Origin, Failure> {

@@ -2,7 +2,8 @@
 //! for years.
 //!
 //! It is `/files/CHANNEL/main/PATH`, but that no route of the server is ever taken for a channel. A channel may have
-//! others below its name; the longest name that has a main branch counts.
+//! others below its name; the longest name that has a main branch counts. With `/at/DATE` in front, it is what that
+//! branch was then.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,12 +13,19 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use percent_encoding::percent_decode_str;
 use smart_sync_sync::name::{Channel, RefName};
+use smart_sync_sync::record::Publication;
+use smart_sync_sync::time::UnixTime;
 
 use super::files::{CHANNEL_SEGMENTS_MAX, answer, tree_view};
 use super::index::{Index, Place, Row};
 use super::problem::Problem;
 use super::{App, blocking};
-use crate::realm::refs::{RefState, Refs};
+use crate::realm::refs::Refs;
+
+/// Begins a path that is as of a date, which follows.
+const AT: &str = "at";
+/// How many segments that is.
+const DATE_SEGMENTS: usize = 2;
 
 /// `GET /<channel>/<path>`
 pub(super) async fn file(
@@ -32,13 +40,29 @@ pub(super) async fn file(
     if segments.iter().any(|segment| segment == b"." || segment == b".." || segment.contains(&b'/')) {
         return Err(Problem::NotFound);
     }
+    let (at, below) = match &segments[..] {
+        [at, date, below @ ..] if at == AT.as_bytes() => {
+            let date = str::from_utf8(date).ok().and_then(UnixTime::parse_typed);
+            (Some(date.ok_or(Problem::NotFound)?), below.to_vec())
+        }
+        _ => (None, segments.clone()),
+    };
     let caller = app.caller(&headers).await?;
     let view = app.view().await?;
     let found = {
-        let (app, view, segments) = (Arc::clone(&app), Arc::clone(&view), segments.clone());
+        let (app, view) = (Arc::clone(&app), Arc::clone(&view));
         blocking(move || {
             let refs = app.realm.refs(&view)?;
-            Ok(find(&segments, &refs, |channel| app.may_read(&caller, channel)))
+            let found = find(&below, &refs, |channel| app.may_read(&caller, channel));
+            match (found, at) {
+                (Found::Tree { publication, rest }, Some(at)) => {
+                    let (channel, reference) = (&publication.channel, &publication.reference);
+                    let then = app.realm.newest_at(&view, channel, reference, at)?.ok_or(Problem::NotFound)?;
+                    // The date and the word before it are no part of the channel.
+                    Ok(Found::Tree { publication: then.publication, rest: rest + DATE_SEGMENTS })
+                }
+                (found, _) => Ok(found),
+            }
         })
         .await?
     };
@@ -46,8 +70,10 @@ pub(super) async fn file(
     let moved = || Problem::MovedToDirectory(format!("/{path}/"));
     match found {
         Found::Tree { rest, .. } if rest == segments.len() => Err(moved()),
-        Found::Tree { state, rest } => {
-            let tree = tree_view(&app, &state.publication, place)?;
+        Found::Tree { publication, rest } => {
+            let mut tree = tree_view(&app, &publication, place)?;
+            // What has been does not change any more.
+            tree.is_immutable |= at.is_some_and(|at| at < view.heads.time);
             tree.answer(segments[rest..].join(&b'/'), &headers).await?.ok_or_else(moved)
         }
         Found::Names(names) if names.is_empty() => Err(Problem::NotFound),
@@ -62,7 +88,7 @@ pub(super) async fn file(
 /// What a path leads to.
 enum Found {
     /// A channel's main branch; the path in its tree begins at this segment.
-    Tree { state: Arc<RefState>, rest: usize },
+    Tree { publication: Publication, rest: usize },
     /// The next part of the names of channels that begin so.
     Names(BTreeSet<String>),
 }
@@ -71,11 +97,11 @@ fn find(segments: &[Vec<u8>], refs: &Refs, may_read: impl Fn(&Channel) -> bool) 
     let texts: Vec<&str> = segments.iter().map_while(|segment| str::from_utf8(segment).ok()).collect();
     let main_of = |channel: &Channel| {
         let state = refs.get(channel, &RefName::branch("main").ok()?)?;
-        (state.publication.manifest.is_some() && may_read(channel)).then(|| Arc::clone(state))
+        (state.publication.manifest.is_some() && may_read(channel)).then(|| state.publication.clone())
     };
     let tree = (1..=texts.len().min(CHANNEL_SEGMENTS_MAX)).rev().find_map(|rest| {
-        let state = main_of(&texts[..rest].join("/").parse().ok()?)?;
-        Some(Found::Tree { state, rest })
+        let publication = main_of(&texts[..rest].join("/").parse().ok()?)?;
+        Some(Found::Tree { publication, rest })
     });
     tree.unwrap_or_else(|| {
         let prefix = if texts.len() == segments.len() {

@@ -32,6 +32,7 @@ use smart_sync_sync::log::merkle::LogHash;
 use smart_sync_sync::name::{Channel, ChannelPattern, Origin, RefName};
 use smart_sync_sync::note::Note;
 use smart_sync_sync::record::{NoteRecord as _, Opening, Publication};
+use smart_sync_sync::time::UnixTime;
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -222,6 +223,23 @@ impl Realm {
         reference: &RefName,
     ) -> anyhow::Result<Option<Published>> {
         self.head(view, channel, reference)?.map(|head| self.published(head.index, view.size)).transpose()
+    }
+
+    /// The newest publication of a ref at a time.
+    pub(crate) fn newest_at(
+        &self,
+        view: &View,
+        channel: &Channel,
+        reference: &RefName,
+        time: UnixTime,
+    ) -> anyhow::Result<Option<Published>> {
+        let Some(key) = self.head_key(channel, reference)? else { return Ok(None) };
+        let leaf = {
+            let index = self.index();
+            let Some((heads, _)) = index.heads_at(time.seconds(), view.size)? else { return Ok(None) };
+            index.history(&key, None, 1, heads)?.first().map(|(_, leaf)| *leaf)
+        };
+        leaf.map(|leaf| self.published(leaf, view.size)).transpose()
     }
 
     /// Whether a ref of the channel's domain is this manifest now, which means that all of it is here and stays:

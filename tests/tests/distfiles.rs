@@ -161,3 +161,31 @@ fn several_publish_and_a_name_never_changes_what_it_holds() {
     scene.publish(&["one"]).success();
     assert_eq!(scene.get("repos/distfiles/.smart-sync/retired").status, 404);
 }
+
+#[test]
+fn what_a_kind_does_not_ask_about_is_refused() {
+    let environment = TestEnvironment::new();
+    let scene = Scene::new(&environment);
+    environment.write("dist/a.tar", "a");
+    let publish = |kind: &str, arguments: &[&str]| {
+        let mut command = environment.client();
+        command.args(["publish", "dist", "--channel", "repos/other", "--kind", kind]).args(arguments);
+        command.arg("--key").arg(scene.realm.key("publish")).env("SMART_SYNC_TOKEN", scene.realm.token());
+        program::run(&mut command)
+    };
+    publish("tree", &["--verify-against", "ebuilds"])
+        .expect_code(4)
+        .stderr_contains("--verify-against means nothing for");
+    publish("tree", &["--replace"]).expect_code(4).stderr_contains("--replace means nothing for");
+    publish("binpkgs", &["--verify-against", "ebuilds"]).expect_code(4).stderr_contains("for binpkgs");
+    publish("distfiles", &["--fidelity", "system"]).expect_code(4).stderr_contains("for distfiles");
+    publish("distfiles", &[]).success();
+    publish("binpkgs", &[]).expect_code(4).stderr_contains("is of the kind distfiles, which does not change");
+    assert_eq!(scene.get("repos/other/Packages").status, 404);
+    let local = ["publish-local", "dist", "--channel", "repos/more", "--kind", "distfiles"];
+    scene
+        .realm
+        .run(&environment, &local)
+        .expect_code(1)
+        .stderr_contains("put together by `smart-sync publish`");
+}

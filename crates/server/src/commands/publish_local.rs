@@ -10,6 +10,7 @@ use smart_sync_store::manifest::{Fidelity, FileTime};
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::{IngestOptions, Ingested, ingest};
 use smart_sync_sync::key::SecretKey;
+use smart_sync_sync::kinds;
 use smart_sync_sync::name::TypedRef;
 use smart_sync_sync::publish::{Standing, Target, sign};
 use smart_sync_sync::source::cache::ContentCache;
@@ -38,6 +39,10 @@ pub(super) async fn run(args: PublishLocalArgs) -> anyhow::Result<()> {
         reference: typed.candidates().into_iter().next().context("a ref has a name")?,
         kind: args.kind.parse()?,
     };
+    if kinds::find(&target.kind).is_some() {
+        let text = format!("trees of the kind {} are put together by `smart-sync publish`", target.kind);
+        return Err(Failure::Arguments(text).into());
+    }
     tokio::task::spawn_blocking(move || publish(&realm, &args, &target, &key)).await?
 }
 

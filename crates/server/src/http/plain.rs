@@ -57,9 +57,10 @@ pub(super) async fn file(
             match (found, at) {
                 (Found::Tree { publication, rest }, Some(at)) => {
                     let (channel, reference) = (&publication.channel, &publication.reference);
-                    let then = app.realm.newest_at(&view, channel, reference, at)?.ok_or(Problem::NotFound)?;
+                    let then =
+                        app.realm.newest_at(&view, channel, reference, at)?.ok_or(Problem::NotFound)?;
                     // The date and the word before it are no part of the channel.
-                    Ok(Found::Tree { publication: then.publication, rest: rest + DATE_SEGMENTS })
+                    Ok(Found::Tree { publication: Box::new(then.publication), rest: rest + DATE_SEGMENTS })
                 }
                 (found, _) => Ok(found),
             }
@@ -88,7 +89,7 @@ pub(super) async fn file(
 /// What a path leads to.
 enum Found {
     /// A channel's main branch; the path in its tree begins at this segment.
-    Tree { publication: Publication, rest: usize },
+    Tree { publication: Box<Publication>, rest: usize },
     /// The next part of the names of channels that begin so.
     Names(BTreeSet<String>),
 }
@@ -97,7 +98,8 @@ fn find(segments: &[Vec<u8>], refs: &Refs, may_read: impl Fn(&Channel) -> bool) 
     let texts: Vec<&str> = segments.iter().map_while(|segment| str::from_utf8(segment).ok()).collect();
     let main_of = |channel: &Channel| {
         let state = refs.get(channel, &RefName::branch("main").ok()?)?;
-        (state.publication.manifest.is_some() && may_read(channel)).then(|| state.publication.clone())
+        (state.publication.manifest.is_some() && may_read(channel))
+            .then(|| Box::new(state.publication.clone()))
     };
     let tree = (1..=texts.len().min(CHANNEL_SEGMENTS_MAX)).rev().find_map(|rest| {
         let publication = main_of(&texts[..rest].join("/").parse().ok()?)?;

@@ -47,6 +47,13 @@ impl Findings {
         self.all.get(path).filter(|(known, _)| known == stat).map(|(_, finding)| &**finding)
     }
 
+    /// Keeps what was not asked for: not all files were looked at.
+    pub fn keep_unused(&mut self) {
+        for (path, old) in std::mem::take(&mut self.old) {
+            self.all.entry(path).or_insert(old);
+        }
+    }
+
     /// Remembers what was found in a file at `read_at`, if any later change of it would show.
     pub fn remember(&mut self, path: &TreePath, stat: &FileStat, read_at: FileTime, finding: &[u8]) {
         if stat.is_settled(read_at) && finding.len() <= FINDING_BYTES_MAX {

@@ -12,7 +12,7 @@ pub mod retired;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use smart_sync_store::manifest::{Content, TreePath};
+use smart_sync_store::manifest::{Content, FileTime, TreePath};
 
 use crate::name::Kind;
 use crate::source::SourceError;
@@ -31,6 +31,11 @@ pub trait ArtifactKind: Sync {
     /// Looks at everything that is to be published, refuses what must not be, and says what the tree is.
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError>;
 
+    /// Whether it compares what is published with what somebody else has written down.
+    fn verifies(&self) -> bool {
+        false
+    }
+
     /// The names that the files of a tree have besides their own, for clients that know other ones.
     fn other_names(&self) -> Option<&dyn OtherNames> {
         None
@@ -39,17 +44,23 @@ pub trait ArtifactKind: Sync {
 
 /// How the files of a tree get other names.
 pub trait OtherNames: Sync {
-    /// The file of the tree that they are learnt from, and the most bytes of it that are read.
+    /// What is meant by a path at which nothing stands, whatever the tree holds.
+    fn locate(&self, path: &[u8]) -> Option<Located>;
+
+    /// Whether a path is a name that has to be learnt.
+    fn is_learnt(&self, path: &[u8]) -> bool;
+
+    /// The file of the tree that such names are learnt from, and the most bytes of it that are read.
     fn learnt_from(&self) -> (&'static str, u64);
 
     /// Learns them.
     fn read(&self, bytes: &[u8]) -> Option<Box<dyn Names>>;
 }
 
-/// Other names of the files of one tree.
+/// Names of the files of one tree that were learnt.
 pub trait Names: Send + Sync {
-    /// What is meant by a path at which nothing stands.
-    fn locate(&self, path: &[u8]) -> Option<Located>;
+    /// The file that such a name means.
+    fn find(&self, path: &[u8]) -> Option<TreePath>;
 }
 
 /// What another name means.
@@ -115,12 +126,15 @@ pub enum KindError {
     /// The directory could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// Files that must not be published, each with the reason.
+    /// Files that must not be published.
     #[error("{}", shown(.0))]
-    Refused(Vec<(TreePath, String)>),
-    /// What is published now could not be read, or is not what a tree of this kind is.
-    #[error("reading what is published now: {0}")]
+    Refused(Vec<Refusal>),
+    /// What is published now is not what a tree of this kind is.
+    #[error("what is published now cannot be gone on from: {0}")]
     Before(String),
+    /// What is published now could not be read.
+    #[error("reading what is published now: {0}")]
+    Unread(String),
     /// What the files were to be compared with could not be read.
     #[error("{0}")]
     Reference(String),
@@ -129,13 +143,50 @@ pub enum KindError {
 /// How many refusals are shown one by one.
 const REFUSALS_SHOWN: usize = 20;
 
-fn shown(refused: &[(TreePath, String)]) -> String {
-    let mut lines: Vec<String> =
-        refused.iter().take(REFUSALS_SHOWN).map(|(path, reason)| format!("{path}: {reason}")).collect();
+/// A file that must not be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Where it is in the directory.
+    pub path: TreePath,
+    /// Why, with all causes.
+    pub reason: String,
+    /// What to do about it.
+    pub hint: Option<&'static str>,
+}
+
+impl Refusal {
+    /// A refusal that no error has caused.
+    pub fn new(path: &TreePath, reason: &str) -> Self {
+        Self { path: path.clone(), reason: reason.to_owned(), hint: None }
+    }
+
+    /// A refusal for an error and its causes. A cause that the message before it ends with is not said twice.
+    pub fn of(path: &TreePath, error: &dyn std::error::Error) -> Self {
+        let mut reason = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !reason.ends_with(&text) {
+                reason = format!("{reason}: {text}");
+            }
+            cause = error.source();
+        }
+        Self::new(path, &reason)
+    }
+}
+
+fn shown(refused: &[Refusal]) -> String {
+    let line = |refusal: &Refusal| format!("{}: {}", refusal.path, refusal.reason);
+    let mut lines: Vec<String> = refused.iter().take(REFUSALS_SHOWN).map(line).collect();
     if let Some(more) = refused.len().checked_sub(REFUSALS_SHOWN).filter(|more| *more > 0) {
         lines.push(format!("and {more} more"));
     }
     lines.join("; ")
+}
+
+/// A time as file systems keep it.
+fn file_time(time: UnixTime) -> FileTime {
+    FileTime { seconds: i64::try_from(time.seconds()).unwrap_or(i64::MAX), nanoseconds: 0 }
 }
 
 /// The kind of this name, where it has something to say.

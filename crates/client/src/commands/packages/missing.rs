@@ -118,11 +118,7 @@ fn directories(path: &Path) -> Result<Vec<std::path::PathBuf>, Failure> {
 
 /// A value; empty where there is none.
 fn value(path: &Path) -> Result<String, Failure> {
-    let read = File::open(path).and_then(|file| {
-        let mut bytes = Vec::new();
-        file.take(VALUE_BYTES_MAX).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    });
+    let read = File::open(path).and_then(|file| read_bounded(file, VALUE_BYTES_MAX));
     match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         read => read.map_err(|error| Failure::from(error).context(format!("reading {}", path.display()))),
@@ -130,12 +126,20 @@ fn value(path: &Path) -> Result<String, Failure> {
 }
 
 fn printed(path: &Path) -> Result<String, Failure> {
-    let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        io::stdin().lock().take(PRINTED_BYTES_MAX).read_to_end(&mut bytes)
+        read_bounded(io::stdin().lock(), PRINTED_BYTES_MAX)
     } else {
-        File::open(path).and_then(|file| file.take(PRINTED_BYTES_MAX).read_to_end(&mut bytes))
+        File::open(path).and_then(|file| read_bounded(file, PRINTED_BYTES_MAX))
     };
-    read.map_err(|error| Failure::from(error).context(format!("reading {}", path.display())))?;
+    read.map_err(|error| Failure::from(error).context(format!("reading {}", path.display())))
+}
+
+/// Reads a text to its end, or refuses one that is larger: what is cut off would be missing without a word.
+fn read_bounded(input: impl io::Read, bytes_max: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    input.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::other(format!("it is larger than {bytes_max} bytes")));
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -1,5 +1,6 @@
 //! Trees that their kind puts together: see [`smart_sync_sync::kinds`].
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,11 @@ use crate::realm::remote::Remote;
 use crate::realm::resolve::{RefStanding, now};
 use crate::sync::Surroundings;
 
+/// The most different pieces of advice that are given for packages that are refused.
+const HINTS_MAX: usize = 3;
+/// How long is waited at most until the time of a content has come, in seconds.
+const WAIT_SECONDS_MAX: u64 = 60;
+
 /// A tree that was put together and stored.
 pub(super) struct StoredOfKind {
     pub(super) stored: Stored,
@@ -39,6 +45,23 @@ impl Publisher<'_> {
             (None, RefStanding::Published(before)) => kinds::find(&before.publication.record().kind),
             (None, _) => None,
         }
+    }
+
+    /// Refuses what is said of a tree that its kind does not ask about.
+    pub(super) fn check_options(&self, kind: Option<&dyn ArtifactKind>) -> Result<(), Failure> {
+        let is_known = kind.is_some();
+        let said = [
+            (
+                self.args.verify_against.is_some() && !kind.is_some_and(ArtifactKind::verifies),
+                "--verify-against",
+            ),
+            (self.args.replace && !is_known, "--replace"),
+            (self.args.fidelity.is_some() && is_known, "--fidelity"),
+        ];
+        let Some((_, option)) = said.into_iter().find(|(is_wrong, _)| *is_wrong) else { return Ok(()) };
+        let kind = kind.map_or("a tree without a kind of its own", ArtifactKind::name);
+        Err(Failure::message(Exit::Arguments, format!("{option} means nothing for {kind}"))
+            .hint("leave it out, or say with --kind what is published"))
     }
 
     /// The directory that is published, where a kind puts trees together of nothing else.
@@ -83,9 +106,14 @@ impl Publisher<'_> {
             now: now(),
         };
         let prepared = kind.prepare(job);
+        if prepared.is_err() {
+            findings.keep_unused();
+        }
         // What was found in files that are well is worth keeping, also when others are not.
-        findings.save(&findings_path).map_err(|error| Failure::new(Exit::General, error))?;
-        let prepared = prepared.map_err(|error| refused(error, &path))?;
+        let saved = findings.save(&findings_path);
+        let unread = published.as_ref().and_then(|published| published.failure.take());
+        let prepared = prepared.map_err(|error| unread.unwrap_or_else(|| refused(error, &path)))?;
+        saved.map_err(|error| Failure::new(Exit::General, error))?;
         for note in &prepared.notes {
             self.output().info(note);
         }
@@ -96,7 +124,8 @@ impl Publisher<'_> {
     }
 
     fn published<'a>(&'a self, before: &'a Verified) -> Published<'a> {
-        Published { verified: before, remotes: self.realm.remotes(), surroundings: self.surroundings }
+        let (remotes, surroundings) = (self.realm.remotes(), self.surroundings);
+        Published { verified: before, remotes, surroundings, failure: Cell::default() }
     }
 
     /// Waits until the time has come that a content bears.
@@ -105,8 +134,15 @@ impl Publisher<'_> {
         if seconds == 0 {
             return Ok(());
         }
+        if seconds > WAIT_SECONDS_MAX {
+            return Err(Failure::message(
+                Exit::General,
+                format!("the version before is of {time} or a few seconds earlier, and the clock of this machine says that this is {seconds} s ahead"),
+            )
+            .hint("set the clock of this machine, or of the one that published last"));
+        }
         self.output().info(&format!(
-            "the version before is a few seconds old, and some clients would take this one for it: waiting {seconds} s"
+            "some clients would take this version for the one before, which is a few seconds old: waiting {seconds} s"
         ));
         let waiting = async {
             tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
@@ -121,6 +157,16 @@ struct Published<'a> {
     verified: &'a Verified,
     remotes: &'a [Remote],
     surroundings: &'a Surroundings<'a>,
+    /// Why it could not be read, with its exit status and hints.
+    failure: Cell<Option<Failure>>,
+}
+
+impl Published<'_> {
+    fn unread(&self, failure: Failure) -> KindError {
+        let text = failure.messages().collect::<Vec<_>>().join(": ");
+        self.failure.set(Some(failure));
+        KindError::Unread(text)
+    }
 }
 
 impl Before for Published<'_> {
@@ -138,7 +184,7 @@ impl Before for Published<'_> {
             }
             Ok(files)
         };
-        read().map_err(|error| before(&pages.failure(error)))
+        read().map_err(|error| self.unread(pages.failure(error)))
     }
 
     fn read(&self, contents: &[Content], bytes_max: u64) -> Result<Vec<Vec<u8>>, KindError> {
@@ -147,7 +193,7 @@ impl Before for Published<'_> {
         }
         let trees = vec![Tree::of(self.verified)];
         let found = Contents::new(self.remotes, trees, self.surroundings).small(contents);
-        let mut found = found.map_err(|failure| before(&failure))?;
+        let mut found = found.map_err(|failure| self.unread(failure))?;
         Ok(contents.iter().map(|content| found.remove(&content.id).unwrap_or_default()).collect())
     }
 
@@ -156,22 +202,19 @@ impl Before for Published<'_> {
     }
 }
 
-fn before(failure: &Failure) -> KindError {
-    KindError::Before(failure.messages().collect::<Vec<_>>().join(": "))
-}
-
 fn refused(error: KindError, path: &Path) -> Failure {
-    let exit = match &error {
-        KindError::Source(_) => Exit::General,
-        KindError::Reference(_) => Exit::Arguments,
-        KindError::Before(_) => Exit::Network,
-        KindError::Refused(_) => Exit::Refused,
-    };
     match error {
         KindError::Source(error) => of_source(error),
-        error @ KindError::Refused(_) => Failure::new(exit, error)
-            .context(format!("{} holds what must not be published", path.display()))
-            .hint("repair or remove what is named, and run this again; nothing was published"),
-        error => Failure::new(exit, error),
+        KindError::Refused(refusals) => {
+            let mut hints: Vec<&str> = refusals.iter().filter_map(|refusal| refusal.hint).collect();
+            hints.dedup();
+            hints.truncate(HINTS_MAX);
+            let failure = Failure::new(Exit::Refused, KindError::Refused(refusals))
+                .context(format!("{} holds what must not be published", path.display()));
+            let failure = hints.into_iter().fold(failure, Failure::hint);
+            failure.hint("repair or remove what is named, and run this again; nothing was published")
+        }
+        error @ KindError::Reference(_) => Failure::new(Exit::Arguments, error),
+        error @ (KindError::Before(_) | KindError::Unread(_)) => Failure::new(Exit::General, error),
     }
 }

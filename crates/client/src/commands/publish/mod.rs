@@ -149,6 +149,9 @@ impl Publisher<'_> {
         loop {
             let before = self.standing(&job.reference)?;
             let kind = self.kind(&before);
+            // Before anything is read: a kind does not change.
+            self.target(job.reference.clone(), &before)?;
+            self.check_options(kind)?;
             let is_joint = kind.is_some() && !self.args.replace;
             attempts -= 1;
             match self.publish_onto(&before, kind, origin, job) {

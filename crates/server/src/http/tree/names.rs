@@ -10,7 +10,7 @@ use futures::TryStreamExt as _;
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::{Found, Manifest, TreePath};
 use smart_sync_sync::kinds::{Located, Names, OtherNames};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::super::problem::Problem;
 use super::TreeView;
@@ -23,9 +23,16 @@ const TREES_MAX: usize = 8;
 type Learnt = Arc<OnceCell<Option<Arc<dyn Names>>>>;
 
 /// The names that were learnt.
-#[derive(Default)]
 pub(crate) struct NamesCache {
     trees: Mutex<VecDeque<(ManifestId, Learnt)>>,
+    /// Who reads a tree has a turn.
+    turn: Semaphore,
+}
+
+impl Default for NamesCache {
+    fn default() -> Self {
+        Self { trees: Mutex::default(), turn: Semaphore::new(1) }
+    }
 }
 
 impl NamesCache {
@@ -46,12 +53,20 @@ impl TreeView {
     /// What a path means at which nothing stands, if the kind of the tree knows.
     pub(super) async fn locate(&self, path: &[u8]) -> Result<Option<Located>, Problem> {
         let Some(kind) = self.other_names else { return Ok(None) };
+        if let Some(located) = kind.locate(path) {
+            return Ok(Some(located));
+        }
+        if !kind.is_learnt(path) {
+            return Ok(None);
+        }
         let learnt = self.names.of(self.manifest);
         let names = learnt.get_or_try_init(|| self.learn(kind)).await?;
-        Ok(names.as_ref().and_then(|names| names.locate(path)))
+        Ok(names.as_ref().and_then(|names| names.find(path)).map(Located::File))
     }
 
     async fn learn(&self, kind: &'static dyn OtherNames) -> Result<Option<Arc<dyn Names>>, Problem> {
+        // Whoever asks for many trees in turn has them read one after the other.
+        let _turn = self.names.turn.acquire().await.map_err(|error| Problem::Fault(error.into()))?;
         let (file, bytes_max) = kind.learnt_from();
         let view = self.clone();
         let found = tokio::task::spawn_blocking(move || {

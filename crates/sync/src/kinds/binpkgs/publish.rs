@@ -5,20 +5,20 @@ use std::io::BufReader;
 
 use rayon::prelude::*;
 use smart_sync_store::count::counted;
-use smart_sync_store::manifest::{Content, FileTime, TreePath};
+use smart_sync_store::manifest::{Content, TreePath};
 
 use super::super::findings::Findings;
 use super::super::published::{PublishedFiles, tree_path};
 use super::super::retired;
-use super::super::{ArtifactKind, Before, Job, KindError, Prepared};
+use super::super::{Absent, ArtifactKind, Before, Job, KindError, Prepared, Refusal, file_time};
 use super::codec::Codec;
 use super::generation::{self, Build, Current, Generation};
 use super::index::{Block, INDEX_BYTES_MAX, Index, gzip};
 use super::package::Container;
-use super::stanza::stanza;
-use super::{gpkg, xpak};
-use crate::source::FileStat;
+use super::stanza::{StanzaError, stanza};
+use super::{PackageError, gpkg, xpak};
 use crate::source::assembled::{AssembledSource, Part};
+use crate::source::{FileStat, SourceError};
 use crate::time::UnixTime;
 
 /// The index, plain and compressed.
@@ -27,8 +27,12 @@ const INDEX_GZ: &str = "Packages.gz";
 /// How much younger than the one before an index is, in seconds. Portage asks for one that is at least five seconds
 /// younger than the one that it has, and takes any other one for the same.
 const SPACING_SECONDS: u64 = 6;
+/// The number of bytes of a package that are read at once.
+const READ_LEN: usize = 64 << 10;
 /// Begins what is remembered of a package, and changes with what is made of one.
-const FINDING_VERSION: &[u8] = b"1\n";
+const FINDING_VERSION: &[u8] = b"2\n";
+/// Follows it where the files of a package are not compressed.
+const PLAIN: &[u8] = b"plain\n";
 
 /// The kind.
 #[derive(Debug)]
@@ -41,62 +45,89 @@ impl ArtifactKind for Binpkgs {
 
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {
         let Job { directory, before, absent, findings, now, .. } = job;
-        let mut notes = Vec::new();
-        let (found, plain) = look_at_all(directory, findings, now)?;
-        let published = Published::read(before)?;
-        let builds = found.iter().map(|(path, block)| (path.clone(), build_of(block))).collect();
+        let found = look_at_all(directory, findings, now)?;
+        let published = Published::read(before, absent)?;
+        let builds = found.iter().map(|(path, looked)| (path.clone(), build_of(&looked.block))).collect();
         let current = Current {
             live: published.live.iter().map(|(path, (block, _))| (path.clone(), build_of(block))).collect(),
-            retired: published.retired.keys().map(|path| (path.clone(), published.retired[path].0)).collect(),
+            retired: published.retired.iter().map(|(path, (since, _))| (path.clone(), *since)).collect(),
         };
         let generation = generation::plan(&builds, &current, absent, now);
-        let settings = settings_of(directory)?.or_else(|| published.index.as_ref().map(Index::settings));
-        let made = Made::new(&generation, &found, &published, settings.unwrap_or_default(), now)?;
+        if !generation.nameless.is_empty() {
+            let refusal = |path: &TreePath| {
+                let reason =
+                    "another build is published under this name, and one beside it would be too long";
+                Refusal::new(path, reason)
+            };
+            return Err(KindError::Refused(generation.nameless.iter().map(refusal).collect()));
+        }
         let new = generation.live.keys().filter(|path| !published.live.contains_key(*path)).count() as u64;
-        if plain > 0 {
-            let count = counted(plain, "new package is", "new packages are");
-            notes.push(format!(
-                "{count} not compressed: a client with a BINPKG_COMPRESS of its own cannot read that"
-            ));
-        }
-        let count = counted(generation.live.len() as u64, "package", "packages");
-        notes.push(format!("the index has {count}, {new} of them new"));
-        if !generation.retired.is_empty() {
-            let count = counted(generation.retired.len() as u64, "file stays", "files stay");
-            notes.push(format!("{count} for a week for clients that have an older index"));
-        }
-        Ok(Prepared { parts: made.parts, content_time: made.time, notes })
+        // Settings differ between build hosts: they come with a package, not for themselves.
+        let here = if new > 0 || absent == Absent::Goes { settings_of(directory)? } else { None };
+        let settings = here.or_else(|| published.index.as_ref().map(Index::settings)).unwrap_or_default();
+        let made = Made::new(&generation, &found, &published, settings, now)?;
+        Ok(Prepared { parts: made.parts, content_time: made.time, notes: notes(&generation, &found, new) })
     }
 }
 
-/// What the index says of each package of the directory, and how many were seen whose files are not compressed.
+/// What the publisher should hear of.
+fn notes(generation: &Generation, found: &BTreeMap<TreePath, Looked>, new: u64) -> Vec<String> {
+    let mut notes = Vec::new();
+    let plain = found.values().filter(|looked| looked.is_plain).count() as u64;
+    if plain > 0 {
+        let count = counted(plain, "package is", "packages are");
+        notes.push(format!(
+            "{count} not compressed: a client with a BINPKG_COMPRESS of its own cannot read that"
+        ));
+    }
+    let passed_over = generation.passed_over.len() as u64;
+    if passed_over > 0 {
+        let count = counted(passed_over, "package is", "packages are");
+        notes.push(format!("{count} left out: the index has a later build of the same name"));
+    }
+    let count = counted(generation.live.len() as u64, "package", "packages");
+    notes.push(format!("the index has {count}, {new} of them new"));
+    if !generation.retired.is_empty() {
+        let count = counted(generation.retired.len() as u64, "file stays", "files stay");
+        notes.push(format!("{count} for a week for clients that have an older index"));
+    }
+    notes
+}
+
+/// Looks into each package of the directory.
 fn look_at_all(
     directory: &AssembledSource,
     findings: &mut Findings,
     now: UnixTime,
-) -> Result<(BTreeMap<TreePath, Block>, u64), KindError> {
+) -> Result<BTreeMap<TreePath, Looked>, KindError> {
     let packages: Vec<(&TreePath, &FileStat)> =
         directory.files().filter(|(path, _)| is_package(path)).collect();
-    let known: Vec<Option<Block>> =
-        packages.iter().map(|(path, stat)| findings.get(path, stat).and_then(decode)).collect();
-    let looked: Vec<Result<Looked, String>> = (packages.par_iter().zip(known.into_par_iter()))
-        .map(|((path, stat), known)| {
-            known.map_or_else(|| look(directory, path, stat), |block| Ok(Looked::of(block)))
-        })
+    let known: Vec<Option<Looked>> =
+        packages.iter().map(|(path, stat)| findings.get(path, stat).and_then(Looked::decode)).collect();
+    let looked: Vec<Result<Looked, Unsound>> = (packages.par_iter().zip(known.into_par_iter()))
+        .map(|((path, stat), known)| known.map_or_else(|| look(directory, path, stat), Ok))
         .collect();
-    let read_at = FileTime { seconds: i64::try_from(now.seconds()).unwrap_or(i64::MAX), nanoseconds: 0 };
-    let (mut found, mut refused, mut plain) = (BTreeMap::new(), Vec::new(), 0);
+    let (mut found, mut refused, mut failed) = (BTreeMap::new(), Vec::new(), None);
     for ((path, stat), looked) in packages.into_iter().zip(looked) {
         match looked {
-            Ok(Looked { block, is_plain }) => {
-                findings.remember(path, stat, read_at, &encode(&block));
-                found.insert(path.clone(), block);
-                plain += u64::from(is_plain);
+            Ok(looked) => {
+                findings.remember(path, stat, file_time(now), &looked.encode());
+                found.insert(path.clone(), looked);
             }
-            Err(reason) => refused.push((path.clone(), reason)),
+            Err(Unsound::Unreadable(error)) => failed = failed.or(Some(error)),
+            Err(Unsound::Package(error)) => {
+                refused.push(Refusal { hint: Some(error.hint()), ..Refusal::of(path, &error) });
+            }
+            Err(Unsound::Stanza(error)) => {
+                refused.push(Refusal { hint: Some(error.hint()), ..Refusal::of(path, &error) });
+            }
         }
     }
-    if refused.is_empty() { Ok((found, plain)) } else { Err(KindError::Refused(refused)) }
+    match failed {
+        Some(error) => Err(error.into()),
+        None if refused.is_empty() => Ok(found),
+        None => Err(KindError::Refused(refused)),
+    }
 }
 
 fn is_package(path: &TreePath) -> bool {
@@ -107,28 +138,54 @@ fn is_package(path: &TreePath) -> bool {
 struct Looked {
     /// What the index says of it.
     block: Block,
-    /// Whether it was seen that its files are not compressed.
+    /// Whether its files are not compressed.
     is_plain: bool,
 }
 
 impl Looked {
-    /// What was found before.
-    const fn of(block: Block) -> Self {
-        Self { block, is_plain: false }
+    /// What is remembered of it: an index of it alone.
+    fn encode(&self) -> Vec<u8> {
+        let text = Index::new(0, Block::default(), vec![self.block.clone()]).render();
+        let plain = if self.is_plain { PLAIN } else { b"" };
+        [FINDING_VERSION, plain, text.as_bytes()].concat()
+    }
+
+    fn decode(finding: &[u8]) -> Option<Self> {
+        let rest = finding.strip_prefix(FINDING_VERSION)?;
+        let (text, is_plain) = rest.strip_prefix(PLAIN).map_or((rest, false), |rest| (rest, true));
+        let block = Index::parse(str::from_utf8(text).ok()?).ok()?.packages.pop()?;
+        Some(Self { block, is_plain })
     }
 }
 
+/// Why there is nothing to say of a package.
+enum Unsound {
+    /// The file cannot be read, which says nothing about the package.
+    Unreadable(SourceError),
+    /// It is no sound package.
+    Package(PackageError),
+    /// No index can say anything of it.
+    Stanza(StanzaError),
+}
+
 /// Opens a package, and says what the index says of it.
-fn look(directory: &AssembledSource, path: &TreePath, stat: &FileStat) -> Result<Looked, String> {
-    let file = directory.open(path).map_err(|error| error.to_string())?;
+fn look(directory: &AssembledSource, path: &TreePath, stat: &FileStat) -> Result<Looked, Unsound> {
+    let file = directory.open(path).map_err(Unsound::Unreadable)?;
+    let input = BufReader::with_capacity(READ_LEN, file);
     let name = str::from_utf8(path.file_name()).unwrap_or_default();
     let package = match Container::of_name(name) {
-        Some(Container::Gpkg) => gpkg::read(BufReader::with_capacity(1 << 16, file)),
-        _ => xpak::read(BufReader::with_capacity(1 << 16, file)),
+        Some(Container::Gpkg) => gpkg::read(input),
+        _ => xpak::read(input),
     };
-    let package = package.map_err(|error| error.to_string())?;
+    let package = package.map_err(|error| match error {
+        PackageError::Read(source) => {
+            let path = path.as_bytes().to_vec();
+            Unsound::Unreadable(SourceError::Io { operation: "reading", path, source })
+        }
+        error => Unsound::Package(error),
+    })?;
     let modified = u64::try_from(stat.modified.seconds).unwrap_or_default();
-    let block = stanza(&package, path, modified).map_err(|error| error.to_string())?;
+    let block = stanza(&package, path, modified).map_err(Unsound::Stanza)?;
     // The older form says by itself how it is compressed.
     let is_plain = package.container == Container::Gpkg && package.image.codec == Codec::Plain;
     Ok(Looked { block, is_plain })
@@ -141,6 +198,7 @@ fn build_of(block: &Block) -> Build {
         build_id: value("BUILD_ID"),
         sha1: value("SHA1"),
         size: value("SIZE").parse().unwrap_or_default(),
+        built: value("BUILD_TIME").parse().unwrap_or_default(),
     }
 }
 
@@ -166,12 +224,19 @@ struct Published {
 }
 
 impl Published {
-    fn read(before: Option<&dyn Before>) -> Result<Self, KindError> {
+    fn read(before: Option<&dyn Before>, absent: Absent) -> Result<Self, KindError> {
         let Some(before) = before else { return Ok(Self::default()) };
         let published = PublishedFiles::open(before)?;
-        let text = published
-            .made(INDEX, INDEX_BYTES_MAX as u64)?
-            .ok_or_else(|| KindError::Before(format!("it is no tree of packages: it has no {INDEX}")))?;
+        let text = match published.made(INDEX, INDEX_BYTES_MAX as u64)? {
+            Some(text) => text,
+            // What replaces it need not know what it was.
+            None if absent == Absent::Goes => return Ok(Self::default()),
+            None => {
+                return Err(KindError::Before(format!(
+                    "it has no {INDEX}; --replace publishes the directory in its place"
+                )));
+            }
+        };
         let text = str::from_utf8(&text).map_err(|error| KindError::Before(format!("{INDEX}: {error}")))?;
         let index = Index::parse(text).map_err(|error| KindError::Before(error.to_string()))?;
         let mut live = BTreeMap::new();
@@ -198,7 +263,7 @@ struct Made {
 impl Made {
     fn new(
         generation: &Generation,
-        found: &BTreeMap<TreePath, Block>,
+        found: &BTreeMap<TreePath, Looked>,
         published: &Published,
         settings: Block,
         now: UnixTime,
@@ -213,7 +278,7 @@ impl Made {
                 (Some(source), Some((block, _))) => (block.clone(), Part::File(source.clone())),
                 (None, Some((block, content))) => (block.clone(), Part::Published(*content)),
                 (Some(source), None) => {
-                    let mut block = found.get(source).cloned().unwrap_or_default();
+                    let mut block = found.get(source).map(|looked| looked.block.clone()).unwrap_or_default();
                     block.set("PATH", String::from_utf8_lossy(path.as_bytes())).map_err(limit)?;
                     (block, Part::File(source.clone()))
                 }
@@ -249,15 +314,4 @@ impl Made {
         parts.insert(tree_path(INDEX_GZ)?, Part::Made(compressed.into()));
         Ok(Self { parts, time })
     }
-}
-
-/// What is remembered of a package: an index of it alone.
-fn encode(block: &Block) -> Vec<u8> {
-    let text = Index::new(0, Block::default(), vec![block.clone()]).render();
-    [FINDING_VERSION, text.as_bytes()].concat()
-}
-
-fn decode(finding: &[u8]) -> Option<Block> {
-    let text = str::from_utf8(finding.strip_prefix(FINDING_VERSION)?).ok()?;
-    Index::parse(text).ok()?.packages.pop()
 }

@@ -23,7 +23,26 @@ pub fn directory_of(name: &[u8]) -> String {
     to_hex(&Blake2b512::digest(name)[..1])
 }
 
-/// The names of the files of one tree.
+/// What a path means, whatever the tree holds.
+pub fn locate(path: &[u8]) -> Option<Located> {
+    if path == FILE.as_bytes() {
+        return Some(Located::Made(TEXT));
+    }
+    let slash = path.iter().position(|byte| *byte == b'/')?;
+    let (directory, name) = (&path[..slash], &path[slash + 1..]);
+    let is_in_place = !name.contains(&b'/') && directory == directory_of(name).as_bytes();
+    TreePath::new(name).ok().filter(|_| is_in_place).map(Located::File)
+}
+
+/// The digest of the content that a path asks for.
+pub fn digest_of(path: &[u8]) -> Option<[u8; 64]> {
+    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let [first, second, third, digest] = parts[..] else { return None };
+    let is_in_place = [first, second, third].concat() == *digest.get(..6)?;
+    from_hex(str::from_utf8(digest).ok()?).filter(|_| is_in_place)
+}
+
+/// The names by content of the files of one tree.
 #[derive(Debug)]
 pub struct LayoutNames {
     by_content: HashMap<[u8; 64], Box<str>>,
@@ -37,19 +56,8 @@ impl LayoutNames {
 }
 
 impl Names for LayoutNames {
-    fn locate(&self, path: &[u8]) -> Option<Located> {
-        let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-        let name = match parts[..] {
-            [file] if file == FILE.as_bytes() => return Some(Located::Made(TEXT)),
-            [directory, name] if directory == directory_of(name).as_bytes() => name,
-            [first, second, third, digest] => {
-                let is_in_place = [first, second, third].concat() == *digest.get(..6)?;
-                let digest = from_hex(str::from_utf8(digest).ok()?)?;
-                self.by_content.get(&digest).filter(|_| is_in_place)?.as_bytes()
-            }
-            _ => return None,
-        };
-        TreePath::new(name).ok().map(Located::File)
+    fn find(&self, path: &[u8]) -> Option<TreePath> {
+        TreePath::new(self.by_content.get(&digest_of(path)?)?.as_bytes()).ok()
     }
 }
 
@@ -61,23 +69,24 @@ mod tests {
     fn a_file_is_found_by_a_digest_of_its_name_and_by_its_content() {
         let dist = Dist { size: 1, blake2b: [1; 64], sha512: [0xab; 64] };
         let names = LayoutNames::new([("a+b-1.tar.gz", &dist)]);
-        let file = || Some(Located::File(TreePath::new(&b"a+b-1.tar.gz"[..]).unwrap()));
-        // b2sum of the name begins with these digits.
+        let file = || TreePath::new(&b"a+b-1.tar.gz"[..]).unwrap();
         let directory = directory_of(b"a+b-1.tar.gz");
-        assert_eq!(names.locate(format!("{directory}/a+b-1.tar.gz").as_bytes()), file());
+        assert_eq!(locate(format!("{directory}/a+b-1.tar.gz").as_bytes()), Some(Located::File(file())));
+        assert_eq!(locate(b"layout.conf"), Some(Located::Made(TEXT)));
         let digest = "ab".repeat(64);
-        assert_eq!(names.locate(format!("ab/ab/ab/{digest}").as_bytes()), file());
-        assert_eq!(names.locate(b"layout.conf"), Some(Located::Made(TEXT)));
+        assert_eq!(names.find(format!("ab/ab/ab/{digest}").as_bytes()), Some(file()));
         for nothing in [
             "a+b-1.tar.gz".to_owned(),
             "zz/a+b-1.tar.gz".to_owned(),
+            format!("{directory}/below/a+b-1.tar.gz"),
             format!("ab/ab/ac/{digest}"),
             format!("ab/ab/ab/{}", "ac".repeat(64)),
             format!("ab/ab/ab/{}", &digest[1..]),
             "ab/ab/ab/ab".to_owned(),
             String::new(),
         ] {
-            assert_eq!(names.locate(nothing.as_bytes()), None, "{nothing}");
+            assert_eq!(locate(nothing.as_bytes()), None, "{nothing}");
+            assert_eq!(names.find(nothing.as_bytes()), None, "{nothing}");
         }
     }
 

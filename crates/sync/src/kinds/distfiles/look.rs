@@ -5,13 +5,13 @@ use std::io::{self, Read as _};
 use blake2::{Blake2b512, Digest as _};
 use rayon::prelude::*;
 use sha2::Sha512;
-use smart_sync_store::manifest::{FileTime, TreePath};
+use smart_sync_store::manifest::TreePath;
 
 use super::MANIFEST;
 use super::layout;
 use super::manifest::{Dist, is_name};
-use crate::kinds::KindError;
 use crate::kinds::findings::Findings;
+use crate::kinds::{KindError, file_time};
 use crate::source::assembled::AssembledSource;
 use crate::source::{FileStat, SourceError};
 use crate::time::UnixTime;
@@ -35,20 +35,28 @@ pub(super) fn look(
 ) -> Result<Vec<Found>, KindError> {
     let mut files: Vec<(&TreePath, &FileStat, &str, Option<Dist>)> = Vec::new();
     for (path, stat) in directory.files() {
-        if let Some(name) = name_of(path).filter(|name| takes(name)) {
-            files.push((path, stat, name, findings.get(path, stat).and_then(decode)));
+        let Some(name) = name_of(path) else { continue };
+        // What is known of a file that is left out this time stays known.
+        let known = findings.get(path, stat).and_then(decode);
+        if takes(name) {
+            files.push((path, stat, name, known));
         }
     }
-    let dists: Vec<Dist> = files
+    let dists: Vec<Result<Dist, SourceError>> = files
         .par_iter()
         .map(|(path, stat, _, known)| known.map_or_else(|| digest(directory, path, stat), Ok))
-        .collect::<Result<_, SourceError>>()?;
-    let read_at = FileTime { seconds: i64::try_from(now.seconds()).unwrap_or(i64::MAX), nanoseconds: 0 };
-    let found = files.into_iter().zip(dists).map(|((path, stat, name, _), dist)| {
-        findings.remember(path, stat, read_at, &encode(&dist));
-        Found { path: path.clone(), name: name.to_owned(), dist }
-    });
-    Ok(found.collect())
+        .collect();
+    let (mut found, mut failed) = (Vec::with_capacity(files.len()), None);
+    for ((path, stat, name, _), dist) in files.into_iter().zip(dists) {
+        match dist {
+            Ok(dist) => {
+                findings.remember(path, stat, file_time(now), &encode(&dist));
+                found.push(Found { path: path.clone(), name: name.to_owned(), dist });
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(found), |error| Err(error.into()))
 }
 
 /// The name of the distfile at a path: in the directory itself, or where a mirror keeps it. None for what mirrors and

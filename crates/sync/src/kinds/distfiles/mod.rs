@@ -15,7 +15,7 @@ use smart_sync_store::manifest::Content;
 
 use super::published::{PublishedFiles, tree_path};
 use super::retired::{self, Retired, is_over};
-use super::{Absent, ArtifactKind, Before, Job, KindError, Names, OtherNames, Prepared};
+use super::{Absent, ArtifactKind, Before, Job, KindError, Located, Names, OtherNames, Prepared, Refusal};
 use crate::source::assembled::Part;
 use crate::time::UnixTime;
 use layout::LayoutNames;
@@ -25,7 +25,7 @@ use manifest::Dist;
 /// The Manifest of a tree of distfiles.
 pub const MANIFEST: &str = "Manifest";
 /// The largest one that is read.
-const MANIFEST_BYTES_MAX: u64 = 512 << 20;
+const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// The kind.
 #[derive(Debug)]
@@ -40,12 +40,24 @@ impl ArtifactKind for Distfiles {
         prepare(job)
     }
 
+    fn verifies(&self) -> bool {
+        true
+    }
+
     fn other_names(&self) -> Option<&dyn OtherNames> {
         Some(self)
     }
 }
 
 impl OtherNames for Distfiles {
+    fn locate(&self, path: &[u8]) -> Option<Located> {
+        layout::locate(path)
+    }
+
+    fn is_learnt(&self, path: &[u8]) -> bool {
+        layout::digest_of(path).is_some()
+    }
+
     fn learnt_from(&self) -> (&'static str, u64) {
         (MANIFEST, MANIFEST_BYTES_MAX)
     }
@@ -64,7 +76,7 @@ fn prepare(job: Job<'_>) -> Result<Prepared, KindError> {
     let expected = verify_against.map(named::of_ebuild_tree).transpose()?;
     let is_named = |name: &str| expected.as_ref().is_none_or(|expected| expected.contains_key(name));
     let found = look::look(directory, findings, now, is_named)?;
-    let current = Current::read(before)?;
+    let current = Current::read(before, absent)?;
     let mut files = checked(found, expected.as_ref(), &current)?;
     let retired = keep(&mut files, current, absent, now)?;
     let mut notes = Vec::new();
@@ -107,7 +119,7 @@ fn checked(
             files.insert(name, (dist, Part::File(path)));
             continue;
         };
-        refused.push((path, reason.to_owned()));
+        refused.push(Refusal::new(&path, reason));
     }
     if refused.is_empty() { Ok(files) } else { Err(KindError::Refused(refused)) }
 }
@@ -142,12 +154,18 @@ struct Current {
 }
 
 impl Current {
-    fn read(before: Option<&dyn Before>) -> Result<Self, KindError> {
+    fn read(before: Option<&dyn Before>, absent: Absent) -> Result<Self, KindError> {
         let Some(before) = before else { return Ok(Self::default()) };
         let published = PublishedFiles::open(before)?;
-        let text = published
-            .made(MANIFEST, MANIFEST_BYTES_MAX)?
-            .ok_or_else(|| KindError::Before(format!("it is no tree of distfiles: it has no {MANIFEST}")))?;
+        let text = match published.made(MANIFEST, MANIFEST_BYTES_MAX)? {
+            Some(text) => text,
+            // What replaces it need not know what it was.
+            None if absent == Absent::Goes => return Ok(Self::default()),
+            None => {
+                let text = format!("it has no {MANIFEST}; --replace publishes the directory in its place");
+                return Err(KindError::Before(text));
+            }
+        };
         let dists = manifest::parse(&text).map_err(|error| KindError::Before(error.to_string()))?;
         let with_content = |(name, dist): (String, Dist)| {
             let content = published.content(&tree_path(&name)?)?;

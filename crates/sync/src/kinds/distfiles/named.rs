@@ -18,10 +18,11 @@ pub(super) fn of_ebuild_tree(tree: &Path) -> Result<BTreeMap<String, Dist>, Kind
         for package in directories(&category)? {
             let path = package.join("Manifest");
             let wrong = |reason: String| KindError::Reference(format!("{}: {reason}", path.display()));
-            let file = match File::open(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                opened => opened.map_err(|error| wrong(error.to_string()))?,
-            };
+            // A pipe of that name would be waited for.
+            if !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+                continue;
+            }
+            let file = File::open(&path).map_err(|error| wrong(error.to_string()))?;
             let mut text = Vec::new();
             file.take(BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| wrong(error.to_string()))?;
             if text.len() as u64 > BYTES_MAX {

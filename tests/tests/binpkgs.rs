@@ -105,11 +105,14 @@ fn portage_installs_a_package_and_what_it_needs() {
     let later: u64 = scene.listed("TIMESTAMP")[0].parse().expect("a number");
     assert!(later >= timestamp + 6, "{later} {timestamp}");
     // What the index was is still there, as of any moment before the newer one.
-    let then = program::run(environment.command("date").args(["-u", "-d", &format!("@{}", later - 1), "+%FT%TZ"]));
+    let then =
+        program::run(environment.command("date").args(["-u", "-d", &format!("@{}", later - 1), "+%FT%TZ"]));
     let at = format!("at/{}/repos/binpkgs/Packages", then.success().stdout.trim());
     let answer = get(&environment, &scene.realm.url(&at), None).expect(200);
     assert_eq!(answer.body, plain.body);
-    for nothing in ["at/1999-12-31/repos/binpkgs/Packages", "at/tomorrow/repos/binpkgs/Packages", "at/2026-11-01"] {
+    for nothing in
+        ["at/1999-12-31/repos/binpkgs/Packages", "at/tomorrow/repos/binpkgs/Packages", "at/2026-11-01"]
+    {
         assert_eq!(get(&environment, &scene.realm.url(nothing), None).status, 404, "{nothing}");
     }
     host.emerge(&["--quiet", "--getbinpkgonly", "--update", "app-test/hello"]).success();

@@ -276,7 +276,12 @@ pub fn all(
         let place = Place::known(&target, surroundings.state_dir);
         // What is about to be replaced, the sync itself compares with what was applied.
         if trees == Trees::Count {
-            let verdict = drift::look(place.as_ref(), depth, surroundings)?;
+            // One that cannot be looked at keeps no other check from being made.
+            let verdict = drift::look(place.as_ref(), depth, surroundings);
+            let verdict = match verdict {
+                Err(failure) if failure.exit() == Exit::Interrupted => return Err(failure),
+                verdict => verdict.unwrap_or_else(|failure| look::wrong(own::said(&failure))),
+            };
             found.push(Found::of(&target.to_string_lossy(), &drift_title(&target), verdict, Severity::Warn));
         }
         let tree = place.as_ref().and_then(tree_of);

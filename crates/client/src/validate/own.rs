@@ -42,7 +42,7 @@ pub(super) fn look(depth: Depth, surroundings: &Surroundings<'_>) -> Result<Vec<
     Ok(found)
 }
 
-fn said(failure: &Failure) -> String {
+pub(super) fn said(failure: &Failure) -> String {
     failure.messages().collect::<Vec<_>>().join(": ")
 }
 

@@ -132,6 +132,11 @@ fn ended(host: &Host, answer: &Answer) -> Outcome {
             let reason = "nobody said that the program is in its place".to_owned();
             Outcome::failed(host, Exit::General, reason, None)
         }
+        Ended::Exited(127) => {
+            let reason =
+                complaint.unwrap_or("a program that every system has was not found there").to_owned();
+            Outcome::failed(host, Exit::MissingDependency, reason, None)
+        }
         ended => Outcome::of(host, ended, &Heard::default(), complaint),
     }
 }

@@ -9,7 +9,7 @@ mkdir -p "$directory" || exit 3
 staged=$(mktemp "$directory/.smart-sync-XXXXXX") || exit 3
 trap 'rm -f "$staged"' EXIT
 trap 'exit 1' HUP INT TERM
-cat >"$staged" || exit 1
+cat >"$staged" || exit 3
 found=$(sha256sum <"$staged") || exit 2
 if [ "${found%% *}" != "$wanted" ]; then
     echo "what arrived is not what was sent" >&2

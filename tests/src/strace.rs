@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::environment::TestEnvironment;
@@ -15,6 +16,28 @@ use crate::skip::skipped;
 
 /// What happens at a call: SIGKILL before it is made.
 pub const KILL: &str = "signal=KILL";
+
+/// Which calls of a trace some of its lines are: the kind, and the number among those that the same thread makes.
+pub fn points_of(trace: &str, is_one: impl Fn(&str) -> bool) -> Vec<(String, u32)> {
+    let mut made = BTreeMap::new();
+    let mut found = Vec::new();
+    for line in trace.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let Some((call, _)) = rest.trim_start().split_once('(') else { continue };
+        let number = made.entry((thread, call)).or_insert(0);
+        *number += 1;
+        if is_one(line) {
+            found.push((call.to_owned(), *number));
+        }
+    }
+    found
+}
+
+/// Where the run of a trace switches a target that keeps a directory for each version, each time.
+pub fn switches_of(trace: &str, target: &Path) -> Vec<(String, u32)> {
+    let target = format!("<{}>", target.display());
+    points_of(trace, |line| line.contains(&target) && line.contains("\"current\""))
+}
 
 /// strace on a machine where it may trace.
 #[derive(Debug)]

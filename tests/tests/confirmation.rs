@@ -122,6 +122,16 @@ fn a_clock_that_jumps_neither_shortens_nor_lengthens_the_window() {
     for jump in ["+30d", "-30d"] {
         let jumped = |words: &[&str]| {
             let command = host.command(words);
+    // Who names the version that waits has decided for it.
+    host.sync().success();
+    assert_eq!((version(&host), health(&host)), ("two".to_owned(), "waiting".to_owned()));
+    let number = host.generations().1.to_string();
+    let stays = host.run(&["rollback", &number]).success().stdout;
+    assert!(stays.contains("already") && stays.contains("it does not wait any more"), "{stays}");
+    wait_until_none_stands_by(&host.state());
+    assert_eq!((version(&host), health(&host)), ("two".to_owned(), "unchecked".to_owned()));
+    host.run(&["rollback", "1"]).success();
+    host.run(&["resume"]).success();
             let mut faked = environment.command("faketime");
             faked.args(["-f", jump]).arg(command.get_program()).args(command.get_args());
             for (name, value) in command.get_envs() {

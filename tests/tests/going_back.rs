@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use smart_sync_tests::program;
+use smart_sync_tests::strace::{KILL, points_of};
 use smart_sync_tests::supervisors::wait_until_none_stands_by;
-use smart_sync_tests::{TestEnvironment, Versioned};
+use smart_sync_tests::{Saved, Strace, TestEnvironment, Versioned};
 
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
@@ -157,6 +158,97 @@ fn what_runs_is_brought_to_its_end_where_it_kills_the_run() {
     assert!(listed.contains("(current, held)") && !listed.contains("not healthy"), "{listed}");
     host.run(&["recover"]).success();
     assert_eq!(ran(&host), "");
+}
+
+/// Generation 1 records what runs for it, and 2 is current.
+fn two_versions(host: &Versioned<'_>, text: &str) {
+    configure(host, "");
+    follow(host, "one", 0);
+    configure(host, text);
+    follow(host, "two", 0);
+    let _ = ran(host);
+}
+
+const RECORDED: &str =
+    "[[run]]\ncommand = [\"sh\", \"-c\", \"echo $SMART_SYNC_ACTION $(cat version) >> ../../../ran\"]\n";
+const RENAMES: [&str; 3] = ["rename", "renameat", "renameat2"];
+
+/// Readers see the earlier version already, and nothing has run for it; nor is it said yet that it stays there.
+#[test]
+fn going_back_that_is_killed_right_after_the_switch_is_brought_to_its_end() {
+    let environment = TestEnvironment::new();
+    let Some(strace) = Strace::find(&environment) else { return };
+    let host = Versioned::new(&environment, "generations", "machine");
+    two_versions(&host, RECORDED);
+    let before = Saved::new(&environment, "before", &[&host.target(), &host.state()]);
+    let trace = strace.trace(&host.command(&["rollback"]), &RENAMES);
+    wait_until_none_stands_by(&host.state());
+    let (call, when) = points_of(&trace, |line| line.contains("/held\"")).remove(0);
+    before.restore();
+    let _ = ran(&host);
+    let killed = strace.run(&host.command(&["rollback"]), &call, &when.to_string(), KILL);
+    assert_eq!(killed.code, None, "{}", killed.stderr);
+    // What stands by may have been hit as well, and was not where it is not.
+    wait_until_none_stands_by(&host.state());
+    host.run(&["recover"]).success();
+    assert_eq!(version(&host), "one");
+    assert!(ran(&host).contains("rollback one\n"));
+    let listed = host.run(&["generations"]).success().stdout;
+    assert!(listed.contains("(current, held"), "{listed}");
+    host.sync().success().stderr_contains("stays there");
+}
+
+/// A version that waits for somebody is not taken for one that nobody asks about, because somebody was about to leave it.
+#[test]
+fn going_back_that_is_killed_before_the_switch_leaves_no_version_on_trial_for_good() {
+    let environment = TestEnvironment::new();
+    let Some(strace) = Strace::find(&environment) else { return };
+    let host = Versioned::new(&environment, "generations", "machine");
+    two_versions(&host, &format!("confirm = \"person\"\nconfirm-within = \"1h\"\n{RECORDED}"));
+    let before = Saved::new(&environment, "before", &[&host.target(), &host.state()]);
+    let trace = strace.trace(&host.command(&["rollback"]), &RENAMES);
+    wait_until_none_stands_by(&host.state());
+    // That it is left is noted, and what stands by for that is not yet there.
+    let (call, when) = points_of(&trace, |line| line.contains("/way-back\"")).remove(0);
+    before.restore();
+    let killed = strace.run(&host.command(&["rollback"]), &call, &when.to_string(), KILL);
+    assert_eq!(killed.code, None, "{}", killed.stderr);
+    assert_eq!(version(&host), "two");
+    host.run(&["recover"]).expect_code(8).stderr_contains("somebody who was about to leave it");
+    assert_eq!(version(&host), "one");
+    let status = host.run(&["status"]).success().stdout;
+    assert!(status.contains("gone back to, because the one after it was not healthy"), "{status}");
+}
+
+/// The same where a target goes back by itself.
+#[test]
+fn a_target_that_goes_back_and_is_killed_right_after_the_switch_runs_what_belongs_to_that() {
+    let environment = TestEnvironment::new();
+    let Some(strace) = Strace::find(&environment) else { return };
+    let host = Versioned::new(&environment, "generations", "machine");
+    two_versions(&host, RECORDED);
+    configure(&host, &format!("{RECORDED}[[check]]\ncommand = [\"false\"]\nretries = 0\n"));
+    host.write("version", "three");
+    host.host.publish().success();
+    let before = Saved::new(&environment, "before", &[&host.target(), &host.state()]);
+    // None is made that often: what is done is only written down.
+    strace.run(&host.sync_command(), "rename", "60000", KILL).expect_code(8);
+    wait_until_none_stands_by(&host.state());
+    // It is noted once more when readers were switched.
+    let noted = points_of(&strace.traced(), |line| line.contains("/pending\""));
+    let (call, when) = noted.last().expect("it is noted that it goes back");
+    before.restore();
+    let _ = ran(&host);
+    let killed = strace.run(&host.sync_command(), call, &when.to_string(), KILL);
+    assert_eq!(killed.code, None, "{}", killed.stderr);
+    wait_until_none_stands_by(&host.state());
+    let recovered = host.run(&["recover"]);
+    assert!([Some(0), Some(8)].contains(&recovered.code), "{}", recovered.stderr);
+    assert_eq!(version(&host), "two");
+    let ran = ran(&host);
+    assert!(ran.contains("update three\n") && ran.contains("rollback two\n"), "{ran}");
+    let status = host.run(&["status"]).success().stdout;
+    assert!(status.contains("gone back to, because the one after it was not healthy"), "{status}");
 }
 
 #[test]

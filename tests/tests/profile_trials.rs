@@ -9,7 +9,7 @@ use std::process::Command;
 
 use smart_sync_tests::program;
 use smart_sync_tests::small_disk::in_namespace;
-use smart_sync_tests::strace::KILL;
+use smart_sync_tests::strace::{KILL, switches_of};
 use smart_sync_tests::supervisors::{start_again, supervisors, wait_until_none_stands_by};
 use smart_sync_tests::{Finished, Profiled, Saved, SmallDisk, StandIns, Strace, TestEnvironment};
 
@@ -81,21 +81,6 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
 }
 
-/// Where the run that pulls switches a target: which of its calls of a kind that is.
-fn switch_of(trace: &str, target: &Path) -> (String, u32) {
-    let call_of = |line: &str| {
-        let (thread, rest) = line.split_once(' ')?;
-        Some((thread.to_owned(), rest.trim_start().split('(').next()?.to_owned()))
-    };
-    let target = format!("<{}>", target.display());
-    let is_switch = |line: &&str| line.contains(&target) && line.contains("\"current\"");
-    let switch = trace.lines().find(is_switch).unwrap_or_else(|| panic!("no switch of {target}: {trace}"));
-    let (thread, call) = call_of(switch).unwrap();
-    let before = trace.lines().take_while(|line| *line != switch);
-    let same = before.filter(|line| call_of(line) == Some((thread.clone(), call.clone())));
-    (call.clone(), u32::try_from(same.count()).unwrap() + 1)
-}
-
 #[test]
 fn a_pull_that_is_killed_between_two_switches_is_completed_without_anybody() {
     let environment = TestEnvironment::new();
@@ -105,7 +90,7 @@ fn a_pull_that_is_killed_between_two_switches_is_completed_without_anybody() {
     let directories = [environment.path("srv"), environment.state_directory()];
     let before = Saved::new(&environment, "before", &[&directories[0], &directories[1]]);
     let trace = strace.trace(&host.pull_command(&[]), &["renameat", "renameat2"]);
-    let (call, when) = switch_of(&trace, &host.target("site").canonicalize().unwrap());
+    let (call, when) = switches_of(&trace, &host.target("site").canonicalize().unwrap()).remove(0);
     before.restore();
     let killed = strace.run(&host.pull_command(&[]), &call, &(when + 1).to_string(), KILL);
     assert_eq!(killed.code, None, "{}", killed.stderr);

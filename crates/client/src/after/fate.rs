@@ -53,8 +53,12 @@ pub(crate) fn fate(pending: &Pending, holds: Holds, hands: Hands, now: &Moment) 
         (Hands::Others, ..) => Fate::Leave,
         (Hands::None, Holds::Another, Phase::Returning(back)) => Fate::Finish(back.clone()),
         (Hands::None, Holds::Another, _) => Fate::Forget,
-        // Readers were switched before that is noted: somebody has switched them once more.
-        (Hands::None, Holds::It, Phase::Returning(back)) if back.by == By::Somebody => Fate::Forget,
+        // Somebody was about to leave it, and has not; where it is on trial, the reason says so.
+        (Hands::None, Holds::It, Phase::Returning(back))
+            if back.by == By::Somebody && back.reason.is_empty() =>
+        {
+            Fate::Forget
+        }
         (Hands::None, Holds::It, Phase::Returning(back)) => Fate::GoBack(back.reason.clone()),
         (Hands::None, Holds::It, Phase::Proving) => {
             Fate::GoBack("the run that applied it ended before it was confirmed".to_owned())
@@ -106,7 +110,8 @@ mod tests {
         let waiting =
             || Phase::Waiting(Window { until: SECOND * 100, within: SECOND * 60, connection: None });
         let returning = || Return { reason: "why".to_owned(), attempts: 1, by: By::Itself };
-        let chosen = || Return { by: By::Somebody, ..returning() };
+        let chosen = || Return { by: By::Somebody, reason: String::new(), ..returning() };
+        let left_on_trial = || Return { by: By::Somebody, ..returning() };
         let ended = back("the run that applied it ended before it was confirmed");
         let late = back("it was not confirmed within 1 min");
         let restarted = back("it was not confirmed within 1 min: the machine was started again");
@@ -130,6 +135,8 @@ mod tests {
             (Phase::Returning(returning()), it, none, "this", 1, &back("why")),
             (Phase::Returning(chosen()), other, none, "next", 1, &Fate::Finish(chosen())),
             (Phase::Returning(chosen()), it, none, "this", 1, &Fate::Forget),
+            (Phase::Returning(left_on_trial()), other, none, "this", 1, &Fate::Finish(left_on_trial())),
+            (Phase::Returning(left_on_trial()), it, none, "this", 1, &back("why")),
             // Readers were never switched.
             (Phase::Proving, other, none, "this", 1, &Fate::Forget),
             (waiting(), other, none, "next", 500, &Fate::Forget),

@@ -7,6 +7,7 @@ use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 
 use super::ballast;
+use super::chosen::RUN_AGAIN;
 use super::moment::Moment;
 use super::pending::{By, Failed, Pending, Phase, Return, Run};
 use super::restore::restore;
@@ -18,7 +19,7 @@ use crate::interrupt::interrupted;
 use crate::sync::Surroundings;
 use crate::sync::place::Place;
 use crate::sync::session::{Session, seconds_now};
-use crate::versions::rollback::go_back;
+use crate::versions::rollback::{go_back, hold};
 
 /// What to do where a command fails for the version before as well.
 const TRY_AGAIN: &str =
@@ -52,13 +53,17 @@ pub(super) fn undo(
     let Some(previous) = previous(&session, pending)? else {
         return restore(&session, after, changed, pending, reason, surroundings);
     };
+    // Before readers are switched: whoever finds them switched then runs the commands to their end, if this run does not.
+    let noted = |attempts| {
+        let back = Return { reason: reason.to_owned(), attempts, by: By::Itself };
+        remembered(note(place, pending, &back), surroundings);
+    };
+    noted(0);
     go_back(&session, &previous, surroundings).map_err(|failure| {
         let failure = failure.context(format!("going back from a version that is not healthy ({reason})"));
         if failure.exit() == Exit::Interrupted { failure } else { failure.with_exit(Exit::RollbackFailed) }
     })?;
-    // Whoever comes next runs the commands to their end, if this run does not.
-    let back = Return { reason: reason.to_owned(), attempts: 1, by: By::Itself };
-    remembered(note(place, pending, &back), surroundings);
+    noted(1);
     finish(&session.reopened()?, after, changed, pending, reason, surroundings)
 }
 
@@ -80,7 +85,17 @@ pub(super) fn finish_again(
         let reason = format!(
             "the commands for going back to it were begun {ATTEMPTS_MAX} times, and none came to their end"
         );
-        return Err(is_back_but(session, &reason, surroundings).hint(TRY_AGAIN));
+        let advice = if back.by == By::Somebody { RUN_AGAIN } else { TRY_AGAIN };
+        return Err(is_back_but(session, &reason, surroundings).hint(advice));
+    }
+    if back.by == By::Somebody && back.attempts == 0 {
+        let number = generation(session)?;
+        // The run that has switched readers may have ended before it said so.
+        hold(place, number)?;
+        surroundings.output.info(&format!(
+            "{} was taken to generation {number}, and stays there until `smart-sync resume`",
+            place.target.display()
+        ));
     }
     let back = Return { attempts: back.attempts + 1, ..back };
     note(place, pending, &back)?;

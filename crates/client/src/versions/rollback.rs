@@ -11,7 +11,7 @@ use smart_sync_sync::apply::versions::{Kept, Kind, VersionName};
 use super::choose::{Earlier, newest};
 use super::hold::Hold;
 use super::{described, keeps_none, not_kept};
-use crate::after::chosen::{foreseen, run_for_chosen};
+use crate::after::chosen::{Leaving, decide_for, foreseen, run_for_chosen};
 use crate::after::pending::Failed;
 use crate::after::trigger::{After, Changed};
 use crate::after::verdict::Verdict;
@@ -56,6 +56,9 @@ pub fn rollback(
     if current == Some(chosen.name()) {
         if !args.dry_run {
             hold(&place, chosen.number)?;
+            if decide_for(&session)? {
+                output.info("it does not wait any more, and is not taken back by itself");
+            }
         }
         output.info(&format!("{} is at generation {} already", place.target.display(), chosen.number));
         return Ok(Exit::Success);
@@ -67,7 +70,13 @@ pub fn rollback(
         show(chosen, &place, &after, changed, output);
         return Ok(Exit::Success);
     }
-    let number = go_back(&session, chosen, surroundings)?;
+    // Where nothing is to run, there is nothing to be brought to its end.
+    let leaving = (!args.skip_rebuild).then(|| Leaving::note(&session, &after, changed, surroundings));
+    let number = go_back(&session, chosen, surroundings).inspect_err(|_| {
+        if let Some(leaving) = leaving {
+            leaving.is_off(&place, surroundings);
+        }
+    })?;
     hold(&place, number)?;
     let target = place.target.display();
     output.info(&format!("{target} is at generation {number} now: {}", described(chosen)));
@@ -147,7 +156,8 @@ fn change_back(
     Ok(chosen.number)
 }
 
-fn hold(place: &Place, generation: u64) -> Result<(), Failure> {
+/// Holds a target at a version.
+pub(crate) fn hold(place: &Place, generation: u64) -> Result<(), Failure> {
     let since = u64::try_from(seconds_now()).unwrap_or_default();
     Hold { generation, since }.write(&place.state)
 }

@@ -213,6 +213,12 @@ fn a_person_confirms_all_targets_together_over_a_new_connection() {
         .expect_code(4)
         .stderr_contains("confirm --profile profiles/host");
     host.run(&["rollback", "--target", site]).expect_code(4).stderr_contains("rollback --profile");
+    // Nor does what the host itself has to run for one of them.
+    host.configure(&format!("{MAY}{PERSON}{RECORD}"));
+    host.run(&["rebuild", "--target", host.target("tool").to_str().unwrap()])
+        .success()
+        .stderr_contains("nothing is done before: type `smart-sync confirm --profile profiles/host`");
+    host.configure(&format!("{MAY}{PERSON}"));
     host.run(&["recover"]).success().stderr_contains("not confirmed yet");
     over("1000", &mut host.command(&["confirm"])).expect_code(4).stderr_contains("open a new connection");
     assert_eq!(host.versions(&ALL), ["two", "two"]);

@@ -6,6 +6,7 @@ use crate::after::{self, Settled};
 use crate::args::rebuild::RebuildArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
+use crate::profile;
 use crate::settings::{self, Validation};
 use crate::sync::Surroundings;
 use crate::sync::place::Place;
@@ -21,6 +22,10 @@ pub fn run(args: &RebuildArgs, config: &Config, surroundings: &Surroundings<'_>)
     };
     let place = Place::known(&target, surroundings.state_dir).ok_or_else(nothing)?;
     let session = Session::begin(&place, &policy, Validation::TrustStat, surroundings.output)?;
+    // What is noted of a set is not in the state of this target, and what runs for it would be taken for what ran before.
+    if let Some(exit) = profile::between::waits(&place, surroundings.output)? {
+        return Ok(exit);
+    }
     let session = match after::settle(session, &policy.after, surroundings)? {
         Settled::Nothing(session) | Settled::Confirmed(session) => *session,
         Settled::Undone(exit) | Settled::Waits(exit) => return Ok(exit),

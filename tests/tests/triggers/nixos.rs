@@ -278,6 +278,8 @@ fn a_rebuild_waits_for_a_person_where_an_update_does() {
         .run(&["rebuild"])
         .success()
         .stderr_contains("within 1 h, else what runs since then is taken back");
+    let status = machine.run(&["status"]).success().stdout;
+    assert!(status.contains("else what runs since then is taken back"), "{status}");
     assert_eq!(systems(&machine), pair("two", "one"));
     machine.run(&["confirm", "--same-connection"]).success();
     assert_eq!(systems(&machine), pair("two", "two"));

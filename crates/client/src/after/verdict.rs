@@ -11,7 +11,7 @@ use smart_sync_sync::apply::Version;
 use smart_sync_sync::apply::versions::VersionName;
 
 use super::moment::{Moment, shown};
-use super::pending::{Pending, Phase, read, write_json};
+use super::pending::{By, Pending, Phase, read, write_json};
 use super::subject::Subject;
 use crate::failure::Failure;
 
@@ -100,6 +100,8 @@ pub(crate) enum Health {
     Confirmed,
     /// The run that applied it has ended early, and nobody has settled it yet.
     Unconfirmed,
+    /// Somebody has gone to it, and the run that did so has ended before what runs for that.
+    Interrupted,
     /// It waits for somebody who confirms it, for so long yet.
     Waiting(String),
     /// It waits for the machine to be started again.
@@ -115,11 +117,15 @@ pub(crate) enum Health {
 impl Health {
     /// Finds it out for what is known by `manifest`.
     pub(crate) fn of(state: &Path, manifest: &str) -> Result<Self, Failure> {
-        let pending = Pending::read(state)?;
-        let is_about =
-            |pending: &Pending| pending.manifest == manifest || matches!(pending.phase, Phase::Returning(_));
-        if let Some(pending) = pending.filter(is_about) {
-            return Self::on_trial(pending);
+        if let Some(pending) = Pending::read(state)? {
+            match (&pending.phase, pending.manifest == manifest) {
+                // Somebody was about to leave it, and has not.
+                (Phase::Returning(back), true) if back.by == By::Somebody && back.reason.is_empty() => {}
+                // Readers were not switched back yet, or its tree stays.
+                (Phase::Returning(_), true) => return Ok(Self::Unconfirmed),
+                (Phase::Returning(_), false) | (_, true) => return Self::on_trial(pending),
+                (_, false) => {}
+            }
         }
         let last = Verdict::read(state)?.last.filter(|last| last.manifest == manifest);
         Ok(match last.map(|last| last.how) {
@@ -134,6 +140,7 @@ impl Health {
     /// That of something that is not confirmed.
     pub(crate) fn on_trial(pending: Pending) -> Result<Self, Failure> {
         Ok(match pending.phase {
+            Phase::Returning(back) if back.by == By::Somebody => Self::Interrupted,
             Phase::Returning(back) => Self::RolledBack(back.reason),
             Phase::Proving => Self::Unconfirmed,
             Phase::Rebooting => Self::RebootPending,
@@ -152,6 +159,7 @@ impl Health {
             Self::Unchecked => "unchecked",
             Self::Confirmed => "confirmed",
             Self::Unconfirmed => "unconfirmed",
+            Self::Interrupted => "interrupted",
             Self::Waiting(_) => "waiting",
             Self::RebootPending => "reboot-pending",
             Self::RolledBack(_) | Self::TakenBack(_) => "rolled-back",
@@ -177,6 +185,9 @@ impl Health {
                 "not confirmed: the run that applied it has ended early; `smart-sync recover {typed}` {}",
                 subject.is_settled()
             ),
+            Self::Interrupted => format!(
+                "somebody has gone to it, and not all has run for that: `smart-sync recover {typed}` runs it to its end"
+            ),
             Self::Waiting(left) => format!(
                 "not confirmed: `smart-sync confirm {typed}` does it within {left}, else {}",
                 subject.goes_back()
@@ -200,7 +211,7 @@ mod tests {
     use smart_sync_store::id::ManifestId;
 
     use super::*;
-    use crate::after::pending::Run;
+    use crate::after::pending::{Return, Run};
     use crate::after::trigger::nixos::Override;
 
     fn version(byte: u8) -> Version {
@@ -230,6 +241,17 @@ mod tests {
         for (phase, expected) in [(Phase::Proving, "unconfirmed"), (Phase::Rebooting, "reboot-pending")] {
             pending(phase).write(state).unwrap();
             assert_eq!((health(&one), health(&two)), ("confirmed", expected));
+        }
+        let returning =
+            |by, reason: &str| Phase::Returning(Return { reason: reason.to_owned(), attempts: 0, by });
+        // One that goes back by itself is not back before readers see the other one; where its tree stays, it never is.
+        for (phase, of_one, of_two) in [
+            (returning(By::Itself, "why"), "rolled-back", "unconfirmed"),
+            (returning(By::Somebody, ""), "interrupted", "unchecked"),
+            (returning(By::Somebody, "why"), "interrupted", "unconfirmed"),
+        ] {
+            pending(phase).write(state).unwrap();
+            assert_eq!((health(&one), health(&two)), (of_one, of_two));
         }
         Pending::remove(state).unwrap();
         Verdict::end(state, &one.manifest().to_string(), How::RolledBack("why".to_owned())).unwrap();

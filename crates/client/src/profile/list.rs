@@ -116,7 +116,9 @@ pub fn list(profile: &Channel, state_dir: &Path, output: &Output) -> Result<Exit
             Health::Confirmed => "confirmed",
             Health::RolledBack(_) | Health::TakenBack(_) => "gone back to",
             Health::RollbackFailed(_) => "not healthy",
-            Health::Waiting(_) | Health::RebootPending | Health::Unconfirmed => "not confirmed yet",
+            Health::Waiting(_) | Health::RebootPending | Health::Unconfirmed | Health::Interrupted => {
+                "not confirmed yet"
+            }
             Health::Unchecked => "",
         };
         let marks = [(is_current, "current"), (is_held, "held"), (is_current && !found.is_empty(), found)];

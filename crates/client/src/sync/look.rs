@@ -7,6 +7,7 @@ use smart_sync_sync::apply::scan::Finding;
 
 use super::place::{Label, Place};
 use super::session::Session;
+use crate::after::pending::Pending;
 use crate::after::subject::Subject;
 use crate::after::verdict::Health;
 use crate::failure::{Exit, Failure};
@@ -89,7 +90,12 @@ pub fn status(
         let set = OnTrial::of(&place)?;
         let (health, subject) = match &set {
             Some(set) => (set.health()?, set.subject()),
-            None => (Health::of(&place.state, &version.manifest().to_string())?, Subject::target(&place)),
+            None => {
+                let health = Health::of(&place.state, &version.manifest().to_string())?;
+                let (subject, pending) = (Subject::target(&place), Pending::read(&place.state)?);
+                // Where the tree stays, what becomes of it is something else.
+                (health, pending.map_or(subject, |pending| subject.noted(&pending)))
+            }
         };
         if let Some(sentence) = health.sentence(&subject) {
             output.info(&sentence);

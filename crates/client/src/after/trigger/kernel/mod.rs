@@ -162,9 +162,10 @@ impl Kernel {
         if !record.added.is_empty() {
             steps.push(self.remove(record.added.clone(), notes));
             steps.extend(self.configure());
+            // Without new ones the boot loader was told nothing else than before.
+            let before = record.before().filter(|_| !self.one_shot);
+            steps.extend(before.and_then(|version| self.boot_always(version)));
         }
-        let before = record.before().filter(|_| !self.one_shot);
-        steps.extend(before.and_then(|version| self.boot_always(version)));
         steps
     }
 

@@ -54,6 +54,21 @@ fn without_a_boot_loader_files_are_placed_and_nothing_else() {
     assert_eq!(kernel.steps(Stage::Rollback, &nothing, Path::new("/t"), Path::new("/n")), []);
 }
 
+/// A trigger before it may have failed, and what is booted is what somebody has said.
+#[test]
+fn what_is_booted_stays_where_no_kernel_came() {
+    let undone = |added: &[&str]| {
+        let kernel = kernel("loader = 'grub'\none-shot = false");
+        let mut found = found("6.9.1");
+        found.record.added = added.iter().map(|version| (*version).to_owned()).collect();
+        let steps = kernel.steps(Stage::Undone, &found, Path::new("/srv/tree"), Path::new("/n"));
+        shown_steps(&steps)
+    };
+    assert_eq!(undone(&[]), "");
+    let all = undone(&["6.10.1", "6.10.2"]);
+    assert!(all.ends_with("ENTRY-OF-6.9.1") && all.contains("grub-set-default"), "{all}");
+}
+
 #[test]
 fn mistakes_are_found() {
     #[track_caller]

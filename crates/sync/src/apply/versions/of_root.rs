@@ -7,7 +7,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use smart_sync_store::id::ManifestId;
@@ -23,6 +23,8 @@ use crate::apply::step::Steps;
 const STORE: &str = ".smart-sync-snapshots";
 /// Only its owner can reach what is in it: a program of root's in a snapshot may be one that was replaced for a reason.
 const STORE_MODE: u32 = 0o700;
+/// That its group or everybody can write to a directory.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// How snapshots of a root are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +119,14 @@ impl RootSnapshots {
         }
     }
 
+    /// Whether there is one of this name.
+    pub fn is_there(&self, name: &VersionName) -> Result<bool, ApplyError> {
+        match &self.0 {
+            Layout::Zfs(snapshots) => Ok(snapshots.names()?.contains(name)),
+            Layout::Btrfs { store, .. } => Ok(is_subvolume(&store.join(name.as_str()))),
+        }
+    }
+
     /// Destroys one. What is not there is gone already.
     pub fn remove(&self, name: &VersionName) -> Result<(), ApplyError> {
         match &self.0 {
@@ -137,9 +147,47 @@ fn make_store(store: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(STORE_MODE).create(store) {
         // A link would lead to where others may have prepared something.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let is_directory = fs::symlink_metadata(store)?.is_dir();
-            if is_directory { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+            let found = fs::symlink_metadata(store)?;
+            if !found.is_dir() {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            let is_ours = found.uid() == rustix::process::geteuid().as_raw();
+            if is_ours && found.mode() & OTHERS_WRITE == 0 { Ok(()) } else { Err(not_alone()) }
         }
         made => made,
+    }
+}
+
+/// Whoever may write there could exchange a snapshot for something else.
+fn not_alone() -> io::Error {
+    let reason = "it is there already, and belongs to somebody else or can be written by others";
+    io::Error::new(io::ErrorKind::PermissionDenied, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_can_write_to_holds_no_snapshots() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = directory.path().join("store");
+        make_store(&store).unwrap();
+        assert_eq!(store.metadata().unwrap().mode() & 0o7777, STORE_MODE);
+        let made = |mode| {
+            fs::set_permissions(&store, fs::Permissions::from_mode(mode)).unwrap();
+            make_store(&store).map_err(|error| error.kind())
+        };
+        for mode in [0o700, 0o750, 0o755] {
+            assert_eq!(made(mode), Ok(()), "{mode:o}");
+        }
+        for mode in [0o770, 0o775, 0o702, 0o1777] {
+            assert_eq!(made(mode), Err(io::ErrorKind::PermissionDenied), "{mode:o}");
+        }
+        let link = directory.path().join("link");
+        symlink(&store, &link).unwrap();
+        assert_eq!(make_store(&link).unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use smart_sync_store::id::ManifestId;
 use smart_sync_store::manifest::path::Shown;
 
-use super::snapshot::{Source, Wanted};
+use super::snapshot::{Source, Wanted, Without, stays};
 use super::step::{BuiltIn, ShownTo, Step};
 use super::{Stage, shown};
 use crate::config::{AbsolutePath, Keep};
@@ -108,6 +108,9 @@ impl Emerge {
     /// What is done at a stage.
     pub(super) fn steps(&self, stage: Stage, found: &Found, manifest: Option<ManifestId>) -> Vec<Step> {
         let root = shown(self.root());
+        let tell = |source: &Source, without| {
+            Step::built_in("packages stay", BuiltIn::Tell(source.clone().tell(without)))
+        };
         match (stage, found) {
             (Stage::Update, found) => {
                 let mut steps = Vec::new();
@@ -117,6 +120,10 @@ impl Emerge {
                          only another boot entry or a backup can go back"
                     );
                     steps.push(Step::built_in("packages cannot be taken back", BuiltIn::Warn(text)));
+                }
+                if let Found::Snapshots(source) = found {
+                    let begin = BuiltIn::Begin(source.clone().begin());
+                    steps.push(Step::built_in("beginning without a snapshot", begin));
                 }
                 steps.push(self.emerge(true));
                 if let Found::Snapshots(source) = found {
@@ -132,13 +139,13 @@ impl Emerge {
                 vec![Step::built_in("removing older snapshots", thin)]
             }
             (Stage::Rollback | Stage::Undone, Found::Snapshots(source)) => {
-                vec![Step::built_in("packages stay", BuiltIn::Tell(source.clone().tell()))]
+                vec![tell(source, Without::Unchanged)]
             }
-            (Stage::Rollback | Stage::Undone | Stage::Chosen, Found::Stays(_) | Found::Snapshots(_)) => {
-                let text = format!(
-                    "packages below {root} stay as emerge left them; a snapshot or another boot entry takes them back"
-                );
-                vec![Step::built_in("packages stay", BuiltIn::Warn(text))]
+            (Stage::Chosen, Found::Snapshots(source)) => {
+                vec![tell(source, Without::AsConfirmed)]
+            }
+            (Stage::Rollback | Stage::Undone | Stage::Chosen, Found::Stays(_)) => {
+                vec![Step::built_in("packages stay", BuiltIn::Warn(stays(&root)))]
             }
             (Stage::Confirmed, Found::Stays(_)) | (_, Found::GoesBack) => Vec::new(),
         }

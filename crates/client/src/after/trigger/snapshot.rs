@@ -53,10 +53,27 @@ pub struct Take {
     manifest: Option<ManifestId>,
 }
 
-/// Says how to get back to the one that was taken for an update which is not healthy.
+/// Begins an update that has none yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    source: Source,
+}
+
+/// Says how to get back to the one that was taken for an update which is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tell {
     source: Source,
+    /// What is said where none was taken for it.
+    without: Without,
+}
+
+/// What it says of packages that no snapshot was taken for an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Without {
+    /// None was changed: a snapshot comes before that.
+    Unchanged,
+    /// They are as an update that was confirmed has left them.
+    AsConfirmed,
 }
 
 /// Destroys the older ones.
@@ -107,8 +124,12 @@ impl Source {
         Take { source: self, manifest }
     }
 
-    pub(super) fn tell(self) -> Tell {
-        Tell { source: self }
+    pub(super) fn begin(self) -> Begin {
+        Begin { source: self }
+    }
+
+    pub(super) fn tell(self, without: Without) -> Tell {
+        Tell { source: self, without }
     }
 
     pub(super) fn thin(self, keep: Option<Keep>) -> Thin {
@@ -143,7 +164,15 @@ impl Take {
         record.pending = Some(name.to_string());
         // The note comes first, so that none is there that nobody knows of.
         record.write(&source.notes)?;
-        snapshots.take(&name).map_err(|error| error.to_string())?;
+        if let Err(error) = snapshots.take(&name) {
+            // What is not there is nothing to go back to, and none of the newest.
+            record.pending = None;
+            if matches!(snapshots.is_there(&name), Ok(false)) {
+                record.taken.pop();
+            }
+            let noted = record.write(&source.notes);
+            return Err(noted.err().map_or_else(|| error.to_string(), |noted| format!("{error}; {noted}")));
+        }
         output.info(&format!("{} holds what {} is now", snapshots.shown(&name), shown(&source.root)));
         Ok(())
     }
@@ -154,6 +183,15 @@ impl Take {
             Some(store) => format!("take a snapshot of {of} into {}", shown(store)),
             None => format!("take a snapshot of {of}"),
         }
+    }
+}
+
+impl Begin {
+    /// Forgets which one was taken for an earlier update: what fails now is not gone back from by that one.
+    pub(super) fn perform(&self) -> Result<(), String> {
+        let notes = &self.source.notes;
+        let mut record = Record::read(notes)?;
+        if record.pending.take().is_some() { record.write(notes) } else { Ok(()) }
     }
 }
 
@@ -169,18 +207,35 @@ impl Tell {
         let source = &self.source;
         let mut record = Record::read(&source.notes)?;
         let root = shown(&source.root);
-        let pending = record.pending.take().and_then(|name| VersionName::parse(name.as_bytes()));
-        let Some(name) = pending else {
-            // Nothing was merged: a snapshot comes before that.
-            output.detail(&format!("no package below {root} was changed"));
-            return Ok(());
-        };
-        output.warning(&format!("packages below {root} stay as emerge left them"));
-        for line in advice(&source.kind, &root, &source.open()?.shown(&name)) {
-            output.warning(&line);
+        let noted = record.pending.take();
+        if let Some(snapshot) = noted.as_deref().map_or(Ok(None), |name| self.there(name))? {
+            output.warning(&format!("packages below {root} stay as emerge left them"));
+            for line in advice(&source.kind, &root, &snapshot) {
+                output.warning(&line);
+            }
+        } else {
+            match self.without {
+                Without::Unchanged => output.detail(&format!("no package below {root} was changed")),
+                Without::AsConfirmed => output.warning(&stays(&root)),
+            }
         }
-        record.write(&source.notes)
+        if noted.is_some() { record.write(&source.notes) } else { Ok(()) }
     }
+
+    /// How the one of a name is shown. A run that was killed may have noted one that was never taken.
+    fn there(&self, name: &str) -> Result<Option<String>, String> {
+        let Some(name) = VersionName::parse(name.as_bytes()) else { return Ok(None) };
+        let snapshots = self.source.open()?;
+        let is_there = snapshots.is_there(&name).map_err(|error| error.to_string())?;
+        Ok(is_there.then(|| snapshots.shown(&name)))
+    }
+}
+
+/// What is said of packages below a root where it is not known here what takes them back.
+pub(super) fn stays(root: &str) -> String {
+    format!(
+        "packages below {root} stay as emerge left them; a snapshot or another boot entry takes them back"
+    )
 }
 
 /// How to get back to a snapshot.
@@ -207,10 +262,15 @@ impl Thin {
         let Self { source, keep } = self;
         let mut record = Record::read(&source.notes)?;
         record.pending = None;
-        let gone = record.older(source, *keep);
-        if !gone.is_empty() {
+        if !record.older(source, *keep).is_empty() {
             let snapshots = source.open()?;
-            for name in gone {
+            // What was noted and never taken, or is gone, is none of the newest.
+            let is_gone = |taken: &Taken| {
+                let name = VersionName::parse(taken.name.as_bytes());
+                name.is_some_and(|name| matches!(snapshots.is_there(&name), Ok(false)))
+            };
+            record.taken.retain(|taken| !source.is_of(taken) || !is_gone(taken));
+            for name in record.older(source, *keep) {
                 match snapshots.remove(&name) {
                     Ok(()) => {
                         record.taken.retain(|taken| !source.is_of(taken) || taken.name != name.as_str());
@@ -265,6 +325,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::{Format, Verbosity};
 
     #[test]
     fn only_what_was_taken_of_this_root_and_is_called_ours_goes() {
@@ -293,6 +354,37 @@ mod tests {
         };
         assert_eq!(older(1), ["smart-sync-3", "smart-sync-1"]);
         assert_eq!(older(4), [""; 0]);
+    }
+
+    /// A directory is no subvolume, whatever it is taken for.
+    #[test]
+    fn what_was_not_taken_is_nothing_to_go_back_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let notes = directory.join("notes");
+        let kind = RootKind::Btrfs(directory.join("store"));
+        let source = Source { root: directory.to_owned(), kind, notes: notes.clone() };
+        let output =
+            Output::to(Format::Text, Verbosity::Normal, Box::new(std::io::sink()), Box::new(std::io::sink()));
+        source.clone().take(None).perform(&output).unwrap_err();
+        assert_eq!(Record::read(&notes).unwrap(), Record::default());
+
+        let name = "smart-sync-20261130T021657Z-8a3bfa83".to_owned();
+        let into = source.store().map(Path::to_owned);
+        let taken = Taken { root: source.root.clone(), into, name: name.clone() };
+        let noted = Record { taken: vec![taken], pending: Some(name) };
+        let told = Record { pending: None, ..noted.clone() };
+        // What a run that was killed has noted, and what an earlier update has left.
+        noted.write(&notes).unwrap();
+        assert_eq!(
+            source.clone().tell(Without::Unchanged).there(noted.pending.as_deref().unwrap()),
+            Ok(None)
+        );
+        source.clone().tell(Without::Unchanged).perform(&output);
+        assert_eq!(Record::read(&notes).unwrap(), told);
+        noted.write(&notes).unwrap();
+        source.clone().begin().perform().unwrap();
+        assert_eq!(Record::read(&notes).unwrap(), told);
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub enum BuiltIn {
     Remove(kernel::Remove),
     /// Notes that kernels which were placed stay.
     Settle(kernel::Settle),
+    /// Forgets which snapshot was taken for an earlier update.
+    Begin(snapshot::Begin),
     /// Takes a snapshot of a root.
     Snapshot(snapshot::Take),
     /// Says how to get back to it.
@@ -158,6 +160,7 @@ impl BuiltIn {
             Self::Install(install) => install.perform(output),
             Self::Remove(remove) => remove.perform(output),
             Self::Settle(settle) => settle.perform(),
+            Self::Begin(begin) => begin.perform(),
             Self::Snapshot(take) => take.perform(output),
             Self::Tell(tell) => {
                 tell.perform(output);
@@ -189,6 +192,9 @@ impl fmt::Display for Step {
             Act::BuiltIn(BuiltIn::Render(render)) => f.write_str(&render.shown()),
             Act::BuiltIn(BuiltIn::Install(install)) => f.write_str(&install.shown()),
             Act::BuiltIn(BuiltIn::Remove(remove)) => f.write_str(&remove.shown()),
+            Act::BuiltIn(BuiltIn::Begin(_)) => {
+                f.write_str("forget which snapshot was taken for an earlier update")
+            }
             Act::BuiltIn(BuiltIn::Snapshot(take)) => f.write_str(&take.shown()),
             Act::BuiltIn(BuiltIn::Tell(_)) => write!(f, "say how to get back to the snapshot"),
             Act::BuiltIn(BuiltIn::Thin(thin)) => f.write_str(&thin.shown()),

@@ -59,8 +59,8 @@ pub struct ListArgs {
 /// Arguments of `rollback`: which version to go to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct RollbackArgs {
-    /// The number of the version, as `generations` lists it [default: the last one before the current one that is not
-    /// known to be unhealthy].
+    /// The number of the version, as `generations` lists it [default: the last one before the current one that was
+    /// confirmed, else the last one that was not found unhealthy; of a profile, the set before].
     #[arg(value_name = "GENERATION")]
     pub generation: Option<u64>,
 

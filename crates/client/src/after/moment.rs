@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::failure::Failure;
 
@@ -32,7 +32,12 @@ impl Moment {
 
 /// How long ago the machine was started.
 pub(super) fn since_boot() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
+    read(clock_gettime)
+}
+
+/// Of all clocks, the one that nobody can set and that runs while the machine sleeps.
+fn read(clock: impl FnOnce(ClockId) -> Timespec) -> Duration {
+    let time = clock(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
@@ -55,6 +60,16 @@ mod tests {
         let (one, other) = (Moment::now().unwrap(), Moment::now().unwrap());
         assert_eq!(one.boot, other.boot);
         assert!(!one.boot.is_empty() && one.since_boot <= other.since_boot);
+    }
+
+    /// On a machine that was never set nor slept, clocks that must not be told from each other say the same.
+    #[test]
+    fn no_clock_is_read_that_can_be_set_or_stands_still_while_the_machine_sleeps() {
+        let since = read(|clock| {
+            assert_eq!(clock, ClockId::Boottime);
+            Timespec { tv_sec: 90, tv_nsec: 7 }
+        });
+        assert_eq!(since, Duration::new(90, 7));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::pending::{Pending, Run};
+use crate::shell_words::quoted;
 use crate::sync::place::Place;
 
 /// What is on trial, and where that is noted.
@@ -58,7 +59,9 @@ impl<'s> Subject<'s> {
     /// The same, as it is shown to people.
     pub(crate) fn typed(&self) -> String {
         match self.what {
-            What::Target(target) | What::Machine(target, _) => format!("--target {}", target.display()),
+            What::Target(target) | What::Machine(target, _) => {
+                format!("--target {}", quoted(&target.display().to_string()))
+            }
             What::Set(profile) => format!("--profile {profile}"),
         }
     }
@@ -96,5 +99,22 @@ impl fmt::Display for Subject<'_> {
             What::Target(target) | What::Machine(target, _) => target.display().fmt(f),
             What::Set(profile) => f.write_str(profile),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_typed() {
+        #[track_caller]
+        fn check(target: &str, expected: &str) {
+            let subject = Subject { state: Path::new("/s"), what: What::Target(Path::new(target)) };
+            assert_eq!(subject.typed(), expected);
+        }
+        check("/srv/site", "--target /srv/site");
+        check("/srv/my site", "--target '/srv/my site'");
+        check("/srv/it's $HOME", r"--target '/srv/it'\''s $HOME'");
     }
 }

@@ -120,8 +120,8 @@ pub fn status(
         output.info("no local changes");
     } else {
         let changes = count(scan.findings.len() as u64, "local change", "local changes");
-        output
-            .info(&format!("{changes}; `smart-sync verify --target {}` lists them", place.target.display()));
+        let typed = Subject::target(&place).typed();
+        output.info(&format!("{changes}; `smart-sync verify {typed}` lists them"));
     }
     Ok(Looked { exit: Exit::Success, drift: Some(scan.findings.len() as u64) })
 }

@@ -45,6 +45,12 @@ impl Exit {
     pub const fn code(self) -> u8 {
         self as u8
     }
+
+    /// How a run ends that did this and something else later: as the first of them that did not end well.
+    #[must_use]
+    pub const fn and(self, later: Self) -> Self {
+        if matches!(self, Self::Success) { later } else { self }
+    }
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -126,6 +132,11 @@ impl Failure {
         })
     }
 
+    /// The same in one line, as a reason within another message.
+    pub fn in_one_line(&self) -> String {
+        self.messages().collect::<Vec<_>>().join(": ")
+    }
+
     /// What to do about it.
     pub fn hints(&self) -> &[String] {
         &self.hints
@@ -186,6 +197,13 @@ mod tests {
     }
 
     #[test]
+    fn several_end_as_the_first_of_them_that_did_not_end_well() {
+        let all = [Exit::Success, Exit::RebootPending, Exit::Success, Exit::General];
+        assert_eq!(all.into_iter().fold(Exit::Success, Exit::and), Exit::RebootPending);
+        assert_eq!(Exit::Success.and(Exit::Success), Exit::Success);
+    }
+
+    #[test]
     fn the_outermost_message_comes_first() {
         let failure = Failure::from(io::Error::from(io::ErrorKind::PermissionDenied))
             .context("opening the lock")
@@ -195,6 +213,7 @@ mod tests {
         assert_eq!(failure.hints(), ["run it as root"]);
         let repeated = Failure::message(Exit::General, "no").context("it says no").context("asking");
         assert_eq!(repeated.messages().collect::<Vec<_>>(), ["asking", "it says no"]);
+        assert_eq!(repeated.in_one_line(), "asking: it says no");
     }
 
     #[test]

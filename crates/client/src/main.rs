@@ -189,7 +189,7 @@ fn recover(args: &RecoverArgs, config: &Config, surroundings: &Surroundings<'_>)
         None => (vec![settings::target(args.target.as_deref(), config)?], Exit::Success),
     };
     let exit = versions::recover(&targets, surroundings)?;
-    Ok(if sets == Exit::Success { exit } else { sets })
+    Ok(sets.and(exit))
 }
 
 /// Confirms what waits for it: of one target or profile, or of all of them.
@@ -205,7 +205,7 @@ fn confirm(args: &ConfirmArgs, config: &Config, surroundings: &Surroundings<'_>)
     let alone = profile::alone(targets, surroundings.state_dir)?;
     let sets = profile::confirm_all(over, surroundings)?;
     let exit = confirm::run(&alone, over, surroundings)?;
-    Ok(if sets == Exit::Success { exit } else { sets })
+    Ok(sets.and(exit))
 }
 
 /// The targets of the configuration, where a command is about all of them and all profiles.

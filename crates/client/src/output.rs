@@ -12,7 +12,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use smart_sync_store::manifest::path::Shown;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// How what is said is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -131,6 +131,14 @@ impl Output {
     /// Says what should be looked at, though the run goes on.
     pub fn warning(&self, text: &str) {
         self.message(Verbosity::Quiet, "warning", text);
+    }
+
+    /// How a part of a run has ended; says why where it failed.
+    pub fn ended(&self, ended: Result<Exit, Failure>) -> Exit {
+        ended.unwrap_or_else(|failure| {
+            self.failure(&failure);
+            failure.exit()
+        })
     }
 
     /// Says why the run ends.
@@ -278,7 +286,6 @@ fn bar_style() -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Exit;
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);

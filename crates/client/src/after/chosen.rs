@@ -8,7 +8,6 @@ use smart_sync_store::id::ManifestId;
 use super::moment::Moment;
 use super::pending::{By, Pending, Phase, Return, Run};
 use super::subject::Subject;
-use super::trial::reason;
 use super::trigger::{After, Changed, Purpose, Stage};
 use super::undo::{is_back_but, remembered};
 use super::way_back::{Due, WayBack};
@@ -116,7 +115,7 @@ fn stand_by(place: &Place, surroundings: &Surroundings<'_>) -> Result<(), Failur
 
 fn may_be_lost(noted: Result<(), Failure>, surroundings: &Surroundings<'_>) {
     if let Err(failure) = noted {
-        let reason = reason(&failure);
+        let reason = failure.in_one_line();
         surroundings.output.warning(&format!(
             "what runs for that is not brought to its end if this run is killed: {reason}"
         ));

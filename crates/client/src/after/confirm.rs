@@ -42,13 +42,7 @@ pub fn run(
         };
         let confirmed = confirm(&place, policy, over, surroundings);
         report::after(target, &confirmed, surroundings);
-        let exit = confirmed.unwrap_or_else(|failure| {
-            surroundings.output.failure(&failure);
-            failure.exit()
-        });
-        if ended == Exit::Success {
-            ended = exit;
-        }
+        ended = ended.and(surroundings.output.ended(confirmed));
     }
     Ok(ended)
 }

@@ -24,7 +24,7 @@ pub(super) fn answers(
         return Err("the version is of no realm".to_owned());
     };
     let asked = ask(label, timeout, surroundings);
-    asked.map_err(|failure| failure.messages().collect::<Vec<_>>().join(": "))
+    asked.map_err(|failure| failure.in_one_line())
 }
 
 fn ask(label: &Label, timeout: Duration, surroundings: &Surroundings<'_>) -> Result<(), Failure> {

@@ -59,7 +59,7 @@ impl Trial<'_, '_> {
         self.told(|| {
             self.work(Stage::Update)?.run(self.after)?;
             if needs_reboot(self.session.place(), self.after, self.changed, Stage::Update) {
-                return self.await_reboot().map_err(|failure| reason(&failure));
+                return self.await_reboot().map_err(|failure| failure.in_one_line());
             }
             self.checked()
         })
@@ -88,7 +88,8 @@ impl Trial<'_, '_> {
     }
 
     fn work(&self, stage: Stage) -> Result<Work<'_>, String> {
-        Work::new(self.session, self.changed, stage, self.surroundings).map_err(|failure| reason(&failure))
+        Work::new(self.session, self.changed, stage, self.surroundings)
+            .map_err(|failure| failure.in_one_line())
     }
 
     fn checked(self) -> Result<Proof, String> {
@@ -99,7 +100,7 @@ impl Trial<'_, '_> {
         match self.after.confirm {
             // Where there is nothing to go back to, nothing depends on it.
             Confirmation::ByPerson(within) if self.pending.can_go_back(self.after) => {
-                self.wait(within).map_err(|failure| reason(&failure))
+                self.wait(within).map_err(|failure| failure.in_one_line())
             }
             Confirmation::ByPerson(_) | Confirmation::ByChecks => self.confirm(),
         }
@@ -107,7 +108,7 @@ impl Trial<'_, '_> {
 
     fn confirm(self) -> Result<Proof, String> {
         self.work(Stage::Confirmed)?.run(self.after)?;
-        self.note_confirmed().map_err(|failure| reason(&failure))?;
+        self.note_confirmed().map_err(|failure| failure.in_one_line())?;
         self.event(|target, manifest| WaitEvent::Confirmed { target, manifest });
         Ok(Proof::Confirmed)
     }
@@ -147,9 +148,4 @@ impl Trial<'_, '_> {
         let manifest = format!("blake3:{}", self.pending.manifest);
         self.surroundings.output.event(&event(&target, &manifest));
     }
-}
-
-/// A fault of this host, as a reason against a version.
-pub(crate) fn reason(failure: &Failure) -> String {
-    failure.messages().collect::<Vec<_>>().join(": ")
 }

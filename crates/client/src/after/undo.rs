@@ -199,7 +199,7 @@ pub(super) fn stays(
 /// What cannot be noted is said.
 pub(crate) fn remembered(noted: Result<(), Failure>, surroundings: &Surroundings<'_>) {
     if let Err(failure) = noted {
-        let reason = failure.messages().collect::<Vec<_>>().join(": ");
+        let reason = failure.in_one_line();
         surroundings.output.warning(&format!("how this ends will not be remembered: {reason}"));
     }
 }

@@ -81,8 +81,7 @@ impl<'a> Work<'a> {
         after.chosen(self.changed, self.stage).into_iter().try_for_each(|trigger| {
             if matches!(self.stage, Stage::Update | Stage::Confirmed) {
                 // What could not be noted might never be taken back.
-                begun::note(&self.scene.state, trigger)
-                    .map_err(|failure| failure.messages().collect::<Vec<_>>().join(": "))?;
+                begun::note(&self.scene.state, trigger).map_err(|failure| failure.in_one_line())?;
             }
             self.pull(trigger)
         })

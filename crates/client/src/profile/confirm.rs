@@ -32,13 +32,7 @@ pub fn confirm_all(over: Over, surroundings: &Surroundings<'_>) -> Result<Exit, 
     for directory in store::all(&surroundings.state_dir.join(PROFILES))? {
         // Of others, nothing was ever pulled.
         let Some(name) = store::profile_in(&directory)? else { continue };
-        let exit = confirm_at(directory, &name, over, surroundings).unwrap_or_else(|failure| {
-            surroundings.output.failure(&failure);
-            failure.exit()
-        });
-        if ended == Exit::Success {
-            ended = exit;
-        }
+        ended = ended.and(surroundings.output.ended(confirm_at(directory, &name, over, surroundings)));
     }
     Ok(ended)
 }

@@ -195,7 +195,7 @@ channel = "repos/nixos"
     #[track_caller]
     fn refused(text: &str, expected: &str) {
         let failure = Document::parse("profiles/x", text.as_bytes()).unwrap_err();
-        let message = failure.messages().collect::<Vec<_>>().join(": ");
+        let message = failure.in_one_line();
         assert_eq!(message, format!("profiles/x{expected}"));
         assert_eq!(failure.exit(), Exit::Configuration);
     }

@@ -13,7 +13,6 @@ use super::store::find;
 use crate::after::chosen::foreseen;
 use crate::after::confirmation::Confirmation;
 use crate::after::pending::{Failed, Pending};
-use crate::after::trial::reason;
 use crate::after::trigger::{After, Changed, Stage};
 use crate::after::undo::remembered;
 use crate::after::verdict::{How, Verdict};
@@ -370,7 +369,7 @@ impl Taken<'_> {
     }
 
     fn work<'w>(&'w self, stage: Stage, surroundings: &'w Surroundings<'w>) -> Result<Work<'w>, String> {
-        Work::new(&self.session, self.changed(), stage, surroundings).map_err(|failure| reason(&failure))
+        Work::new(&self.session, self.changed(), stage, surroundings).map_err(|failure| failure.in_one_line())
     }
 
     fn run(&self, stage: Stage, surroundings: &Surroundings<'_>) -> Result<(), String> {

@@ -283,7 +283,7 @@ mod tests {
         fn refuses(&self, document: &str, expected: &str) {
             let failure = self.permit(document).unwrap_err();
             assert_eq!(failure.exit(), Exit::Configuration);
-            let message = failure.messages().collect::<Vec<_>>().join(": ");
+            let message = failure.in_one_line();
             assert!(message.contains(&self.text(expected)), "{message}");
         }
     }

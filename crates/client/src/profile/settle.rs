@@ -51,13 +51,7 @@ pub fn settle_all(surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
     let mut ended = Exit::Success;
     for directory in store::all(&surroundings.state_dir.join(PROFILES))? {
         let name = directory.display().to_string();
-        let exit = settle_at(directory, &name, surroundings).unwrap_or_else(|failure| {
-            surroundings.output.failure(&failure);
-            failure.exit()
-        });
-        if ended == Exit::Success {
-            ended = exit;
-        }
+        ended = ended.and(surroundings.output.ended(settle_at(directory, &name, surroundings)));
     }
     Ok(ended)
 }
@@ -78,7 +72,7 @@ fn settle_at(directory: PathBuf, name: &str, surroundings: &Surroundings<'_>) ->
         Ok(Ended::Back(exit) | Ended::Waits(exit)) => Ok(exit),
         Err(failure) if matches!(failure.cause(), Some(ApplyError::Locked(_))) => {
             // A run that is at work was not interrupted.
-            surroundings.output.info(&failure.messages().collect::<Vec<_>>().join(": "));
+            surroundings.output.info(&failure.in_one_line());
             Ok(Exit::Success)
         }
         Err(failure) => Err(failure),

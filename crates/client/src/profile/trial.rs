@@ -13,7 +13,7 @@ use super::store::Store;
 use crate::after::confirmation::Confirmation;
 use crate::after::pending::{Failed, Pending};
 use crate::after::subject::Subject;
-use crate::after::trial::{Proof, reason};
+use crate::after::trial::Proof;
 use crate::after::trigger::Stage;
 use crate::after::verdict::{How, Verdict};
 use crate::after::waiting;
@@ -52,7 +52,7 @@ impl Trial<'_, '_> {
         self.told(|| {
             self.members.run(Stage::Update, self.surroundings)?;
             if self.members.needs_reboot(Stage::Update) {
-                return self.await_reboot().map_err(|failure| reason(&failure));
+                return self.await_reboot().map_err(|failure| failure.in_one_line());
             }
             self.checked()
         })
@@ -88,7 +88,7 @@ impl Trial<'_, '_> {
         match self.members.confirmation() {
             // Where there is nothing to go back to, nothing depends on it.
             Confirmation::ByPerson(within) if self.pending.previous.is_some() => {
-                self.wait(within).map_err(|failure| reason(&failure))
+                self.wait(within).map_err(|failure| failure.in_one_line())
             }
             Confirmation::ByPerson(_) | Confirmation::ByChecks => self.confirm(),
         }
@@ -96,7 +96,7 @@ impl Trial<'_, '_> {
 
     fn confirm(self) -> Result<Proof, String> {
         self.members.run(Stage::Confirmed, self.surroundings)?;
-        self.note_confirmed().map_err(|failure| reason(&failure))?;
+        self.note_confirmed().map_err(|failure| failure.in_one_line())?;
         self.event(|profile, set| WaitEvent::Confirmed { profile, set });
         Ok(Proof::Confirmed)
     }

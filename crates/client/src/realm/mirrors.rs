@@ -120,7 +120,7 @@ impl Mirrors {
     }
 
     fn found_wrong(&self, from: usize, failure: &Failure) {
-        let reason = failure.messages().collect::<Vec<_>>().join(": ");
+        let reason = failure.in_one_line();
         self.count_fault(from, 1, &reason);
     }
 

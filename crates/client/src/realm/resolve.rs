@@ -232,7 +232,7 @@ impl Realm {
                 Ok(RefStanding::Withdrawn { seq, leaf })
             }
             Err(Asked { refusal: Some(Refusal::NotSigned { seq, leaf, .. }), failure, .. }) => {
-                let reason = failure.messages().collect::<Vec<_>>().join(": ");
+                let reason = failure.in_one_line();
                 output.warning(&format!("what stands there now is accepted by nobody: {reason}"));
                 Ok(RefStanding::Void { seq, leaf })
             }

@@ -261,10 +261,7 @@ fn remove(args: ScopeArgs, surroundings: &Surroundings<'_>) -> Result<Exit, Fail
     let names: Vec<&str> = installed.names().collect();
     if let Err(failure) = Systemctl::find() {
         // Without it, nothing runs that would have to be stopped.
-        output.warning(&format!(
-            "{}: the files are removed all the same",
-            failure.messages().collect::<Vec<_>>().join(": ")
-        ));
+        output.warning(&format!("{}: the files are removed all the same", failure.in_one_line()));
         installed.remove(output)?;
         return Ok(Exit::Success);
     }

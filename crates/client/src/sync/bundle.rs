@@ -93,7 +93,7 @@ impl Run<'_> {
         match failed {
             Failed::Stopped(failure) => Err(failure),
             Failed::PassedOver(failure) => {
-                let reason = failure.messages().collect::<Vec<_>>().join(": ");
+                let reason = failure.in_one_line();
                 tracing::debug!(reason, "the bundle is passed over");
                 Ok(None)
             }

@@ -88,7 +88,7 @@ impl Elsewhere {
                 Ok(opened) => search.look_in_repository(&opened)?,
                 Err(error) => {
                     let failure = Failure::new(crate::failure::Exit::General, error);
-                    let reason = failure.messages().collect::<Vec<_>>().join(": ");
+                    let reason = failure.in_one_line();
                     output.warning(&format!("{} is passed over: {reason}", repository.display()));
                 }
             }

@@ -396,7 +396,7 @@ impl Run<'_> {
     /// Says why a server is passed over, where there is another one.
     fn tell_passed_over(&self, remote: &Remote, failure: &Failure) {
         if self.resolved.remotes.len() > 1 {
-            let reason = failure.messages().collect::<Vec<_>>().join(": ");
+            let reason = failure.in_one_line();
             self.surroundings.output.warning(&format!("{} is passed over: {reason}", remote.base()));
         }
     }

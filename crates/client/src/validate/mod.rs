@@ -280,7 +280,7 @@ pub fn all(
             let verdict = drift::look(place.as_ref(), depth, surroundings);
             let verdict = match verdict {
                 Err(failure) if failure.exit() == Exit::Interrupted => return Err(failure),
-                verdict => verdict.unwrap_or_else(|failure| look::wrong(own::said(&failure))),
+                verdict => verdict.unwrap_or_else(|failure| look::wrong(failure.in_one_line())),
             };
             found.push(Found::of(&target.to_string_lossy(), &drift_title(&target), verdict, Severity::Warn));
         }

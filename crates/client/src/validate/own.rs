@@ -31,7 +31,7 @@ pub(super) fn look(depth: Depth, surroundings: &Surroundings<'_>) -> Result<Vec<
     let mut found = vec![Found::of(OWN, "the token for servers", token(), Severity::Fail)];
     for origin in origins(&store, surroundings)? {
         let title = format!("trust in {origin}");
-        let trust = trust(&origin, &store).unwrap_or_else(|failure| wrong(said(&failure)));
+        let trust = trust(&origin, &store).unwrap_or_else(|failure| wrong(failure.in_one_line()));
         found.push(Found::of(OWN, &title, trust, Severity::Fail));
         if depth == Depth::Full {
             let title = format!("the servers of {origin}");
@@ -42,15 +42,11 @@ pub(super) fn look(depth: Depth, surroundings: &Surroundings<'_>) -> Result<Vec<
     Ok(found)
 }
 
-pub(super) fn said(failure: &Failure) -> String {
-    failure.messages().collect::<Vec<_>>().join(": ")
-}
-
 fn token() -> Verdict {
     match Tokens::of_servers() {
         Ok(tokens) if tokens == Tokens::default() => Verdict::Skipped("there is none".to_owned()),
         Ok(_) => Verdict::Well("it is for its owner alone".to_owned()),
-        Err(error) => wrong(said(&error.into())),
+        Err(error) => wrong(Failure::from(error).in_one_line()),
     }
 }
 

@@ -239,13 +239,7 @@ pub fn recover(
         let Some(place) = Place::known(target, surroundings.state_dir) else { continue };
         let recovered = recover_one(&place, policy, surroundings);
         report::after(target, &recovered, surroundings);
-        let exit = recovered.unwrap_or_else(|failure| {
-            surroundings.output.failure(&failure);
-            failure.exit()
-        });
-        if ended == Exit::Success {
-            ended = exit;
-        }
+        ended = ended.and(surroundings.output.ended(recovered));
     }
     Ok(ended)
 }
@@ -260,7 +254,7 @@ fn recover_one(
     let session = match Session::begin(place, policy, Validation::TrustStat, output) {
         Err(failure) if matches!(failure.cause(), Some(ApplyError::Locked(_))) => {
             // A run that is at work was not interrupted.
-            output.info(&failure.messages().collect::<Vec<_>>().join(": "));
+            output.info(&failure.in_one_line());
             return Ok(Exit::Success);
         }
         Err(failure) if failure.is_full() => {

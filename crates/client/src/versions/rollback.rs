@@ -322,7 +322,7 @@ fn cannot_repair(version: &Version, called: &str, missing: usize, failure: &Fail
         return interrupted();
     }
     let files = count(missing as u64, "file", "files");
-    let reason = failure.messages().collect::<Vec<_>>().join(": ");
+    let reason = failure.in_one_line();
     let text = format!(
         "{called} cannot be made again, and nothing was changed: {files} of it cannot be had: {reason}"
     );

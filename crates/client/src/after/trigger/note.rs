@@ -23,7 +23,7 @@ pub(super) fn write(link: &Path, file: &Path) -> Result<(), String> {
     let written =
         file.parent().map_or(Ok(()), make_private).map_err(|error| error.to_string()).and_then(|()| {
             let written = trust_store::write(file, leads_to.as_os_str().as_bytes());
-            written.map_err(|failure| failure.messages().collect::<Vec<_>>().join(": "))
+            written.map_err(|failure| failure.in_one_line())
         });
     written.map_err(|reason| format!("{} cannot be noted: {reason}", shown(&leads_to)))
 }

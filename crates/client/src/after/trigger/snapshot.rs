@@ -304,7 +304,7 @@ impl Record {
         let bytes = serde_json::to_vec(self).expect("names and paths that are texts");
         make_private(notes).map_err(|error| error.to_string())?;
         let written = trust_store::write(&notes.join(NOTE), &bytes);
-        written.map_err(|failure| failure.messages().collect::<Vec<_>>().join(": "))
+        written.map_err(|failure| failure.in_one_line())
     }
 
     /// Those of a root that go where so many of the newest stay. What is not called as ours are never goes.

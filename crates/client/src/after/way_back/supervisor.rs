@@ -121,7 +121,7 @@ impl Watched {
     }
 
     fn next(&self) -> Result<Next, String> {
-        let shown = |failure: crate::failure::Failure| failure.messages().collect::<Vec<_>>().join(": ");
+        let shown = |failure: crate::failure::Failure| failure.in_one_line();
         if !self.state.is_dir() || read(&self.state).map_err(shown)?.as_ref() != Some(&self.armed) {
             return Ok(Next::End);
         }

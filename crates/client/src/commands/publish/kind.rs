@@ -163,7 +163,7 @@ struct Published<'a> {
 
 impl Published<'_> {
     fn unread(&self, failure: Failure) -> KindError {
-        let text = failure.messages().collect::<Vec<_>>().join(": ");
+        let text = failure.in_one_line();
         self.failure.set(Some(failure));
         KindError::Unread(text)
     }

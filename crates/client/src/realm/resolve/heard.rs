@@ -114,7 +114,7 @@ impl Realm {
     }
 
     fn tell_passed_over(&self, index: usize, asked: &Asked, output: &Output) {
-        let reason = asked.failure.messages().collect::<Vec<_>>().join(": ");
+        let reason = asked.failure.in_one_line();
         output.warning(&format!("{} is passed over: {reason}", self.remotes[index].base()));
     }
 }

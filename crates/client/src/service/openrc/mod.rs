@@ -151,7 +151,7 @@ pub(super) fn remove(surroundings: &Surroundings<'_>) -> Result<(), Failure> {
     let names: Vec<&str> = installed.names().collect();
     if let Err(failure) = rc::find() {
         // Without it, nothing runs that would have to be stopped.
-        let messages = failure.messages().collect::<Vec<_>>().join(": ");
+        let messages = failure.in_one_line();
         output.warning(&format!("{messages}: the files are removed all the same"));
     } else {
         rc::run(&rc::stopping(&names, &installed.home, is_running()), surroundings)?;

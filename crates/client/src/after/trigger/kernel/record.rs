@@ -46,7 +46,7 @@ impl Record {
         let bytes = serde_json::to_vec(self).expect("names of versions");
         make_private(notes).map_err(|error| error.to_string())?;
         let written = trust_store::write(&notes.join(NAME), &bytes);
-        written.map_err(|failure| failure.messages().collect::<Vec<_>>().join(": "))
+        written.map_err(|failure| failure.in_one_line())
     }
 
     /// Remembers a version that is about to be placed. What was there before the update does not go with it.

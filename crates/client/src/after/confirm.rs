@@ -56,6 +56,8 @@ fn confirm(
     let (target, output) = (place.target.display(), surroundings.output);
     profile::between::check_alone(place)?;
     let session = Session::begin(place, policy, Validation::TrustStat, output)?;
+    // A set may have begun before the target was taken.
+    profile::between::check_alone(place)?;
     let Some((pending, Fate::Wait(_))) = standing(&session)? else {
         // It is too late, or too early, or there was nothing.
         return match settle(session, &policy.after, surroundings)? {

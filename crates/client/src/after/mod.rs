@@ -47,6 +47,7 @@ use self::trigger::{After, Changed, Purpose};
 use self::undo::undo;
 use self::way_back::{Due, WayBack, disarm};
 use crate::failure::{Exit, Failure};
+use crate::profile;
 use crate::settings::{SyncMode, SyncSettings};
 use crate::sync::Surroundings;
 use crate::sync::place::Place;
@@ -273,7 +274,13 @@ pub(crate) fn settled<'a>(
     surroundings: &Surroundings<'_>,
 ) -> Result<Settled<'a>, Failure> {
     match settings.mode {
-        SyncMode::Apply => settle(session, &settings.policy.after, surroundings),
+        SyncMode::Apply => {
+            // A set may have begun before the target was taken.
+            if let Some(exit) = profile::between::waits(session.place(), surroundings.output)? {
+                return Ok(Settled::Waits(exit));
+            }
+            settle(session, &settings.policy.after, surroundings)
+        }
         SyncMode::DryRun | SyncMode::CheckOnly => Ok(Settled::Nothing(Box::new(session))),
     }
 }

@@ -79,6 +79,8 @@ pub(super) fn restore(target: &Path, surroundings: &Surroundings<'_>) -> Result<
     check_alone(&place)?;
     let (_, policy) = settings::target(Some(&place.target), surroundings.config)?;
     let session = Session::begin(&place, &policy, Validation::TrustStat, surroundings.output)?;
+    // A set may have begun before the target was taken.
+    check_alone(&place)?;
     // The version that waits has a name of its own, under which it is confirmed or taken back.
     if Pending::read(&place.state)?.is_some() {
         return Err(Failure::message(Exit::General, "what is applied there was not confirmed yet"));

@@ -50,6 +50,8 @@ pub fn rollback(
     }
     profile::between::check_alone(&place)?;
     let session = Session::begin(&place, policy, Validation::TrustStat, output)?;
+    // A set may have begun before the target was taken.
+    profile::between::check_alone(&place)?;
     let kept = session.ready().target().kept()?;
     let (current, left) = (session.applied.as_ref().and_then(|applied| applied.name()), session.manifest());
     let chosen = choose(&kept, current, args.generation, &place, output)?;

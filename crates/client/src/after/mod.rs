@@ -85,8 +85,8 @@ pub(crate) fn arm(
 
 /// Notes what is about to be on trial, and arms the way back from it where there is one.
 fn guard(place: &Place, pending: &Pending, after: &After, way_back: &WayBack) -> Result<(), Failure> {
-    begun::none(&place.state)?;
     if !pending.can_go_back(after) {
+        forget_earlier(&place.state)?;
         return pending.write(&place.state);
     }
     stand_by(&Subject::target(place), pending, &[&place.state], way_back)
@@ -100,6 +100,7 @@ pub(crate) fn stand_by(
     targets: &[&Path],
     way_back: &WayBack,
 ) -> Result<(), Failure> {
+    targets.iter().try_for_each(|state| forget_earlier(state))?;
     pending.write(subject.state)?;
     let armed = ballast::reserve(subject.state, targets).and_then(|()| way_back.arm(subject, Due::AfterRun));
     armed.map_err(|failure| {
@@ -107,6 +108,12 @@ pub(crate) fn stand_by(
         let _ = settled_at(subject.state);
         failure.context("nothing was changed")
     })
+}
+
+/// Forgets what is noted in the state of a target of a trial before: which triggers were begun, and what had changed.
+fn forget_earlier(state: &Path) -> Result<(), Failure> {
+    begun::none(state)?;
+    Pending::forget_changed(state)
 }
 
 /// Runs the commands for what changed, and looks whether all is well. Goes back to the version before where it is not.
@@ -248,11 +255,12 @@ fn after_reboot<'a>(
     surroundings: &Surroundings<'_>,
 ) -> Result<Settled<'a>, Failure> {
     let place = session.place();
-    let pending = pending.in_phase(Phase::Proving, &Moment::now()?);
-    pending.write(&place.state)?;
+    // The note comes last: a version of which it says that a run is at it goes back when that cannot go on.
     if pending.can_go_back(after) {
         WayBack::of(surroundings).arm(&Subject::target(place), Due::AfterRun)?;
     }
+    let pending = pending.in_phase(Phase::Proving, &Moment::now()?);
+    pending.write(&place.state)?;
     let paths = Pending::changed(&place.state)?;
     let changed = paths.as_deref().map_or(Changed::Unknown, Changed::Paths);
     let proof =

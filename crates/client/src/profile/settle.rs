@@ -228,9 +228,9 @@ impl Unsettled<'_> {
             Failed::forget(self.store.directory(), &self.journal.set.id().to_string())?;
             return self.commit();
         }
-        members.keep_changed(changed)?;
         // Whoever goes on with a set that another run has switched is looked after as well.
         let pending = armed.map_or_else(|| self.stand_by(&places.states()), Ok)?;
+        members.keep_changed(changed)?;
         self.journal.state = State::Proving;
         self.store.write_journal(&self.journal)?;
         let proof = self.trial(&pending, &members).of_update()?;
@@ -241,12 +241,14 @@ impl Unsettled<'_> {
     /// The same for a set that had to wait until the machine was started again.
     fn prove_after_reboot(self, pending: Pending) -> Result<Ended, Failure> {
         let surroundings = self.surroundings;
-        let pending = pending.in_phase(Phase::Proving, &Moment::now()?);
-        pending.write(self.store.directory())?;
-        WayBack::of(surroundings).arm(&self.subject(), Due::AfterRun)?;
         let places = Places::find(&self.journal.set, surroundings)?;
         let mut members = Members::take(&places, surroundings)?;
         members.load_changed()?;
+        // The note comes last: a set of which it says that a run is at it goes back when that cannot go on, and this run
+        // may not even begin, where somebody else has a target just now.
+        WayBack::of(surroundings).arm(&self.subject(), Due::AfterRun)?;
+        let pending = pending.in_phase(Phase::Proving, &Moment::now()?);
+        pending.write(self.store.directory())?;
         let proof = self.trial(&pending, &members).after_reboot()?;
         drop(members);
         let profile = self.journal.set.profile.clone();
@@ -294,8 +296,9 @@ impl Unsettled<'_> {
 
     /// Nothing is to be done about the set any more.
     pub(super) fn forget(&self) -> Result<(), Failure> {
-        // A list of what changed means nothing to whoever changes a target next.
-        let targets = self.journal.set.members.iter();
+        // A list of what changed means nothing to whoever changes a target next. Before that has begun, it is not this
+        // set's list: a target may wait by itself.
+        let targets = self.journal.set.members.iter().filter(|_| self.journal.state != State::Staging);
         for place in targets.filter_map(|member| Place::known(&member.target, self.surroundings.state_dir)) {
             Pending::forget_changed(&place.state)?;
         }

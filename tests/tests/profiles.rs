@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Mutex;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use smart_sync_sync::time::UnixTime;
 use smart_sync_tests::hostile::{HostileServer, Reply, forward};
@@ -252,6 +253,16 @@ fn a_run_that_dies_while_commands_run_is_taken_back_by_the_next_one() {
     let site = host.target("site");
     let follow = ["--target", site.to_str().unwrap(), "--channel", "repos/site"];
     host.run(&follow).expect_code(1).stderr_contains("`smart-sync recover` settles");
+    // Somebody who has one of the targets is not a run that settles the set.
+    let targets = environment.state_directory().join("targets");
+    let states = fs::read_dir(targets).unwrap().map(|entry| entry.unwrap().path());
+    let locks: Vec<_> = states.map(|state| fs::File::open(state.join("lock")).unwrap()).collect();
+    for lock in &locks {
+        flock(lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    }
+    host.run(&["recover", "--profile", Profiled::PROFILE]).expect_code(1);
+    assert_eq!(host.versions(&["site", "tool"]), ["two", "two"]);
+    drop(locks);
     host.run(&["recover"]).expect_code(8).stderr_contains("ended before it was confirmed");
     assert_eq!(host.versions(&["site", "tool"]), ["one", "one"]);
     host.run(&["recover"]).success();

@@ -67,16 +67,18 @@ pub fn settle_one(profile: &Channel, surroundings: &Surroundings<'_>) -> Result<
 }
 
 fn settle_at(directory: PathBuf, name: &str, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
-    match Store::at(directory, name).and_then(|store| settle(&store, surroundings)) {
-        Ok(Ended::Forward) => Ok(Exit::Success),
-        Ok(Ended::Back(exit) | Ended::Waits(exit)) => Ok(exit),
+    let store = match Store::at(directory, name) {
         Err(failure) if matches!(failure.cause(), Some(ApplyError::Locked(_))) => {
-            // A run that is at work was not interrupted.
+            // A run that is at work was not interrupted. Whoever has one of the targets alone is not that run.
             surroundings.output.info(&failure.in_one_line());
-            Ok(Exit::Success)
+            return Ok(Exit::Success);
         }
-        Err(failure) => Err(failure),
-    }
+        opened => opened?,
+    };
+    Ok(match settle(&store, surroundings)? {
+        Ended::Forward => Exit::Success,
+        Ended::Back(exit) | Ended::Waits(exit) => exit,
+    })
 }
 
 /// Settles a set whose run has ended, and reports what became of its targets.

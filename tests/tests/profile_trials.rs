@@ -324,6 +324,10 @@ fn a_set_of_which_one_takes_a_reboot_is_looked_at_after_it() {
     sync_alone(&host, "site").expect_code(12).stderr_contains("profiles/host waits for a reboot");
     host.run(&["recover"]).expect_code(12);
     host.run(&["confirm"]).expect_code(12);
+    let tool = host.target("tool");
+    host.run(&["rollback", "--target", tool.to_str().unwrap()])
+        .expect_code(4)
+        .stderr_contains("start the machine again: all of them are looked at then");
     assert_eq!(host.versions(&ALL), ["two", "two"]);
     assert_eq!(read(environment.path("ran")), "update two\n");
 

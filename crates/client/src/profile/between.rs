@@ -5,16 +5,26 @@
 
 use std::path::{Path, PathBuf};
 
+use super::journal::{Journal, State};
 use super::store::{all, read_journal};
 use crate::after::fate::{Fate, Hands, Holds, fate};
 use crate::after::moment::Moment;
-use crate::after::pending::{Pending, Phase};
+use crate::after::pending::{By, Pending, Phase};
 use crate::after::subject::Subject;
 use crate::after::verdict::Health;
 use crate::after::waiting::{tell_awaits_reboot, tell_waits};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::sync::place::Place;
+
+/// What is noted of the trial of a set. Of one that goes back, what it has waited for before means nothing any more.
+pub(super) fn noted(journal: &Journal, directory: &Path) -> Result<Option<Pending>, Failure> {
+    let is_of = |pending: &Pending| match &pending.phase {
+        Phase::Returning(back) => back.by == By::Itself,
+        _ => journal.state == State::Proving,
+    };
+    Ok(Pending::read(directory)?.filter(is_of))
+}
 
 /// A set that is not committed.
 pub(crate) struct OnTrial {
@@ -30,7 +40,7 @@ impl OnTrial {
         for directory in all(&place.profiles)? {
             let Some(journal) = read_journal(&directory)? else { continue };
             if journal.is_between(&place.target) {
-                let pending = Pending::read(&directory)?;
+                let pending = noted(&journal, &directory)?;
                 return Ok(Some(Self { profile: journal.set.profile, directory, pending }));
             }
         }
@@ -83,15 +93,19 @@ pub(crate) fn waits(place: &Place, output: &Output) -> Result<Option<Exit>, Fail
 pub(crate) fn check_alone(place: &Place) -> Result<(), Failure> {
     let Some(set) = OnTrial::of(place)? else { return Ok(()) };
     let (target, profile) = (place.target.display(), &set.profile);
-    let what = match set.pending.as_ref().map(|pending| &pending.phase) {
-        Some(Phase::Waiting(_)) => "waits to be confirmed",
-        Some(Phase::Rebooting) => "waits for a reboot",
+    let (what, hint) = match set.pending.as_ref().map(|pending| &pending.phase) {
+        Some(Phase::Waiting(_)) => {
+            let confirms = format!("`smart-sync confirm --profile {profile}` confirms all of them");
+            ("waits to be confirmed", confirms)
+        }
+        Some(Phase::Rebooting) => {
+            ("waits for a reboot", "start the machine again: all of them are looked at then".to_owned())
+        }
         _ => return Err(set.refusal(place)),
     };
     let text = format!("{target} is a target of {profile}, which {what} with all its targets together");
-    Err(Failure::message(Exit::Arguments, text).hint(format!(
-        "`smart-sync confirm --profile {profile}` confirms all of them, `smart-sync rollback --profile {profile}` takes all of them back"
-    )))
+    Err(Failure::message(Exit::Arguments, text)
+        .hint(format!("{hint}; `smart-sync rollback --profile {profile}` takes all of them back")))
 }
 
 /// Those of some targets that are not part of a set that is not committed.

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use smart_sync_sync::name::Channel;
 
+use super::between::noted;
 use super::journal::{FORMAT, Journal, Reason, State, Way};
 use super::members::{Members, Places};
 use super::set::{Member, Set, Sets};
@@ -12,7 +13,6 @@ use super::settings::AfterPull;
 use super::settle::{self, Ended, Unsettled};
 use super::store::{Store, directory_of, read_journal, sets_of};
 use crate::after::fate::Fate;
-use crate::after::pending::Pending;
 use crate::after::subject::Subject;
 use crate::after::verdict::Health;
 use crate::args::versions::RollbackArgs;
@@ -159,8 +159,10 @@ fn switched_to(directory: &Path) -> Result<Option<Set>, Failure> {
 /// What was found of the set that the targets of a profile are at.
 pub(super) fn health(profile: &Channel, state_dir: &Path) -> Result<Health, Failure> {
     let directory = directory_of(profile, state_dir);
-    if switched_to(&directory)?.is_some() {
-        return Pending::read(&directory)?.map_or(Ok(Health::Unconfirmed), Health::on_trial);
+    let is_open =
+        |journal: &Journal| matches!(journal.state, State::Proving | State::GoingBack(Reason::Asked));
+    if let Some(journal) = read_journal(&directory)?.filter(is_open) {
+        return noted(&journal, &directory)?.map_or(Ok(Health::Unconfirmed), Health::on_trial);
     }
     let sets = sets_of(profile, state_dir)?;
     let id = sets.current().map_or_else(String::new, |set| set.id().to_string());

@@ -9,7 +9,7 @@ use super::journal::{Journal, Next, Reason, Standing, State, next};
 use super::members::{Members, Places};
 use super::settings::AfterPull;
 use super::store::{self, PROFILES, Store};
-use super::trial::Trial;
+use super::trial::{Trial, tell_confirmed};
 use crate::after::ballast;
 use crate::after::fate::{Fate, Hands, Holds, fate};
 use crate::after::moment::Moment;
@@ -185,13 +185,16 @@ impl Unsettled<'_> {
 
     /// What is noted of the trial. One of which nothing is noted is that of a run that has died.
     pub(super) fn pending(&self) -> Result<Pending, Failure> {
-        Ok(Pending::read(self.store.directory())?.unwrap_or_else(|| self.unproven(String::new())))
+        match Pending::read(self.store.directory())? {
+            Some(pending) => Ok(pending),
+            None => self.unproven(String::new()),
+        }
     }
 
-    fn unproven(&self, boot: String) -> Pending {
+    fn unproven(&self, boot: String) -> Result<Pending, Failure> {
         let Journal { set, .. } = &self.journal;
-        let current = self.store.sets().map_or(0, |sets| sets.current);
-        Pending {
+        let current = self.store.sets()?.current;
+        Ok(Pending {
             manifest: set.id().to_string(),
             previous: self.journal.can_go_back().then(|| current.to_string()),
             since: set.applied,
@@ -199,12 +202,12 @@ impl Unsettled<'_> {
             phase: Phase::Proving,
             run: pending::Run::Update,
             said: Override::default(),
-        }
+        })
     }
 
     /// Sees to it that the set is settled, whatever becomes of this run. Its targets may be switched then.
     pub(super) fn stand_by(&self, targets: &[&Path]) -> Result<Pending, Failure> {
-        let pending = self.unproven(Moment::now()?.boot);
+        let pending = self.unproven(Moment::now()?.boot)?;
         let way_back = WayBack::of(self.surroundings);
         crate::after::stand_by(&self.subject(), &pending, targets, &way_back)?;
         Ok(pending)
@@ -228,7 +231,8 @@ impl Unsettled<'_> {
         if self.journal.state != State::Switching || !members.has_after() {
             drop(members);
             Failed::forget(self.store.directory(), &self.journal.set.id().to_string())?;
-            return self.commit();
+            self.commit()?;
+            return Ok(Ended::Forward);
         }
         // Whoever goes on with a set that another run has switched is looked after as well.
         let pending = armed.map_or_else(|| self.stand_by(&places.states()), Ok)?;
@@ -279,21 +283,26 @@ impl Unsettled<'_> {
     /// Draws the consequence of a trial.
     fn ended(self, proof: Proof) -> Result<Ended, Failure> {
         match proof {
-            Proof::Confirmed => self.commit(),
+            Proof::Confirmed => {
+                let number = self.commit()?;
+                tell_confirmed(&self.journal.set.profile, number, self.surroundings.output);
+                Ok(Ended::Forward)
+            }
             Proof::Waits => Ok(Ended::Waits(Exit::Success)),
             Proof::AwaitsReboot => Ok(Ended::Waits(Exit::RebootPending)),
             Proof::Fails(reason) => self.go_back(Reason::Unhealthy(reason)),
         }
     }
 
-    fn commit(self) -> Result<Ended, Failure> {
+    /// Makes it the set that the targets are at. Returns the number that it has.
+    fn commit(&self) -> Result<u64, Failure> {
         let mut sets = self.store.sets()?;
         if !sets.current().is_some_and(|current| current.is_same(&self.journal.set)) {
             sets.add(self.journal.set.clone());
             self.store.write_sets(&sets)?;
         }
         self.forget()?;
-        Ok(Ended::Forward)
+        Ok(sets.current)
     }
 
     /// Nothing is to be done about the set any more.

@@ -19,6 +19,7 @@ use crate::after::verdict::{How, Verdict};
 use crate::after::waiting;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
+use crate::output::Output;
 use crate::sync::Surroundings;
 
 /// A set on trial.
@@ -44,6 +45,11 @@ enum WaitEvent<'a> {
     /// Nothing any more.
     #[serde(rename = "set-confirmed")]
     Confirmed { profile: &'a str, set: u64 },
+}
+
+/// Says that a set is confirmed, and is the one of this number.
+pub(super) fn tell_confirmed(profile: &str, set: u64, output: &Output) {
+    output.event(&WaitEvent::Confirmed { profile, set });
 }
 
 impl Trial<'_, '_> {
@@ -97,7 +103,6 @@ impl Trial<'_, '_> {
     fn confirm(self) -> Result<Proof, String> {
         self.members.run(Stage::Confirmed, self.surroundings)?;
         self.note_confirmed().map_err(|failure| failure.in_one_line())?;
-        self.event(|profile, set| WaitEvent::Confirmed { profile, set });
         Ok(Proof::Confirmed)
     }
 

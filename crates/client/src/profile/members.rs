@@ -10,20 +10,21 @@ use super::merge::{From, Given, Layer, Section, Source, merge};
 use super::permit::Rules;
 use super::set::{Member, Set};
 use super::store::find;
+use super::taken::Taken;
 use crate::after::chosen::foreseen;
 use crate::after::confirmation::Confirmation;
 use crate::after::pending::{Failed, Pending};
 use crate::after::trigger::{After, Changed, Stage};
 use crate::after::undo::remembered;
 use crate::after::verdict::{How, Verdict};
-use crate::after::work::{Work, came_up, needs_reboot};
+use crate::after::work::{came_up, needs_reboot};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::settings::{self, TargetPolicy, Validation};
 use crate::sync::Surroundings;
 use crate::sync::place::Place;
 use crate::sync::session::Session;
-use crate::versions::rollback::{changes, go_back};
+use crate::versions::rollback::changes;
 
 /// Where the targets of a set are, as far as they are there, and what holds for each.
 pub(super) struct Places {
@@ -37,18 +38,6 @@ pub(super) struct Members<'a> {
     all: Vec<Taken<'a>>,
     /// What the host says of who confirms the set.
     confirm: Confirmation,
-}
-
-/// A target of a set, taken.
-pub(super) struct Taken<'a> {
-    /// Its number in the set.
-    index: usize,
-    session: Session<'a>,
-    after: After,
-    /// What changed in it, where that is known.
-    changed: Option<Vec<Box<[u8]>>>,
-    /// Whether this run has switched it to another version.
-    is_moved: bool,
 }
 
 impl Places {
@@ -328,67 +317,5 @@ impl<'a> Members<'a> {
             Ok((taken.session.place(), number))
         };
         self.all.iter().map(number).collect()
-    }
-}
-
-impl Taken<'_> {
-    fn holds(&self, manifest: &str) -> bool {
-        self.session.manifest().is_some_and(|held| held.to_string() == manifest)
-    }
-
-    fn is_at(&self, way: &Way) -> bool {
-        let applied = self.session.applied.as_ref();
-        let name = applied.and_then(|applied| applied.name()).map(ToString::to_string);
-        match &way.manifest {
-            Some(manifest) => self.holds(manifest) && (name == way.version || name.is_none()),
-            None => applied.is_none(),
-        }
-    }
-
-    /// Switches the target to where it goes back to. Returns also whether it cannot.
-    fn go_back(self, way: &Way, surroundings: &Surroundings<'_>) -> Result<(Self, bool), Failure> {
-        if self.is_at(way) {
-            return Ok((self, false));
-        }
-        let kept = self.session.ready().target().kept()?;
-        let Some(kept) = find(&kept, way.version.as_deref(), way.manifest.as_deref()) else {
-            return Ok((self, true));
-        };
-        let changed = self.changed.clone().or_else(|| changes(&self.session, kept));
-        go_back(&self.session, kept, surroundings)?;
-        let session = self.session.reopened()?;
-        Ok((Self { session, changed, is_moved: true, ..self }, false))
-    }
-
-    fn state(&self) -> &Path {
-        &self.session.place().state
-    }
-
-    fn changed(&self) -> Changed<'_> {
-        self.changed.as_deref().map_or(Changed::Unknown, Changed::Paths)
-    }
-
-    fn work<'w>(&'w self, stage: Stage, surroundings: &'w Surroundings<'w>) -> Result<Work<'w>, String> {
-        Work::new(&self.session, self.changed(), stage, surroundings).map_err(|failure| failure.in_one_line())
-    }
-
-    fn run(&self, stage: Stage, surroundings: &Surroundings<'_>) -> Result<(), String> {
-        if self.after.run.is_empty() {
-            return Ok(());
-        }
-        let ran = self.work(stage, surroundings).and_then(|work| work.run(&self.after));
-        ran.map_err(|reason| self.of_target(&reason))
-    }
-
-    fn check(&self, surroundings: &Surroundings<'_>) -> Result<(), String> {
-        if self.after.check.is_empty() {
-            return Ok(());
-        }
-        let checked = self.work(Stage::Update, surroundings).and_then(|work| work.check(&self.after));
-        checked.map_err(|reason| self.of_target(&reason))
-    }
-
-    fn of_target(&self, reason: &str) -> String {
-        format!("{}: {reason}", self.session.place().target.display())
     }
 }

@@ -24,6 +24,7 @@ pub mod settings;
 mod settle;
 mod show;
 pub mod store;
+mod taken;
 mod trial;
 mod undo;
 

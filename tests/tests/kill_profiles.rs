@@ -186,7 +186,10 @@ fn going_back_that_is_killed_anywhere_is_not_begun_or_completed() {
     for (call, when) in points {
         before.restore();
         let what = format!("killed at {call} {when}");
-        if strace.run(&back, &call, &when.to_string(), KILL).code.is_some() {
+        let ended = strace.run(&back, &call, &when.to_string(), KILL);
+        // What stands by completes it, unless that was hit as well: strace follows it.
+        wait_until_none_stands_by(&environment.state_directory());
+        if ended.code.is_some() {
             continue;
         }
         killed += 1;

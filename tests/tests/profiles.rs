@@ -253,6 +253,9 @@ fn a_run_that_dies_while_commands_run_is_taken_back_by_the_next_one() {
     let site = host.target("site");
     let follow = ["--target", site.to_str().unwrap(), "--channel", "repos/site"];
     host.run(&follow).expect_code(1).stderr_contains("`smart-sync recover` settles");
+    // Nobody goes anywhere who only asks where that would be.
+    let asks = ["rollback", "--profile", Profiled::PROFILE, "--dry-run"];
+    host.run(&asks).expect_code(1).stderr_contains("is not settled, and nothing was changed");
     // Somebody who has one of the targets is not a run that settles the set.
     let targets = environment.state_directory().join("targets");
     let states = fs::read_dir(targets).unwrap().map(|entry| entry.unwrap().path());

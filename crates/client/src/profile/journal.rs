@@ -15,6 +15,8 @@
 //! Before *switching*, it is noted beside the journal that the set is [not confirmed](crate::after::pending), and the
 //! [way back](crate::after::way_back) is armed. What a set at *proving* waits for, the end of its run, somebody, or the
 //! machine to be started again, stands in that note, and [fate](crate::after::fate) decides as for a target.
+//! While a set is *going back* because somebody has said so, something stands by, too, and the note counts how often it
+//! was begun to run what belongs to that.
 //!
 //! A journal that is found belongs to a run that ended. At *staging* nothing has changed for anybody, and each target
 //! forgets its own run. At *switching* the set is completed: each target that waits at *staged* in its own
@@ -31,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use smart_sync_store::id::ManifestId;
 
 use super::set::{Member, Set};
+use super::settings::AfterPull;
 
 /// The version of the file.
 pub const FORMAT: u32 = 1;
@@ -47,6 +50,9 @@ pub struct Journal {
     pub set: Set,
     /// Where each of them goes back to.
     pub back: Vec<Way>,
+    /// What runs for it, whoever goes on with it.
+    #[serde(default)]
+    pub after: AfterPull,
 }
 
 /// How far a set has come.
@@ -116,10 +122,11 @@ impl Journal {
 
     /// The targets that the set changes, by their numbers.
     pub fn changing(&self) -> impl Iterator<Item = (usize, &Member)> {
-        let is_changed = |(index, member): &(usize, &Member)| {
-            self.back.get(*index).is_none_or(|way| way.manifest.as_ref() != Some(&member.manifest))
-        };
-        self.set.members.iter().enumerate().filter(is_changed)
+        self.set.members.iter().enumerate().filter(|(index, member)| self.changes(*index, member))
+    }
+
+    fn changes(&self, index: usize, member: &Member) -> bool {
+        self.back.get(index).is_none_or(|way| way.manifest.as_ref() != Some(&member.manifest))
     }
 
     /// Whether any target that the set changes has a version to go back to.
@@ -152,6 +159,36 @@ pub fn next(state: &State, changing: &[Standing]) -> Next {
 mod tests {
     use super::Standing::{Elsewhere, New};
     use super::*;
+
+    /// The journal of a set that makes `new` of targets that are at `old`, as it was written before anything was noted of
+    /// what runs afterwards.
+    fn journal(old: &[&str], new: &[&str]) -> Journal {
+        let named = |at: usize| format!("/srv/{at}");
+        let member = |(at, manifest): (usize, &&str)| {
+            serde_json::json!({
+                "target": named(at), "named": named(at), "channel": "repos/a", "ref": "branch:main", "seq": 1,
+                "manifest": manifest, "version": null, "generation": null, "said": "",
+            })
+        };
+        let way = |(at, manifest): (usize, &&str)| serde_json::json!({ "target": named(at), "version": null, "manifest": manifest });
+        let members: Vec<_> = new.iter().enumerate().map(member).collect();
+        let back: Vec<_> = old.iter().enumerate().map(way).collect();
+        let set = serde_json::json!({
+            "number": 1, "origin": "lab.example.org", "profile": "profiles/x", "ref": "branch:main", "seq": 1,
+            "manifest": "m", "at": null, "applied": 1, "by": "", "members": members,
+        });
+        let journal = serde_json::json!({ "format": FORMAT, "state": "proving", "set": set, "back": back });
+        serde_json::from_value(journal).unwrap()
+    }
+
+    #[test]
+    fn what_runs_afterwards_is_kept() {
+        let all = journal(&["a"], &["b"]);
+        assert_eq!(all.after, AfterPull::All);
+        let nothing = Journal { after: AfterPull::Nothing, ..all };
+        let bytes = serde_json::to_vec(&nothing).unwrap();
+        assert_eq!(serde_json::from_slice::<Journal>(&bytes).unwrap(), nothing);
+    }
 
     #[track_caller]
     fn check(state: &State, changing: &[Standing], expected: &str) {

@@ -197,7 +197,16 @@ pub fn rollback(
     let store = Store::open(profile, surroundings.state_dir)?;
     // Somebody who goes back has decided about a set that waits.
     let left = waiting(&store, surroundings)?;
+    if args.dry_run
+        && left.is_none()
+        && store.journal()?.is_some_and(|journal| journal.state != State::Staging)
+    {
+        let text = format!("what became of the targets of {profile} is not settled, and nothing was changed");
+        return Err(Failure::message(Exit::General, text)
+            .hint(format!("`smart-sync recover --profile {profile}` settles it")));
+    }
     if left.is_none()
+        && !args.dry_run
         && let Ended::Back(exit) | Ended::Waits(exit) = settle::settle(&store, surroundings)?
     {
         return Ok(exit);
@@ -229,17 +238,21 @@ pub fn rollback(
     drop(members);
     let after = if args.skip_rebuild { AfterPull::Nothing } else { AfterPull::All };
     let left = left.or_else(|| sets.current().cloned());
-    let journal = Journal { format: FORMAT, state: State::GoingBack(Reason::Asked), set: set.clone(), back };
-    let ended = Unsettled { store: &store, journal: journal.clone(), surroundings }.go_to_chosen(after);
+    let state = State::GoingBack(Reason::Asked);
+    let journal = Journal { format: FORMAT, state, set: set.clone(), back, after };
+    let ended = Unsettled { store: &store, journal: journal.clone(), surroundings }.go_to_chosen();
     settle::report_all(&journal, &ended, surroundings);
-    ended?;
+    let exit = match ended? {
+        Ended::Forward => Exit::Success,
+        Ended::Back(exit) | Ended::Waits(exit) => exit,
+    };
     output.info(&format!("all targets of {profile} are at set {} now: {}", set.number, described(&set)));
     for target in not_in(left.as_ref(), &set) {
         output.info(&format!("{} is not in that set; it is left as it is", target.display()));
     }
     output.info(&format!("they stay there until `smart-sync resume --profile {profile}`"));
     output.event(&SetEvent::of(&set, Standing { is_current: true, is_held: true, health: None }));
-    Ok(Exit::Success)
+    Ok(exit)
 }
 
 /// A set that all targets were switched to, and that waits for somebody or for a reboot.

@@ -17,7 +17,7 @@ use crate::after::pending::{Failed, Pending};
 use crate::after::trigger::{After, Changed, Stage};
 use crate::after::undo::remembered;
 use crate::after::verdict::{How, Verdict};
-use crate::after::work::{came_up, needs_reboot};
+use crate::after::work::came_up;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::settings::{self, TargetPolicy, Validation};
@@ -174,9 +174,17 @@ impl<'a> Members<'a> {
 
     /// Whether something that runs at a stage only counts after a reboot.
     pub(super) fn needs_reboot(&self, stage: Stage) -> bool {
-        let needs =
-            |taken: &Taken<'_>| needs_reboot(taken.session.place(), &taken.after, taken.changed(), stage);
-        self.all.iter().any(needs)
+        self.all.iter().any(|taken| taken.needs_reboot(stage))
+    }
+
+    /// Whether something that has run for targets which have gone back only counts after a reboot.
+    pub(super) fn needs_reboot_for_rollback(&self, journal: &Journal) -> bool {
+        self.gone_back(journal).any(|taken| taken.needs_reboot(Stage::Rollback))
+    }
+
+    /// Whether something that has run for targets which somebody has switched only counts after a reboot.
+    pub(super) fn needs_reboot_for_chosen(&self, switched: Switched) -> bool {
+        self.chosen(switched).any(|taken| taken.needs_reboot(Stage::Chosen))
     }
 
     /// Whether what was placed for this start of the machine is what runs; else what is not.
@@ -210,7 +218,7 @@ impl<'a> Members<'a> {
         for (index, _) in journal.changing() {
             let Some(taken) = self.get(index) else { continue };
             let how = match how {
-                How::RolledBack(reason) if stuck.contains(&taken.session.place().target) => {
+                How::RolledBack(reason) if stuck.iter().any(|stuck| stuck == taken.target()) => {
                     How::RollbackFailed(reason.clone())
                 }
                 how => how.clone(),
@@ -230,13 +238,13 @@ impl<'a> Members<'a> {
         let mut stuck = Vec::new();
         let all = std::mem::take(&mut self.all);
         for taken in all.into_iter().rev() {
-            let way = ways.iter().find(|way| way.target == taken.session.place().target);
+            let way = ways.iter().find(|way| way.target == taken.target());
             let (taken, is_stuck) = match way {
                 Some(way) => taken.go_back(way, surroundings)?,
                 None => (taken, false),
             };
             if is_stuck {
-                stuck.push(taken.session.place().target.clone());
+                stuck.push(taken.target().to_owned());
             }
             self.all.push(taken);
         }
@@ -250,15 +258,14 @@ impl<'a> Members<'a> {
         journal: &Journal,
         surroundings: &Surroundings<'_>,
     ) -> Result<(), String> {
-        for (index, _) in journal.changing() {
-            let is_back = |taken: &&Taken<'_>| {
-                journal.back.get(index).is_some_and(|way| way.manifest.is_some() && taken.is_at(way))
-            };
-            if let Some(taken) = self.get(index).filter(is_back) {
-                taken.run(Stage::Rollback, surroundings)?;
-            }
-        }
-        Ok(())
+        self.gone_back(journal).try_for_each(|taken| taken.run(Stage::Rollback, surroundings))
+    }
+
+    fn gone_back<'m>(&'m self, journal: &'m Journal) -> impl Iterator<Item = &'m Taken<'a>> {
+        journal.changing().filter_map(|(index, _)| {
+            let way = journal.back.get(index).filter(|way| way.manifest.is_some())?;
+            self.get(index).filter(|taken| taken.is_at(way))
+        })
     }
 
     /// Runs what is configured for the targets that somebody has taken to another version. Where an earlier run has begun
@@ -268,15 +275,18 @@ impl<'a> Members<'a> {
         switched: Switched,
         surroundings: &Surroundings<'_>,
     ) -> Result<(), String> {
-        let all = self.all.iter().filter(|taken| taken.is_moved || switched == Switched::ByOthersToo);
-        all.into_iter().try_for_each(|taken| taken.run(Stage::Chosen, surroundings))
+        self.chosen(switched).try_for_each(|taken| taken.run(Stage::Chosen, surroundings))
+    }
+
+    fn chosen(&self, switched: Switched) -> impl Iterator<Item = &Taken<'a>> {
+        self.all.iter().filter(move |taken| taken.is_moved || switched == Switched::ByOthersToo)
     }
 
     /// What would run in each target that somebody takes to where a set says that it was, line by line.
     pub(super) fn foresee(&self, ways: &[Way]) -> Result<Vec<String>, Failure> {
         let mut lines = Vec::new();
         for way in ways {
-            let taken = self.all.iter().find(|taken| taken.session.place().target == way.target);
+            let taken = self.all.iter().find(|taken| taken.target() == way.target);
             let Some(taken) = taken.filter(|taken| !taken.is_at(way)) else { continue };
             let kept = taken.session.ready().target().kept()?;
             let Some(kept) = find(&kept, way.version.as_deref(), way.manifest.as_deref()) else { continue };
@@ -293,7 +303,7 @@ impl<'a> Members<'a> {
     pub(super) fn unreachable<'w>(&self, ways: &'w [Way]) -> Result<Vec<&'w Path>, Failure> {
         let mut found = Vec::new();
         for way in ways {
-            let taken = self.all.iter().find(|taken| taken.session.place().target == way.target);
+            let taken = self.all.iter().find(|taken| taken.target() == way.target);
             let can_go = match taken {
                 None => false,
                 Some(taken) => {

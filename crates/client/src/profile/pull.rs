@@ -108,7 +108,8 @@ impl Plan<'_> {
             }
         }
         let run = Run { plan: self, store, surroundings, parts: &parts };
-        let journal = Journal { format: FORMAT, state: State::Staging, back: ways(&sessions), set };
+        let (back, after) = (ways(&sessions), self.settings.after);
+        let journal = Journal { format: FORMAT, state: State::Staging, set, back, after };
         run.finish(sessions, journal)
     }
 }
@@ -158,8 +159,7 @@ impl<'a> Run<'_, 'a> {
         // Of what was there already it is not known what it has changed.
         let changed = (number > 0).then_some(changed);
         let set = journal.set.clone();
-        let after = self.plan.settings.after;
-        match self.unsettled(journal).prove(changed, after, armed)? {
+        match self.unsettled(journal).prove(changed, armed)? {
             Ended::Back(exit) | Ended::Waits(exit) => return Ok(exit),
             Ended::Forward => {}
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use smart_sync_sync::name::{Channel, RefQuery};
 use smart_sync_sync::time::UnixTime;
 
@@ -42,10 +43,12 @@ pub struct PullSettings {
     pub retries_failed: bool,
 }
 
-/// What runs after a pull.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What runs after a pull, or for a set that is gone back to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AfterPull {
     /// Commands and checks.
+    #[default]
     All,
     /// Nothing.
     Nothing,

@@ -136,7 +136,7 @@ fn settle_once(store: &Store, surroundings: &Surroundings<'_>) -> Result<Ended, 
         }
         Next::Prove => {
             output.info(&format!("an earlier pull of {profile} was interrupted; it is completed now"));
-            set.prove(None, AfterPull::All, None)
+            set.prove(None, None)
         }
         Next::GoBack(reason) => set.go_back(reason),
         Next::Judge => {
@@ -161,16 +161,33 @@ fn settle_once(store: &Store, surroundings: &Surroundings<'_>) -> Result<Ended, 
     }
 }
 
-impl Unsettled<'_> {
+impl<'s> Unsettled<'s> {
     /// All of it, as one.
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject::set(&self.journal.set.profile, self.store.directory())
     }
 
+    /// Where its targets are.
+    pub(super) fn places(&self) -> Result<Places, Failure> {
+        Places::find(&self.journal.set, self.surroundings)
+    }
+
+    /// Takes its targets, with what runs for them.
+    pub(super) fn take<'m>(&self, places: &'m Places) -> Result<Members<'m>, Failure>
+    where
+        's: 'm,
+    {
+        let mut members = Members::take(places, self.surroundings)?;
+        if self.journal.after == AfterPull::Nothing {
+            members.skip_after();
+        }
+        Ok(members)
+    }
+
     /// Where the targets stand that it changes.
     pub(super) fn standings(&self) -> Result<Vec<Standing>, Failure> {
-        let places = Places::find(&self.journal.set, self.surroundings)?;
-        Ok(Members::take(&places, self.surroundings)?.standings(&self.journal))
+        let places = self.places()?;
+        Ok(self.take(&places)?.standings(&self.journal))
     }
 
     /// What is noted of the trial of a set whose targets were all switched, and what is to be done about it.
@@ -191,7 +208,7 @@ impl Unsettled<'_> {
         }
     }
 
-    fn unproven(&self, boot: String) -> Result<Pending, Failure> {
+    pub(super) fn unproven(&self, boot: String) -> Result<Pending, Failure> {
         let Journal { set, .. } = &self.journal;
         let current = self.store.sets()?.current;
         Ok(Pending {
@@ -218,16 +235,11 @@ impl Unsettled<'_> {
     pub(super) fn prove(
         mut self,
         changed: Option<ChangedOfAll>,
-        after: AfterPull,
         armed: Option<Pending>,
     ) -> Result<Ended, Failure> {
-        let surroundings = self.surroundings;
-        let places = Places::find(&self.journal.set, surroundings)?;
-        let mut members = Members::take(&places, surroundings)?;
+        let places = self.places()?;
+        let mut members = self.take(&places)?;
         members.note_versions(&mut self.journal.set)?;
-        if after == AfterPull::Nothing {
-            members.skip_after();
-        }
         if self.journal.state != State::Switching || !members.has_after() {
             drop(members);
             Failed::forget(self.store.directory(), &self.journal.set.id().to_string())?;
@@ -247,8 +259,8 @@ impl Unsettled<'_> {
     /// The same for a set that had to wait until the machine was started again.
     fn prove_after_reboot(self, pending: Pending) -> Result<Ended, Failure> {
         let surroundings = self.surroundings;
-        let places = Places::find(&self.journal.set, surroundings)?;
-        let mut members = Members::take(&places, surroundings)?;
+        let places = self.places()?;
+        let mut members = self.take(&places)?;
         members.load_changed()?;
         // The note comes last: a set of which it says that a run is at it goes back when that cannot go on, and this run
         // may not even begin, where somebody else has a target just now.
@@ -267,8 +279,8 @@ impl Unsettled<'_> {
 
     /// Confirms a set that waits for that.
     pub(super) fn confirm(self, pending: &Pending) -> Result<Ended, Failure> {
-        let places = Places::find(&self.journal.set, self.surroundings)?;
-        let mut members = Members::take(&places, self.surroundings)?;
+        let places = self.places()?;
+        let mut members = self.take(&places)?;
         members.load_changed()?;
         let proof = self.trial(pending, &members).is_confirmed()?;
         drop(members);

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use super::journal::Way;
 use super::store::find;
-use crate::after::trial::reason;
 use crate::after::trigger::{After, Changed, Stage};
-use crate::after::work::Work;
+use crate::after::work::{Work, needs_reboot};
 use crate::failure::Failure;
 use crate::sync::Surroundings;
 use crate::sync::session::Session;
@@ -25,6 +24,10 @@ pub(super) struct Taken<'a> {
 }
 
 impl Taken<'_> {
+    pub(super) fn target(&self) -> &Path {
+        &self.session.place().target
+    }
+
     pub(super) fn holds(&self, manifest: &str) -> bool {
         self.session.manifest().is_some_and(|held| held.to_string() == manifest)
     }
@@ -81,7 +84,12 @@ impl Taken<'_> {
         checked.map_err(|reason| self.of_target(&reason))
     }
 
+    /// Whether something that runs at a stage only counts after a reboot.
+    pub(super) fn needs_reboot(&self, stage: Stage) -> bool {
+        needs_reboot(self.session.place(), &self.after, self.changed(), stage)
+    }
+
     pub(super) fn of_target(&self, reason: &str) -> String {
-        format!("{}: {reason}", self.session.place().target.display())
+        format!("{}: {reason}", self.target().display())
     }
 }

@@ -7,15 +7,15 @@
 use std::path::PathBuf;
 
 use super::journal::{Reason, State};
-use super::members::{Members, Places, Switched};
-use super::settings::AfterPull;
+use super::members::{Members, Switched};
 use super::settle::{Ended, Unsettled};
 use crate::after::ballast;
 use crate::after::moment::Moment;
-use crate::after::pending::{By, Failed, Phase, Return};
-use crate::after::trigger::Stage;
+use crate::after::pending::{By, Failed, Pending, Phase, Return};
+use crate::after::trial;
 use crate::after::undo::{ATTEMPTS_MAX, remembered};
 use crate::after::verdict::{How, Verdict};
+use crate::after::way_back::{Due, WayBack};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::interrupted;
 use crate::realm::resolve::now;
@@ -24,59 +24,107 @@ use crate::versions::hold::Hold;
 impl Unsettled<'_> {
     /// Takes all targets back, or goes on with that.
     pub(super) fn go_back(self, reason: Reason) -> Result<Ended, Failure> {
-        self.go(reason, AfterPull::All, Switched::ByOthersToo)
+        match reason {
+            Reason::Asked => self.go_where_asked(Switched::ByOthersToo),
+            Reason::Unhealthy(reason) => self.leave(&reason).map(Ended::Back),
+        }
     }
 
     /// Takes all targets to where somebody wants them.
-    pub(super) fn go_to_chosen(self, after: AfterPull) -> Result<Ended, Failure> {
-        self.go(Reason::Asked, after, Switched::ByThisRun)
+    pub(super) fn go_to_chosen(self) -> Result<Ended, Failure> {
+        self.go_where_asked(Switched::ByThisRun)
     }
 
-    fn go(mut self, reason: Reason, after: AfterPull, switched: Switched) -> Result<Ended, Failure> {
-        let surroundings = self.surroundings;
-        if surroundings.interrupt.is_requested() {
-            // It says nothing about the set; the next run, or `recover`, decides.
-            return Err(interrupted());
-        }
-        self.journal.state = State::GoingBack(reason.clone());
-        let noted = |set: &Self| set.store.write_journal(&set.journal);
-        match &reason {
-            Reason::Asked => noted(&self)?,
-            Reason::Unhealthy(reason) => {
-                let profile = &self.journal.set.profile;
-                surroundings.output.warning(&format!("{profile} is not healthy: {reason}"));
-                ballast::release(self.store.directory());
-                let manifest = self.journal.set.id().to_string();
-                let failed = Failed { manifest, reason: reason.clone(), since: now().seconds() };
-                remembered(failed.note(self.store.directory()), surroundings);
-                remembered(noted(&self), surroundings);
+    fn go_where_asked(mut self, switched: Switched) -> Result<Ended, Failure> {
+        self.check_interrupt()?;
+        let places = self.places()?;
+        // Where somebody else has one of the targets just now, nothing is decided.
+        let mut members = self.take(&places)?;
+        self.journal.state = State::GoingBack(Reason::Asked);
+        self.store.write_journal(&self.journal)?;
+        let before = match switched {
+            Switched::ByThisRun => {
+                self.stand_by_for_chosen();
+                0
             }
+            // What stands by is what goes on here, or ended with the machine.
+            Switched::ByOthersToo => self.attempts(By::Somebody)?,
+        };
+        members.go_back(&self.journal.back, self.surroundings).map_err(|failure| {
+            let profile = &self.journal.set.profile;
+            self.in_going_back(failure)
+                .hint(format!("`smart-sync recover --profile {profile}` goes on from here"))
+        })?;
+        self.stay(&members, switched, before)
+    }
+
+    /// Sees to it that going there comes to its end, whatever becomes of this run: what runs for it may be what cuts off
+    /// whoever has asked for it.
+    fn stand_by_for_chosen(&self) {
+        let way_back = WayBack::of(self.surroundings);
+        let armed =
+            self.note_return("", 0, By::Somebody).and_then(|()| way_back.arm(&self.subject(), Due::AfterRun));
+        if let Err(failure) = armed {
+            self.surroundings.output.warning(&format!(
+                "going to that set is not brought to its end if this run is killed: {}",
+                failure.in_one_line()
+            ));
         }
-        let places = Places::find(&self.journal.set, surroundings)?;
-        let mut members = Members::take(&places, surroundings)?;
-        if let Reason::Unhealthy(_) = &reason {
-            members.load_changed()?;
-        }
-        if after == AfterPull::Nothing {
-            members.skip_after();
-        }
+    }
+
+    fn leave(mut self, reason: &str) -> Result<Exit, Failure> {
+        self.check_interrupt()?;
+        let (surroundings, directory) = (self.surroundings, self.store.directory());
+        self.journal.state = State::GoingBack(Reason::Unhealthy(reason.to_owned()));
+        surroundings.output.warning(&format!("{} is not healthy: {reason}", self.journal.set.profile));
+        ballast::release(directory);
+        let manifest = self.journal.set.id().to_string();
+        let failed = Failed { manifest, reason: reason.to_owned(), since: now().seconds() };
+        remembered(failed.note(directory), surroundings);
+        remembered(self.store.write_journal(&self.journal), surroundings);
+        let places = self.places()?;
+        let mut members = self.take(&places)?;
+        members.load_changed()?;
         let stuck = members.go_back(&self.journal.back, surroundings).map_err(|failure| {
-            let failure = failure.context(format!("taking the targets of {} back", self.journal.set.profile));
-            match (&reason, failure.exit()) {
-                (Reason::Unhealthy(_), exit) if exit != Exit::Interrupted => {
-                    failure.with_exit(Exit::RollbackFailed)
-                }
-                _ => failure,
+            let failure = self.in_going_back(failure);
+            if failure.exit() == Exit::Interrupted {
+                failure
+            } else {
+                failure.with_exit(Exit::RollbackFailed)
             }
         })?;
-        match reason {
-            Reason::Asked => self.stay(&members, switched),
-            Reason::Unhealthy(reason) => self.finish(&members, &reason, &stuck).map(Ended::Back),
-        }
+        self.finish(&members, reason, &stuck)
     }
 
-    /// All targets stay where somebody has taken them, also where what runs for that fails.
-    fn stay(&self, members: &Members<'_>, switched: Switched) -> Result<Ended, Failure> {
+    fn check_interrupt(&self) -> Result<(), Failure> {
+        // It says nothing about the set; the next run, or `recover`, decides.
+        if self.surroundings.interrupt.is_requested() { Err(interrupted()) } else { Ok(()) }
+    }
+
+    fn in_going_back(&self, failure: Failure) -> Failure {
+        failure.context(format!("taking the targets of {} back", self.journal.set.profile))
+    }
+
+    /// How often it was begun to run what belongs to going back.
+    fn attempts(&self, by: By) -> Result<u32, Failure> {
+        let pending = Pending::read(self.store.directory())?;
+        Ok(match pending.map(|pending| pending.phase) {
+            Some(Phase::Returning(back)) if back.by == by => back.attempts,
+            _ => 0,
+        })
+    }
+
+    fn note_return(&self, reason: &str, attempts: u32, by: By) -> Result<(), Failure> {
+        let phase = Phase::Returning(Return { reason: reason.to_owned(), attempts, by });
+        // What goes back because somebody wants it to is another set than the one of an earlier note.
+        let pending = if by == By::Itself { self.pending()? } else { self.unproven(String::new())? };
+        pending.in_phase(phase, &Moment::now()?).write(self.store.directory())
+    }
+
+    /// All targets stay where somebody has taken them, also where what runs for that fails, as it did `before` this run
+    /// so often that it did not come to its end.
+    fn stay(&self, members: &Members<'_>, switched: Switched, before: u32) -> Result<Ended, Failure> {
+        let surroundings = self.surroundings;
         let (since, number) = (now().seconds(), self.journal.set.number);
         for (place, generation) in members.generations()? {
             if let Some(generation) = generation {
@@ -87,8 +135,13 @@ impl Unsettled<'_> {
         let mut sets = self.store.sets()?;
         sets.current = number;
         self.store.write_sets(&sets)?;
-        let ran = members.run_for_chosen(switched, self.surroundings);
-        if self.surroundings.interrupt.is_requested() {
+        let ran = if before >= ATTEMPTS_MAX {
+            Err(never_ended())
+        } else {
+            remembered(self.note_return("", before + 1, By::Somebody), surroundings);
+            members.run_for_chosen(switched, surroundings)
+        };
+        if surroundings.interrupt.is_requested() {
             return Err(interrupted());
         }
         // Whether the set that is left would have been confirmed is not asked any more.
@@ -100,8 +153,9 @@ impl Unsettled<'_> {
                 "repair what is named here, and run `smart-sync rebuild` for that target; they stay at this set",
             )
         })?;
-        if members.needs_reboot(Stage::Chosen) {
-            self.surroundings.output.warning("it takes a reboot until what runs are those versions, too");
+        if members.needs_reboot_for_chosen(switched) {
+            surroundings.output.warning("it takes a reboot until what runs are those versions, too");
+            return Ok(Ended::Waits(Exit::RebootPending));
         }
         Ok(Ended::Forward)
     }
@@ -109,17 +163,11 @@ impl Unsettled<'_> {
     /// Runs the commands for going back, whoever has begun with them, and ends the set.
     fn finish(&self, members: &Members<'_>, reason: &str, stuck: &[PathBuf]) -> Result<Exit, Failure> {
         let (surroundings, directory) = (self.surroundings, self.store.directory());
-        let pending = self.pending()?;
-        let before = if let Phase::Returning(back) = &pending.phase { back.attempts } else { 0 };
+        let before = self.attempts(By::Itself)?;
         let ran = if before >= ATTEMPTS_MAX {
-            Err(format!("the commands for that were begun {ATTEMPTS_MAX} times, and none came to their end"))
+            Err(never_ended())
         } else {
-            let back = Return { reason: reason.to_owned(), attempts: before + 1, by: By::Itself };
-            let phase = Phase::Returning(back);
-            remembered(
-                Moment::now().and_then(|now| pending.in_phase(phase, &now).write(directory)),
-                surroundings,
-            );
+            remembered(self.note_return(reason, before + 1, By::Itself), surroundings);
             members.run_for_rollback(&self.journal, surroundings)
         };
         if surroundings.interrupt.is_requested() {
@@ -135,7 +183,7 @@ impl Unsettled<'_> {
         let how = if stuck.is_empty() { how } else { How::RollbackFailed(reason.to_owned()) };
         remembered(Verdict::end(directory, &id, how), surroundings);
         self.forget()?;
-        if members.needs_reboot(Stage::Rollback) {
+        if members.needs_reboot_for_rollback(&self.journal) {
             surroundings.output.warning("it takes a reboot until what runs are those versions, too");
         }
         self.tell(reason, stuck, ran, sets.current)
@@ -149,11 +197,12 @@ impl Unsettled<'_> {
         current: u64,
     ) -> Result<Exit, Failure> {
         let (profile, output) = (&self.journal.set.profile, self.surroundings.output);
+        let failed = ran.as_ref().err().map_or_else(String::new, |failed| format!("; {failed}"));
         if !stuck.is_empty() {
             let names: Vec<_> = stuck.iter().map(|target| target.display().to_string()).collect();
             return Err(Failure::message(
                 Exit::RollbackFailed,
-                format!("{profile} is not healthy ({reason}), and there is nothing to go back to for {}", names.join(", ")),
+                format!("{profile} is not healthy ({reason}), and there is nothing to go back to for {}{failed}", names.join(", ")),
             )
             .hint("versions are kept by targets of the kinds generations, btrfs, zfs and overlay, from the second one on; repair what is named here, and run this again with --retry-failed"));
         }
@@ -174,4 +223,8 @@ impl Unsettled<'_> {
         }));
         Ok(Exit::RolledBack)
     }
+}
+
+fn never_ended() -> String {
+    format!("the commands for that were begun {ATTEMPTS_MAX} times, and none came to their end")
 }

@@ -126,7 +126,15 @@ impl<'environment> Strace<'environment> {
         program::run(&mut self.command(&options, command))
     }
 
-    /// The same for a process that runs already; calls are counted from now on, and the faults end with the returned
+    /// Kills a command before a thread makes a call for the `when`-th time, and leaves alone whatever other program it
+    /// starts: one that stands by and begins with the same work again and again would never get past that call.
+    #[track_caller]
+    pub fn kill_alone(&self, command: &Command, call: &str, when: &str) -> Finished {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{KILL}:when={when}"));
+        program::run(&mut self.command(&["-b", "execve", "-e", &trace, "-e", &inject], command))
+    }
+
+    /// Does what [`run`](Self::run) does to a process that runs already; calls are counted from now on, and the faults end with the returned
     /// value.
     pub fn attach(&self, process: u32, call: &str, when: &str, fault: &str) -> Attached {
         let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}:when={when}"));

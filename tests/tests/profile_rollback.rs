@@ -1,13 +1,14 @@
 //! Going back with all targets of a profile, by hand and by itself: what runs for it, what cannot go back, and what
 //! brings it to its end.
 
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
-
 use std::fs;
+use std::process::Command;
 
-use smart_sync_tests::strace::{KILL, switches_of};
-use smart_sync_tests::supervisors::wait_until_none_stands_by;
-use smart_sync_tests::{Finished, Profiled, Saved, Strace, TestEnvironment};
+use smart_sync_tests::program;
+use smart_sync_tests::small_disk::in_namespace;
+use smart_sync_tests::strace::switches_of;
+use smart_sync_tests::supervisors::{start_again, wait_until_none_stands_by};
+use smart_sync_tests::{Finished, Profiled, Saved, StandIns, Strace, TestEnvironment};
 
 const PROFILE: &str = r#"
 [targets."ROOT/srv/site"]
@@ -104,7 +105,7 @@ fn what_was_left_out_is_left_out_by_whoever_brings_it_to_its_end() {
     wait_until_none_stands_by(&state);
     let (call, when) = switches_of(&trace, &host.target("tool").canonicalize().unwrap()).remove(0);
     before.restore();
-    assert_eq!(strace.run(&back(), &call, &(when + 1).to_string(), KILL).code, None);
+    assert_eq!(strace.kill_alone(&back(), &call, &(when + 1).to_string()).code, None);
     wait_until_none_stands_by(&state);
     assert_eq!(host.versions(&ALL), ["one", "one"]);
     assert!(sets(&host).contains("(current, held)"), "{}", sets(&host));
@@ -112,4 +113,73 @@ fn what_was_left_out_is_left_out_by_whoever_brings_it_to_its_end() {
     host.run(&["resume", "--profile", Profiled::PROFILE]).success();
     host.pull(&[]).success();
     assert_eq!(fs::read_to_string(environment.path("ran")).unwrap(), "update\n");
+}
+
+const CHECK: &str = r#"
+[[targets."ROOT/srv/tool".check]]
+name = "not bad"
+command = ["sh", "-c", "! grep -q bad version"]
+retries = 0
+"#;
+
+#[test]
+fn a_set_that_is_tried_again_in_its_place_has_nothing_to_go_back_to() {
+    let environment = TestEnvironment::new();
+    let host = host(&environment, CHECK);
+    publish(&host, "bad");
+    host.pull(&[]).expect_code(9).stderr_contains("there is nothing to go back to for");
+    host.pull(&[]).expect_code(8);
+    let again = host.pull(&["--retry-failed"]).expect_code(9);
+    again.stderr_contains("there is nothing to go back to for").stderr_contains("srv/site");
+    assert_eq!(host.versions(&ALL), ["bad", "bad"]);
+    publish(&host, "good");
+    host.pull(&[]).success();
+}
+
+const KERNEL: &str = r#"
+[[targets."ROOT/srv/tool".run]]
+kernel = { loader = "systemd-boot", boot = "ROOT/boot", modules = "ROOT/modules", entry-options = "root=LABEL=root ro" }
+"#;
+
+#[test]
+fn what_a_kernel_of_a_first_version_did_is_taken_back_and_its_tree_stays() {
+    if !in_namespace() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let host = host(&environment, "");
+    let (site, _) = PROFILE.split_once("[targets.\"ROOT/srv/tool\"]").unwrap();
+    host.publish_profile(Profiled::PROFILE, "main", site);
+    publish(&host, "one");
+    host.pull(&[]).success();
+    host.publish_profile(Profiled::PROFILE, "main", &format!("{PROFILE}{KERNEL}"));
+    let programs = StandIns::new(&environment);
+    programs.add("bootctl", "");
+    for directory in ["boot", "modules"] {
+        fs::create_dir(environment.path(directory)).unwrap();
+    }
+    publish(&host, "two");
+    let kernel = [
+        ("version", "two"),
+        ("6.9.1-test/vmlinuz", "an image"),
+        ("6.9.1-test/lib/modules/6.9.1-test/kernel/a.ko", "a module"),
+    ];
+    host.publish("repos/tool", "main", &kernel);
+    let run = |mut command: Command| {
+        programs.lead(&mut command);
+        program::run(&mut command)
+    };
+    run(host.pull_command(&[])).expect_code(12);
+    assert!(environment.path("boot/vmlinuz-6.9.1-test").exists());
+    // It is not that kernel which comes up.
+    start_again(&environment, 1);
+    run(host.command(&["recover"]))
+        .expect_code(8)
+        .stderr_contains("srv/tool: what ran before is in its place again; the tree stays")
+        .stderr_contains("all other targets of profiles/host are back at set 1");
+    assert_eq!(host.versions(&ALL), ["one", "two"]);
+    assert!(!environment.path("boot/vmlinuz-6.9.1-test").exists());
+    let status = host.run(&["status", "--json", "--target", host.target("tool").to_str().unwrap()]).success();
+    assert!(status.stdout.contains(r#""health":"rolled-back""#), "{}", status.stdout);
+    run(host.pull_command(&[])).expect_code(8).stderr_contains("--retry-failed tries them again");
 }

@@ -77,7 +77,7 @@ impl Leaving {
     }
 
     /// The target stays where it is: what was noted before holds again.
-    pub(crate) fn is_off(self, place: &Place, surroundings: &Surroundings<'_>) {
+    pub(crate) fn stays_after_all(self, place: &Place, surroundings: &Surroundings<'_>) {
         let noted = self.before.map_or_else(|| super::forget(place), |before| before.write(&place.state));
         remembered(noted, surroundings);
     }

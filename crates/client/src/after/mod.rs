@@ -20,7 +20,7 @@ pub(crate) mod moment;
 pub(crate) mod pending;
 pub mod process;
 mod rebuild;
-mod restore;
+pub(crate) mod restore;
 mod server;
 pub(crate) mod subject;
 pub(crate) mod trial;

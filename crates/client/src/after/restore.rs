@@ -26,19 +26,13 @@ pub(super) fn restore(
     surroundings: &Surroundings<'_>,
 ) -> Result<Exit, Failure> {
     let (place, output) = (session.place(), surroundings.output);
-    let ran = ran(session, after, changed);
-    if !ran.iter().any(|trigger| trigger.takes_back()) {
-        say_what_stays(session, after, changed, surroundings)?;
-        return Err(stays(place, pending, reason, surroundings));
-    }
-    if let Err(failed) = begin(session, &ran, changed, pending, reason, surroundings)? {
-        return Err(failed_too(session, pending, reason, &failed, surroundings));
-    }
-    let left = named(&ran, Undoing::Nothing);
-    if !left.is_empty() {
-        let failed = format!("what {} did cannot be taken back", left.join(" and "));
-        return Err(failed_too(session, pending, reason, &failed, surroundings));
-    }
+    let needs_reboot = match begin(session, after, changed, pending, reason, surroundings)? {
+        Restored::All { needs_reboot } => needs_reboot,
+        Restored::Nothing => return Err(stays(place, pending, reason, surroundings)),
+        Restored::Partly(failed) => {
+            return Err(failed_too(session, pending, reason, &failed, surroundings));
+        }
+    };
     if pending.run == Run::Update {
         let how = How::TakenBack(reason.to_owned());
         remembered(Verdict::end(&place.state, &pending.manifest, how), surroundings);
@@ -48,8 +42,7 @@ pub(super) fn restore(
         "what ran before is in its place again; the tree in {} stays",
         place.target.display()
     ));
-    let scene = scene(place, session.manifest(), Purpose::Doing);
-    if ran.iter().any(|trigger| trigger.outlives_undoing(&scene)) {
+    if needs_reboot {
         output.warning("it takes a reboot until that is what runs");
     }
     output.event(&serde_json::json!({
@@ -60,6 +53,40 @@ pub(super) fn restore(
         "generation": null,
     }));
     Ok(Exit::RolledBack)
+}
+
+/// What has become of what triggers did for a tree that stays.
+pub(crate) enum Restored {
+    /// None of them knows how to take it back.
+    Nothing,
+    /// What ran before is in its place again, or will be when the machine was started again.
+    All { needs_reboot: bool },
+    /// Not all of it was taken back, for this reason.
+    Partly(String),
+}
+
+/// Takes back what triggers have done, as far as they know how.
+pub(crate) fn restored(
+    session: &Session<'_>,
+    after: &After,
+    changed: Changed<'_>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Restored, Failure> {
+    let ran = ran(session, after, changed);
+    if !ran.iter().any(|trigger| trigger.takes_back()) {
+        say_what_stays(session, after, changed, surroundings)?;
+        return Ok(Restored::Nothing);
+    }
+    let work = Work::new(session, changed, Stage::Undone, surroundings)?;
+    if let Err(failed) = ran.iter().try_for_each(|trigger| work.pull(trigger)) {
+        return Ok(Restored::Partly(failed));
+    }
+    let left = named(&ran, Undoing::Nothing);
+    if !left.is_empty() {
+        return Ok(Restored::Partly(format!("what {} did cannot be taken back", left.join(" and "))));
+    }
+    let scene = scene(session.place(), session.manifest(), Purpose::Doing);
+    Ok(Restored::All { needs_reboot: ran.iter().any(|trigger| trigger.outlives_undoing(&scene)) })
 }
 
 /// Lets triggers say what they know of going back that cannot do it themselves. That fails nothing.
@@ -91,29 +118,29 @@ fn named(ran: &[&Trigger], undoing: Undoing) -> Vec<String> {
     ran.iter().filter(|trigger| trigger.undoing() == undoing).map(|trigger| trigger.title()).collect()
 }
 
-/// Runs them, unless that was begun too often: they may be what kills each run.
+/// Does that, unless it was begun too often: it may be what kills each run.
 fn begin(
     session: &Session<'_>,
-    ran: &[&Trigger],
+    after: &After,
     changed: Changed<'_>,
     pending: &Pending,
     reason: &str,
     surroundings: &Surroundings<'_>,
-) -> Result<Result<(), String>, Failure> {
+) -> Result<Restored, Failure> {
     let attempts = if let Phase::Returning(back) = &pending.phase { back.attempts } else { 0 };
     if attempts >= ATTEMPTS_MAX {
-        return Ok(Err(format!("going back was begun {ATTEMPTS_MAX} times, and never came to its end")));
+        let failed = format!("going back was begun {ATTEMPTS_MAX} times, and never came to its end");
+        return Ok(Restored::Partly(failed));
     }
     let back = Return { reason: reason.to_owned(), attempts: attempts + 1, by: By::Itself };
     let noted = Moment::now()
         .and_then(|now| pending.clone().in_phase(Phase::Returning(back), &now).write(&session.place().state));
     remembered(noted, surroundings);
-    let work = Work::new(session, changed, Stage::Undone, surroundings)?;
-    let undone = ran.iter().try_for_each(|trigger| work.pull(trigger));
-    if undone.is_err() && surroundings.interrupt.is_requested() {
+    let restored = restored(session, after, changed, surroundings)?;
+    if matches!(restored, Restored::Partly(_)) && surroundings.interrupt.is_requested() {
         return Err(interrupted());
     }
-    Ok(undone)
+    Ok(restored)
 }
 
 /// The machine is not what it was before.

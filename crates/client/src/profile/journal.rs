@@ -125,6 +125,18 @@ impl Journal {
         self.set.members.iter().enumerate().filter(|(index, member)| self.changes(*index, member))
     }
 
+    /// The targets that are on trial: those that the set changes, or all, where it is in place and tried once more.
+    pub fn on_trial(&self) -> impl Iterator<Item = (usize, &Member)> {
+        let is_in_place = self.is_in_place();
+        let all = self.set.members.iter().enumerate();
+        all.filter(move |(index, member)| is_in_place || self.changes(*index, member))
+    }
+
+    /// Whether the set changes no target.
+    pub fn is_in_place(&self) -> bool {
+        self.changing().next().is_none()
+    }
+
     fn changes(&self, index: usize, member: &Member) -> bool {
         self.back.get(index).is_none_or(|way| way.manifest.as_ref() != Some(&member.manifest))
     }
@@ -179,6 +191,20 @@ mod tests {
         });
         let journal = serde_json::json!({ "format": FORMAT, "state": "proving", "set": set, "back": back });
         serde_json::from_value(journal).unwrap()
+    }
+
+    #[test]
+    fn what_a_set_does_not_change_is_on_trial_where_it_changes_nothing() {
+        for (old, new, changing, on_trial) in [
+            (["a", "b"], ["a", "c"], &[1][..], &[1][..]),
+            (["a", "b"], ["c", "d"], &[0, 1], &[0, 1]),
+            (["a", "b"], ["a", "b"], &[], &[0, 1]),
+        ] {
+            let journal = journal(&old, &new);
+            assert_eq!(journal.changing().map(|(at, _)| at).collect::<Vec<_>>(), changing);
+            assert_eq!(journal.on_trial().map(|(at, _)| at).collect::<Vec<_>>(), on_trial);
+            assert_eq!(journal.is_in_place(), changing.is_empty());
+        }
     }
 
     #[test]

@@ -10,10 +10,11 @@ use super::merge::{From, Given, Layer, Section, Source, merge};
 use super::permit::Rules;
 use super::set::{Member, Set};
 use super::store::find;
-use super::taken::Taken;
+use super::taken::{Stuck, Taken};
 use crate::after::chosen::foreseen;
 use crate::after::confirmation::Confirmation;
 use crate::after::pending::{Failed, Pending};
+use crate::after::restore::Restored;
 use crate::after::trigger::{After, Changed, Stage};
 use crate::after::undo::remembered;
 use crate::after::verdict::{How, Verdict};
@@ -187,6 +188,18 @@ impl<'a> Members<'a> {
         self.chosen(switched).any(|taken| taken.needs_reboot(Stage::Chosen))
     }
 
+    /// Whether something that runs for a set knows itself how to take back what it does.
+    pub(super) fn takes_back(&self, journal: &Journal) -> bool {
+        let mut on_trial = journal.on_trial().filter_map(|(index, _)| self.get(index));
+        on_trial.any(|taken| taken.after.takes_back())
+    }
+
+    /// The targets that this run has not switched.
+    pub(super) fn not_moved(&self) -> Vec<PathBuf> {
+        let all = self.all.iter().filter(|taken| !taken.is_moved);
+        all.map(|taken| taken.target().to_owned()).collect()
+    }
+
     /// Whether what was placed for this start of the machine is what runs; else what is not.
     pub(super) fn came_up(&self) -> Result<(), String> {
         let came = |taken: &Taken<'_>| {
@@ -207,22 +220,20 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    /// Notes how the set has ended for the targets that it was to change, of which these stay where they are.
+    /// Notes how the set has ended for the targets on trial, of which some stay where they are; the others go back like
+    /// this.
     pub(super) fn note_ending(
         &self,
         journal: &Journal,
-        stuck: &[PathBuf],
-        how: &How,
+        reason: &str,
+        stuck: &[Stuck],
+        others: &How,
         surroundings: &Surroundings<'_>,
     ) {
-        for (index, _) in journal.changing() {
+        for (index, _) in journal.on_trial() {
             let Some(taken) = self.get(index) else { continue };
-            let how = match how {
-                How::RolledBack(reason) if stuck.iter().any(|stuck| stuck == taken.target()) => {
-                    How::RollbackFailed(reason.clone())
-                }
-                how => how.clone(),
-            };
+            let stuck = stuck.iter().find(|stuck| stuck.target == taken.target());
+            let how = stuck.map_or_else(|| others.clone(), |stuck| stuck.how(reason));
             if let Some(manifest) = taken.session.manifest() {
                 remembered(Verdict::end(taken.state(), &manifest.to_string(), how), surroundings);
             }
@@ -266,6 +277,15 @@ impl<'a> Members<'a> {
             let way = journal.back.get(index).filter(|way| way.manifest.is_some())?;
             self.get(index).filter(|taken| taken.is_at(way))
         })
+    }
+
+    /// Takes back what triggers have done for targets that stay where they are.
+    pub(super) fn restore(&self, stuck: Vec<PathBuf>, surroundings: &Surroundings<'_>) -> Vec<Stuck> {
+        let taken = |target: PathBuf| match self.all.iter().find(|taken| taken.target() == target) {
+            Some(taken) => taken.restore(surroundings),
+            None => Stuck { target, restored: Restored::Nothing },
+        };
+        stuck.into_iter().map(taken).collect()
     }
 
     /// Runs what is configured for the targets that somebody has taken to another version. Where an earlier run has begun

@@ -1,10 +1,12 @@
 //! One target of a set, taken: what it holds, what runs for it, and going back with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::journal::Way;
 use super::store::find;
+use crate::after::restore::{Restored, restored};
 use crate::after::trigger::{After, Changed, Stage};
+use crate::after::verdict::How;
 use crate::after::work::{Work, needs_reboot};
 use crate::failure::Failure;
 use crate::sync::Surroundings;
@@ -21,6 +23,29 @@ pub(super) struct Taken<'a> {
     pub(super) changed: Option<Vec<Box<[u8]>>>,
     /// Whether this run has switched it to another version.
     pub(super) is_moved: bool,
+}
+
+/// A target that stays where it is while others go back.
+pub(super) struct Stuck {
+    pub(super) target: PathBuf,
+    /// What has become of what triggers did for it.
+    pub(super) restored: Restored,
+}
+
+impl Stuck {
+    /// Whether the machine is what it was before, as far as this target goes.
+    pub(super) const fn is_restored(&self) -> bool {
+        matches!(self.restored, Restored::All { .. })
+    }
+
+    /// How that ends for the target.
+    pub(super) fn how(&self, reason: &str) -> How {
+        match &self.restored {
+            Restored::All { .. } => How::TakenBack(reason.to_owned()),
+            Restored::Nothing => How::RollbackFailed(reason.to_owned()),
+            Restored::Partly(failed) => How::RollbackFailed(format!("{reason}; going back: {failed}")),
+        }
+    }
 }
 
 impl Taken<'_> {
@@ -87,6 +112,13 @@ impl Taken<'_> {
     /// Whether something that runs at a stage only counts after a reboot.
     pub(super) fn needs_reboot(&self, stage: Stage) -> bool {
         needs_reboot(self.session.place(), &self.after, self.changed(), stage)
+    }
+
+    /// Takes back what triggers have done, as far as they know how. The tree stays.
+    pub(super) fn restore(&self, surroundings: &Surroundings<'_>) -> Stuck {
+        let restored = restored(&self.session, &self.after, self.changed(), surroundings);
+        let restored = restored.unwrap_or_else(|failure| Restored::Partly(failure.in_one_line()));
+        Stuck { target: self.target().to_owned(), restored }
     }
 
     pub(super) fn of_target(&self, reason: &str) -> String {

@@ -93,11 +93,16 @@ impl Trial<'_, '_> {
         }
         match self.members.confirmation() {
             // Where there is nothing to go back to, nothing depends on it.
-            Confirmation::ByPerson(within) if self.pending.previous.is_some() => {
+            Confirmation::ByPerson(within) if self.can_go_back() => {
                 self.wait(within).map_err(|failure| failure.in_one_line())
             }
             Confirmation::ByPerson(_) | Confirmation::ByChecks => self.confirm(),
         }
+    }
+
+    /// Whether something can be gone back to: versions, or what triggers know themselves.
+    fn can_go_back(self) -> bool {
+        self.pending.previous.is_some() || self.members.takes_back(self.journal)
     }
 
     fn confirm(self) -> Result<Proof, String> {

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use super::journal::{Reason, State};
 use super::members::{Members, Switched};
 use super::settle::{Ended, Unsettled};
+use super::taken::Stuck;
 use crate::after::ballast;
 use crate::after::moment::Moment;
 use crate::after::pending::{By, Failed, Pending, Phase, Return};
-use crate::after::trial;
+use crate::after::restore::Restored;
 use crate::after::undo::{ATTEMPTS_MAX, remembered};
 use crate::after::verdict::{How, Verdict};
 use crate::after::way_back::{Due, WayBack};
@@ -93,7 +94,9 @@ impl Unsettled<'_> {
                 failure.with_exit(Exit::RollbackFailed)
             }
         })?;
-        self.finish(&members, reason, &stuck)
+        // What was in its place before has nothing before it.
+        let stuck = if self.journal.is_in_place() { members.not_moved() } else { stuck };
+        self.finish(&members, reason, stuck)
     }
 
     fn check_interrupt(&self) -> Result<(), Failure> {
@@ -160,15 +163,18 @@ impl Unsettled<'_> {
         Ok(Ended::Forward)
     }
 
-    /// Runs the commands for going back, whoever has begun with them, and ends the set.
-    fn finish(&self, members: &Members<'_>, reason: &str, stuck: &[PathBuf]) -> Result<Exit, Failure> {
+    /// Runs the commands for going back, whoever has begun with them, takes back what was done for targets that stay, and
+    /// ends the set.
+    fn finish(&self, members: &Members<'_>, reason: &str, stuck: Vec<PathBuf>) -> Result<Exit, Failure> {
         let (surroundings, directory) = (self.surroundings, self.store.directory());
         let before = self.attempts(By::Itself)?;
-        let ran = if before >= ATTEMPTS_MAX {
-            Err(never_ended())
+        let (ran, stuck) = if before >= ATTEMPTS_MAX {
+            let stays = |target| Stuck { target, restored: Restored::Nothing };
+            (Err(never_ended()), stuck.into_iter().map(stays).collect())
         } else {
             remembered(self.note_return(reason, before + 1, By::Itself), surroundings);
-            members.run_for_rollback(&self.journal, surroundings)
+            let ran = members.run_for_rollback(&self.journal, surroundings);
+            (ran, members.restore(stuck, surroundings))
         };
         if surroundings.interrupt.is_requested() {
             return Err(interrupted());
@@ -177,29 +183,48 @@ impl Unsettled<'_> {
             Ok(()) => How::RolledBack(reason.to_owned()),
             Err(reason) => How::RollbackFailed(format!("going back to it: {reason}")),
         };
-        members.note_ending(&self.journal, stuck, &how, surroundings);
+        members.note_ending(&self.journal, reason, &stuck, &how, surroundings);
         let sets = self.store.sets()?;
         let id = sets.current().map_or_else(String::new, |set| set.id().to_string());
-        let how = if stuck.is_empty() { how } else { How::RollbackFailed(reason.to_owned()) };
+        let how = if !stuck.iter().all(Stuck::is_restored) {
+            How::RollbackFailed(reason.to_owned())
+        } else if self.stays(&stuck) {
+            How::TakenBack(reason.to_owned())
+        } else {
+            how
+        };
         remembered(Verdict::end(directory, &id, how), surroundings);
         self.forget()?;
         if members.needs_reboot_for_rollback(&self.journal) {
             surroundings.output.warning("it takes a reboot until what runs are those versions, too");
         }
-        self.tell(reason, stuck, ran, sets.current)
+        self.tell(reason, &stuck, ran, sets.current)
+    }
+
+    /// Whether no target of the set has gone back.
+    fn stays(&self, stuck: &[Stuck]) -> bool {
+        !stuck.is_empty() && stuck.len() == self.journal.on_trial().count()
     }
 
     fn tell(
         &self,
         reason: &str,
-        stuck: &[PathBuf],
+        stuck: &[Stuck],
         ran: Result<(), String>,
         current: u64,
     ) -> Result<Exit, Failure> {
         let (profile, output) = (&self.journal.set.profile, self.surroundings.output);
         let failed = ran.as_ref().err().map_or_else(String::new, |failed| format!("; {failed}"));
-        if !stuck.is_empty() {
-            let names: Vec<_> = stuck.iter().map(|target| target.display().to_string()).collect();
+        for stuck in stuck {
+            let Restored::All { needs_reboot } = stuck.restored else { continue };
+            let target = stuck.target.display();
+            output.warning(&format!("{target}: what ran before is in its place again; the tree stays"));
+            if needs_reboot {
+                output.warning(&format!("{target}: it takes a reboot until that is what runs"));
+            }
+        }
+        let names: Vec<_> = stuck.iter().filter(|stuck| !stuck.is_restored()).map(named).collect();
+        if !names.is_empty() {
             return Err(Failure::message(
                 Exit::RollbackFailed,
                 format!("{profile} is not healthy ({reason}), and there is nothing to go back to for {}{failed}", names.join(", ")),
@@ -212,9 +237,14 @@ impl Unsettled<'_> {
             return Err(Failure::message(Exit::RollbackFailed, text)
                 .hint("repair what is named here; --retry-failed tries the newer versions again"));
         }
-        output.warning(&format!(
-            "all targets of {profile} are back at {to}; these versions are not tried together again without --retry-failed"
-        ));
+        let what = if self.stays(stuck) {
+            format!("all targets of {profile} stay as they are")
+        } else {
+            let which = if stuck.is_empty() { "all targets" } else { "all other targets" };
+            format!("{which} of {profile} are back at {to}")
+        };
+        output
+            .warning(&format!("{what}; these versions are not tried together again without --retry-failed"));
         output.event(&serde_json::json!({
             "event": "set-unhealthy",
             "profile": profile,
@@ -227,4 +257,13 @@ impl Unsettled<'_> {
 
 fn never_ended() -> String {
     format!("the commands for that were begun {ATTEMPTS_MAX} times, and none came to their end")
+}
+
+/// A target that stays, and what of it was not taken back, where that is known.
+fn named(stuck: &Stuck) -> String {
+    let target = stuck.target.display();
+    match &stuck.restored {
+        Restored::Partly(failed) => format!("{target} ({failed})"),
+        Restored::Nothing | Restored::All { .. } => target.to_string(),
+    }
 }

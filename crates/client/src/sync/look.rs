@@ -88,14 +88,13 @@ pub fn status(
             output.info(&format!("generation {generation}; {kept}{held}"));
         }
         let set = OnTrial::of(&place)?;
-        let (health, subject) = match &set {
-            Some(set) => (set.health()?, set.subject()),
-            None => {
-                let health = Health::of(&place.state, &version.manifest().to_string())?;
-                let (subject, pending) = (Subject::target(&place), Pending::read(&place.state)?);
-                // Where the tree stays, what becomes of it is something else.
-                (health, pending.map_or(subject, |pending| subject.noted(&pending)))
-            }
+        let (health, subject) = if let Some(set) = &set {
+            (set.health()?, set.subject())
+        } else {
+            let health = Health::of(&place.state, &version.manifest().to_string())?;
+            let (subject, pending) = (Subject::target(&place), Pending::read(&place.state)?);
+            // Where the tree stays, what becomes of it is something else.
+            (health, pending.map_or(subject, |pending| subject.noted(&pending)))
         };
         if let Some(sentence) = health.sentence(&subject) {
             output.info(&sentence);

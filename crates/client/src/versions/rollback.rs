@@ -76,7 +76,7 @@ pub fn rollback(
     let leaving = (!args.skip_rebuild).then(|| Leaving::note(&session, &after, changed, surroundings));
     let number = go_back(&session, chosen, surroundings).inspect_err(|_| {
         if let Some(leaving) = leaving {
-            leaving.is_off(&place, surroundings);
+            leaving.stays_after_all(&place, surroundings);
         }
     })?;
     hold(&place, number)?;

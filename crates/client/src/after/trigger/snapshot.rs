@@ -372,17 +372,17 @@ mod tests {
         let name = "smart-sync-20261130T021657Z-8a3bfa83".to_owned();
         let into = source.store().map(Path::to_owned);
         let taken = Taken { root: source.root.clone(), into, name: name.clone() };
-        let noted = Record { taken: vec![taken], pending: Some(name) };
-        let told = Record { pending: None, ..noted.clone() };
+        let killed = Record { taken: vec![taken], pending: Some(name) };
+        let told = Record { pending: None, ..killed.clone() };
         // What a run that was killed has noted, and what an earlier update has left.
-        noted.write(&notes).unwrap();
+        killed.write(&notes).unwrap();
         assert_eq!(
-            source.clone().tell(Without::Unchanged).there(noted.pending.as_deref().unwrap()),
+            source.clone().tell(Without::Unchanged).there(killed.pending.as_deref().unwrap()),
             Ok(None)
         );
         source.clone().tell(Without::Unchanged).perform(&output);
         assert_eq!(Record::read(&notes).unwrap(), told);
-        noted.write(&notes).unwrap();
+        killed.write(&notes).unwrap();
         source.clone().begin().perform().unwrap();
         assert_eq!(Record::read(&notes).unwrap(), told);
     }

@@ -4,28 +4,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use smart_sync_tests::http::{Answer, get};
-use smart_sync_tests::{Finished, Gentoo, Realm, TestEnvironment, program};
+use smart_sync_tests::http::Answer;
+use smart_sync_tests::{Finished, Gentoo, PublishingHost, TestEnvironment, program};
 
-/// A realm, and a host that trusts it and may publish.
+/// A server of binary packages, and a host that may publish to it.
 struct Scene<'environment> {
-    environment: &'environment TestEnvironment,
-    realm: Realm,
+    host: PublishingHost<'environment>,
 }
 
 impl<'environment> Scene<'environment> {
     fn new(environment: &'environment TestEnvironment) -> Self {
-        let realm = Realm::start(environment, "realm");
-        let arguments = ["trust", "add", realm.server().url(), "--root", realm.fingerprint()];
-        environment.run_client(arguments).success();
-        Self { environment, realm }
+        Self { host: PublishingHost::new(environment) }
     }
 
     fn command(&self, directory: &Path, arguments: &[&str]) -> Command {
-        let mut command = self.environment.client();
-        command.args(["publish", "--channel", "repos/binpkgs", "--kind", "binpkgs"]).arg(directory);
-        command.args(arguments).arg("--key").arg(self.realm.key("publish"));
-        command.env("SMART_SYNC_TOKEN", self.realm.token());
+        let mut command = self.host.command(&["--channel", "repos/binpkgs", "--kind", "binpkgs"]);
+        command.arg(directory).args(arguments);
         command
     }
 
@@ -34,17 +28,17 @@ impl<'environment> Scene<'environment> {
     }
 
     fn pkg(&self, arguments: &[&str]) -> Finished {
-        let mut command = self.environment.client();
+        let mut command = self.host.environment.client();
         command.arg("pkg").args(arguments).args(["--channel", "repos/binpkgs"]);
         program::run(&mut command)
     }
 
     fn url(&self) -> String {
-        self.realm.url("repos/binpkgs")
+        self.host.realm.url("repos/binpkgs")
     }
 
     fn get(&self, path: &str) -> Answer {
-        get(self.environment, &self.realm.url(&format!("repos/binpkgs/{path}")), None)
+        self.host.get(&format!("repos/binpkgs/{path}"))
     }
 
     /// The values of a key, for all packages of the index.
@@ -108,12 +102,12 @@ fn portage_installs_a_package_and_what_it_needs() {
     let then =
         program::run(environment.command("date").args(["-u", "-d", &format!("@{}", later - 1), "+%FT%TZ"]));
     let at = format!("at/{}/repos/binpkgs/Packages", then.success().stdout.trim());
-    let answer = get(&environment, &scene.realm.url(&at), None).expect(200);
+    let answer = scene.host.get(&at).expect(200);
     assert_eq!(answer.body, plain.body);
     for nothing in
         ["at/1999-12-31/repos/binpkgs/Packages", "at/tomorrow/repos/binpkgs/Packages", "at/2026-11-01"]
     {
-        assert_eq!(get(&environment, &scene.realm.url(nothing), None).status, 404, "{nothing}");
+        assert_eq!(scene.host.get(nothing).status, 404, "{nothing}");
     }
     host.emerge(&["--quiet", "--getbinpkgonly", "--update", "app-test/hello"]).success();
     assert_eq!(host.installed("hello").as_deref(), Some("hello again\n"));

@@ -3,49 +3,14 @@
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Barrier;
 
 use smart_sync_tests::http::get;
+use smart_sync_tests::noise::noise;
 use smart_sync_tests::proxy::Protocol;
 use smart_sync_tests::server::create_token;
-use smart_sync_tests::{CountingProxy, Finished, Realm, TestEnvironment, program, skipped};
-
-/// A realm, and a host that trusts it and may publish.
-struct Scene<'environment> {
-    environment: &'environment TestEnvironment,
-    realm: Realm,
-}
-
-impl<'environment> Scene<'environment> {
-    fn new(environment: &'environment TestEnvironment) -> Self {
-        let realm = Realm::start(environment, "realm");
-        let arguments = ["trust", "add", realm.server().url(), "--root", realm.fingerprint()];
-        environment.run_client(arguments).success();
-        Self { environment, realm }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.environment.client();
-        command.arg("publish").args(arguments).arg("--key").arg(self.realm.key("publish"));
-        command.env("SMART_SYNC_TOKEN", self.realm.token());
-        command
-    }
-
-    fn publish(&self, arguments: &[&str]) -> Finished {
-        program::run(&mut self.command(arguments))
-    }
-
-    fn file(&self, path: &str) -> String {
-        get(self.environment, &self.realm.url(&format!("files/{path}")), None).expect(200).text()
-    }
-
-    #[track_caller]
-    fn assert_sound(&self) {
-        self.realm.run(self.environment, &["log", "audit"]).success();
-        self.realm.run(self.environment, &["check"]).success();
-    }
-}
+use smart_sync_tests::{CountingProxy, Finished, PublishingHost, Realm, TestEnvironment, program, skipped};
 
 /// The last event of a run with `--json`.
 fn last_event(finished: &Finished) -> serde_json::Value {
@@ -56,16 +21,10 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("paths of the tests are text")
 }
 
-fn noise(seed: &str, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes);
-    bytes
-}
-
 #[test]
 fn a_directory_is_published_and_sent_once() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     environment.write("tree/a", "content of a");
     environment.write("tree/d/large", noise("large", 3_000_000));
     environment.write("tree/var/local", "belongs to the host");
@@ -98,7 +57,7 @@ fn a_directory_is_published_and_sent_once() {
 #[test]
 fn a_repository_is_published_without_a_checkout_at_one_ref_or_all() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     let repository = environment.repository("repository");
     repository.write("a", "one");
     let one = repository.commit("one");
@@ -140,7 +99,7 @@ fn a_repository_is_published_without_a_checkout_at_one_ref_or_all() {
 #[test]
 fn a_tar_is_published_from_standard_input() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     environment.write("tree/d/a", "content of a");
     let mut tar = environment.command("tar");
     let mut tar = tar.args(["c", "-C", "tree", "."]).stdout(Stdio::piped()).spawn().expect("starting tar");
@@ -159,7 +118,7 @@ fn a_tar_is_published_from_standard_input() {
 #[test]
 fn metadata_is_published_where_it_is_asked_for_and_odd_files_are_named() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     environment.write("tree/a", "content of a");
     let _socket = UnixListener::bind(environment.path("tree/odd")).expect("binding a socket");
     let published = scene.publish(&["tree", "--channel", "repos/x", "--fidelity", "git"]).success();
@@ -172,7 +131,7 @@ fn metadata_is_published_where_it_is_asked_for_and_odd_files_are_named() {
 #[test]
 fn a_ref_is_withdrawn_and_a_branch_published_again() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     environment.write("tree/a", "content of a");
     for reference in ["branch:main", "tag:v1"] {
         scene.publish(&["tree", "--channel", "repos/x", "--ref", reference]).success();
@@ -192,7 +151,7 @@ fn a_ref_is_withdrawn_and_a_branch_published_again() {
 #[test]
 fn of_two_who_publish_at_once_each_is_in_the_log_or_told_otherwise() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     for publisher in ["one", "two"] {
         environment.write(&format!("{publisher}/a"), publisher);
     }
@@ -225,7 +184,7 @@ fn of_two_who_publish_at_once_each_is_in_the_log_or_told_otherwise() {
 #[test]
 fn a_publication_that_is_killed_leaves_nothing_but_pieces_for_the_next() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     for file in 0..40 {
         environment.write(&format!("tree/file{file:02}"), noise(&format!("{file}"), 100_000));
     }
@@ -267,7 +226,7 @@ fn a_publication_that_is_killed_leaves_nothing_but_pieces_for_the_next() {
 #[test]
 fn who_may_not_publish_is_told_before_anything_is_sent() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     environment.write("tree/a", "content of a");
     let publish = |key: &PathBuf, token: &str, channel: &str| {
         let mut command = environment.client();
@@ -292,7 +251,7 @@ fn a_private_channel_is_published_to_and_followed_with_a_token() {
     let environment = TestEnvironment::new();
     let realm = Realm::start_with(&environment, "realm", "", &["--private", "repos/secret/*"]);
     environment.run_client(["trust", "add", realm.server().url(), "--root", realm.fingerprint()]).success();
-    let scene = Scene { environment: &environment, realm };
+    let scene = PublishingHost { environment: &environment, realm };
     for (number, content) in ["one", "two"].iter().enumerate() {
         environment.write("tree/a", content);
         let published = scene.publish(&["tree", "--channel", "repos/secret/x", "--json"]).success();
@@ -313,7 +272,7 @@ fn a_private_channel_is_published_to_and_followed_with_a_token() {
 #[test]
 fn sidecars_are_accepted_by_programs_that_are_not_ours() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     environment.write("tree/a b", "content of a");
     environment.write("tree/d/c", noise("c", 200_000));
     environment.write("tree/back\\slash", "escaped");
@@ -366,7 +325,7 @@ fn sidecars_are_accepted_by_programs_that_are_not_ours() {
 #[test]
 fn a_key_in_an_agent_signs_by_its_fingerprint() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     environment.write("tree/a", "content of a");
     let key = scene.realm.key("publish");
     let shown = environment.run_client(["key", "show", text(&key)]).success().stdout;

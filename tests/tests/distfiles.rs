@@ -1,40 +1,13 @@
 //! Distfiles: published with a Manifest of all of them, and fetched by stock clients under every name that they know.
 
 use std::fs;
-use std::process::Command;
 
-use smart_sync_tests::http::{Answer, get};
 use smart_sync_tests::noise::noise;
-use smart_sync_tests::{Finished, Gentoo, Realm, TestEnvironment, program};
+use smart_sync_tests::{Finished, Gentoo, PublishingHost, TestEnvironment, program};
 
-/// A realm, and a host that trusts it and may publish.
-struct Scene<'environment> {
-    environment: &'environment TestEnvironment,
-    realm: Realm,
-}
-
-impl<'environment> Scene<'environment> {
-    fn new(environment: &'environment TestEnvironment) -> Self {
-        let realm = Realm::start(environment, "realm");
-        let arguments = ["trust", "add", realm.server().url(), "--root", realm.fingerprint()];
-        environment.run_client(arguments).success();
-        Self { environment, realm }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.environment.client();
-        command.args(["publish", "--channel", "repos/distfiles", "--kind", "distfiles"]).args(arguments);
-        command.arg("--key").arg(self.realm.key("publish")).env("SMART_SYNC_TOKEN", self.realm.token());
-        command
-    }
-
-    fn publish(&self, arguments: &[&str]) -> Finished {
-        program::run(&mut self.command(arguments))
-    }
-
-    fn get(&self, path: &str) -> Answer {
-        get(self.environment, &self.realm.url(path), None)
-    }
+/// Publishes distfiles.
+fn publish(host: &PublishingHost<'_>, arguments: &[&str]) -> Finished {
+    host.publish(&[&["--channel", "repos/distfiles", "--kind", "distfiles"], arguments].concat())
 }
 
 fn b2sum_directory(environment: &TestEnvironment, name: &str) -> String {
@@ -45,14 +18,14 @@ fn b2sum_directory(environment: &TestEnvironment, name: &str) -> String {
 #[test]
 fn a_mirror_answers_by_every_name_that_clients_know() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     let large = noise("large", 3_000_000);
     environment.write("dist/a+b-1.tar.gz", &large);
     environment.write("dist/small.patch", "a patch\n");
     environment.write("dist/layout.conf", "of another mirror");
     environment.write("dist/.portage_lockfile", "");
     environment.write("dist/broken.tar.gz._checksum_failure_.x1", "not this");
-    scene.publish(&["dist"]).success();
+    publish(&scene, &["dist"]).success();
 
     let directory = b2sum_directory(&environment, "a+b-1.tar.gz");
     assert_eq!(
@@ -91,18 +64,18 @@ fn a_mirror_answers_by_every_name_that_clients_know() {
 fn portage_fetches_what_it_needs_and_notices_what_is_wrong() {
     let environment = TestEnvironment::new();
     let Some(gentoo) = Gentoo::new(&environment, "gentoo") else { return };
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     let bytes = noise("distfile", 400_000);
     gentoo.ebuild_of_distfile("thing", "1.0", &bytes);
     environment.write("dist/thing-1.0.bin", &bytes);
-    scene.publish(&["dist"]).success();
+    publish(&scene, &["dist"]).success();
     let mirror = &scene.realm.url("repos");
     gentoo.fetch("thing", "1.0", mirror).success();
     assert_eq!(fs::read(gentoo.distfile("thing-1.0.bin")).unwrap(), bytes);
 
     gentoo.ebuild_of_distfile("other", "1.0", b"what it should be");
     environment.write("dist/other-1.0.bin", "something else...");
-    scene.publish(&["dist"]).success();
+    publish(&scene, &["dist"]).success();
     let fetched = gentoo.fetch("other", "1.0", mirror);
     assert_ne!(fetched.code, Some(0));
     assert!(!gentoo.distfile("other-1.0.bin").exists());
@@ -112,11 +85,11 @@ fn portage_fetches_what_it_needs_and_notices_what_is_wrong() {
 fn only_what_an_ebuild_tree_says_is_published_when_that_is_asked_for() {
     let environment = TestEnvironment::new();
     let Some(gentoo) = Gentoo::new(&environment, "gentoo") else { return };
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     gentoo.ebuild_of_distfile("thing", "1.0", b"as it should be");
     environment.write("dist/thing-1.0.bin", "as it shouldn't");
     environment.write("dist/stray-1.0.bin", "nobody asks for it");
-    let refused = scene.publish(&["dist", "--verify-against", "gentoo/repository"]);
+    let refused = publish(&scene, &["dist", "--verify-against", "gentoo/repository"]);
     assert_eq!(refused.code, Some(7));
     assert!(
         refused.stderr.contains("thing-1.0.bin: it is not what the Manifest of a package says"),
@@ -125,7 +98,7 @@ fn only_what_an_ebuild_tree_says_is_published_when_that_is_asked_for() {
     assert_eq!(scene.get("repos/distfiles/Manifest").status, 404);
 
     environment.write("dist/thing-1.0.bin", "as it should be");
-    let published = scene.publish(&["dist", "--verify-against", "gentoo/repository"]).success();
+    let published = publish(&scene, &["dist", "--verify-against", "gentoo/repository"]).success();
     assert!(published.stdout.contains("1 file that no Manifest names is left out"), "{published:?}");
     assert_eq!(scene.get("repos/distfiles/thing-1.0.bin").expect(200).text(), "as it should be");
     assert_eq!(scene.get("repos/distfiles/stray-1.0.bin").status, 404);
@@ -134,18 +107,18 @@ fn only_what_an_ebuild_tree_says_is_published_when_that_is_asked_for() {
 #[test]
 fn several_publish_and_a_name_never_changes_what_it_holds() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     environment.write("one/a.tar", "of one");
     environment.write("other/b.tar", "of the other");
-    scene.publish(&["one"]).success();
-    scene.publish(&["other"]).success();
+    publish(&scene, &["one"]).success();
+    publish(&scene, &["other"]).success();
     assert_eq!(scene.get("repos/distfiles/a.tar").expect(200).text(), "of one");
     assert_eq!(scene.get("repos/distfiles/b.tar").expect(200).text(), "of the other");
-    let again = scene.publish(&["one"]).success();
+    let again = publish(&scene, &["one"]).success();
     assert!(again.stdout.contains("is that tree already"), "{again:?}");
 
     environment.write("other/a.tar", "of the other");
-    let refused = scene.publish(&["other"]);
+    let refused = publish(&scene, &["other"]);
     assert_eq!(refused.code, Some(7));
     assert!(
         refused.stderr.contains("a.tar: a file of this name is published, and is another one"),
@@ -154,33 +127,32 @@ fn several_publish_and_a_name_never_changes_what_it_holds() {
     fs::remove_file(environment.path("other/a.tar")).unwrap();
 
     // What is taken out stays for whoever needs it yet, and the tree says since when.
-    scene.publish(&["other", "--replace"]).success();
+    publish(&scene, &["other", "--replace"]).success();
     assert_eq!(scene.get("repos/distfiles/a.tar").expect(200).text(), "of one");
     let retired = scene.get("repos/distfiles/.smart-sync/retired").expect(200).text();
     assert!(retired.ends_with(" a.tar\n") && retired.lines().count() == 1, "{retired}");
-    scene.publish(&["one"]).success();
+    publish(&scene, &["one"]).success();
     assert_eq!(scene.get("repos/distfiles/.smart-sync/retired").status, 404);
 }
 
 #[test]
 fn what_a_kind_does_not_ask_about_is_refused() {
     let environment = TestEnvironment::new();
-    let scene = Scene::new(&environment);
+    let scene = PublishingHost::new(&environment);
     environment.write("dist/a.tar", "a");
-    let publish = |kind: &str, arguments: &[&str]| {
-        let mut command = environment.client();
-        command.args(["publish", "dist", "--channel", "repos/other", "--kind", kind]).args(arguments);
-        command.arg("--key").arg(scene.realm.key("publish")).env("SMART_SYNC_TOKEN", scene.realm.token());
-        program::run(&mut command)
+    let publish_as = |kind: &str, arguments: &[&str]| {
+        scene.publish(&[&["dist", "--channel", "repos/other", "--kind", kind], arguments].concat())
     };
-    publish("tree", &["--verify-against", "ebuilds"])
+    publish_as("tree", &["--verify-against", "ebuilds"])
         .expect_code(4)
         .stderr_contains("--verify-against means nothing for");
-    publish("tree", &["--replace"]).expect_code(4).stderr_contains("--replace means nothing for");
-    publish("binpkgs", &["--verify-against", "ebuilds"]).expect_code(4).stderr_contains("for binpkgs");
-    publish("distfiles", &["--fidelity", "system"]).expect_code(4).stderr_contains("for distfiles");
-    publish("distfiles", &[]).success();
-    publish("binpkgs", &[]).expect_code(4).stderr_contains("is of the kind distfiles, which does not change");
+    publish_as("tree", &["--replace"]).expect_code(4).stderr_contains("--replace means nothing for");
+    publish_as("binpkgs", &["--verify-against", "ebuilds"]).expect_code(4).stderr_contains("for binpkgs");
+    publish_as("distfiles", &["--fidelity", "system"]).expect_code(4).stderr_contains("for distfiles");
+    publish_as("distfiles", &[]).success();
+    publish_as("binpkgs", &[])
+        .expect_code(4)
+        .stderr_contains("is of the kind distfiles, which does not change");
     assert_eq!(scene.get("repos/other/Packages").status, 404);
     let local = ["publish-local", "dist", "--channel", "repos/more", "--kind", "distfiles"];
     scene

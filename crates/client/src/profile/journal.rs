@@ -12,9 +12,9 @@
 //!
 //! The set is *committed* when it is written to the list of sets of its profile, before its journal goes.
 //!
-//! Before *switching*, it is noted beside the journal that the set is [not confirmed](crate::after::pending), and the
+//! Before *switching*, it is noted beside the journal that the set is not confirmed, and the
 //! [way back](crate::after::way_back) is armed. What a set at *proving* waits for, the end of its run, somebody, or the
-//! machine to be started again, stands in that note, and [fate](crate::after::fate) decides as for a target.
+//! machine to be started again, stands in that note, and `after::fate` decides as for a target.
 //! While a set is *going back* because somebody has said so, something stands by, too, and the note counts how often it
 //! was begun to run what belongs to that.
 //!

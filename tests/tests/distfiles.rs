@@ -158,6 +158,6 @@ fn what_a_kind_does_not_ask_about_is_refused() {
     scene
         .realm
         .run(&environment, &local)
-        .expect_code(1)
+        .expect_code(4)
         .stderr_contains("put together by `smart-sync publish`");
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use smart_sync_tests::program;
 use smart_sync_tests::small_disk::in_namespace;
 use smart_sync_tests::strace::{KILL, switches_of};
-use smart_sync_tests::supervisors::{start_again, supervisors, wait_until_none_stands_by};
+use smart_sync_tests::supervisors::{end_all, start_again, supervisors, wait_until_none_stands_by};
 use smart_sync_tests::{Finished, Profiled, Saved, SmallDisk, StandIns, Strace, TestEnvironment};
 
 const PROFILE: &str = r#"
@@ -354,6 +354,8 @@ fn a_set_of_which_one_takes_a_reboot_is_looked_at_after_it() {
     host.publish_profile(Profiled::PROFILE, "main", PROFILE);
     publish(&host, "four");
     host.pull(&[]).success();
+    // What stands by goes down with the machine.
+    end_all(&state);
     start_again(&environment, 3);
     host.run(&["confirm", "--profile", Profiled::PROFILE])
         .expect_code(8)

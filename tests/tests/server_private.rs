@@ -67,6 +67,10 @@ fn a_private_channel_is_answered_like_one_that_does_not_exist() {
         for (hidden, absent) in [
             ("files/repos/secret/a/main/file", "files/repos/absent/a/main/file"),
             ("files/repos/secret/a/", "files/repos/absent/a/"),
+            ("repos/secret/a/file", "repos/absent/a/file"),
+            ("repos/secret/a", "repos/absent/a"),
+            ("repos/secret/a/", "repos/absent/a/"),
+            ("at/2999-01-01/repos/secret/a/file", "at/2999-01-01/repos/absent/a/file"),
             ("v1/history/repos%2Fsecret%2Fa/main", "v1/history/repos%2Fabsent%2Fa/main"),
             ("v1/signed/repos%2Fsecret%2Fa/main/SUMS", "v1/signed/repos%2Fabsent%2Fa/main/SUMS"),
             (
@@ -143,6 +147,8 @@ fn a_token_opens_what_it_is_for() {
     let token = Some(private.reader.as_str());
     assert_eq!(private.get("files/repos/secret/a/main/file", token).expect(200).text(), SECRET);
     private.get("files/repos/secret/b/main/file", token).expect(404);
+    assert_eq!(private.get("repos/secret/a/file", token).expect(200).text(), SECRET);
+    private.get("repos/secret/b/file", token).expect(404);
     private.get("files/repos/open/main/file", token).expect(200);
     private.get(&format!("page/{}", private.manifest), token).expect(200);
     private.get(&format!("v1/delta/none/{}", private.manifest), token).expect(200);

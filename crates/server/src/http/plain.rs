@@ -22,6 +22,8 @@ use super::problem::Problem;
 use super::{App, blocking};
 use crate::realm::refs::Refs;
 
+/// What the paths of the server itself begin with: none of them is ever taken for a channel.
+const OWN: &[&str] = &["bundle", "checkpoint", "files", "healthz", "pack", "page", "tile", "v1"];
 /// Begins a path that is as of a date, which follows.
 const AT: &str = "at";
 /// How many segments that is.
@@ -53,7 +55,8 @@ pub(super) async fn file(
         let (app, view) = (Arc::clone(&app), Arc::clone(&view));
         blocking(move || {
             let refs = app.realm.refs(&view)?;
-            let found = find(&below, &refs, |channel| app.may_read(&caller, channel));
+            let when = if at.is_some() { When::Then } else { When::Now };
+            let found = find(&below, when, &refs, |channel| app.may_read(&caller, channel));
             match (found, at) {
                 (Found::Tree { publication, rest }, Some(at)) => {
                     let (channel, reference) = (&publication.channel, &publication.reference);
@@ -94,23 +97,35 @@ enum Found {
     Names(BTreeSet<String>),
 }
 
-fn find(segments: &[Vec<u8>], refs: &Refs, may_read: impl Fn(&Channel) -> bool) -> Found {
+/// Of which time a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// A branch that was withdrawn is not there.
+    Now,
+    /// It may have been.
+    Then,
+}
+
+fn find(segments: &[Vec<u8>], when: When, refs: &Refs, may_read: impl Fn(&Channel) -> bool) -> Found {
     let texts: Vec<&str> = segments.iter().map_while(|segment| str::from_utf8(segment).ok()).collect();
+    let nothing = || Found::Names(BTreeSet::new());
+    if texts.first().is_none_or(|first| OWN.contains(first)) {
+        return nothing();
+    }
     let main_of = |channel: &Channel| {
         let state = refs.get(channel, &RefName::branch("main").ok()?)?;
-        (state.publication.manifest.is_some() && may_read(channel))
-            .then(|| Box::new(state.publication.clone()))
+        let is_there = when == When::Then || state.publication.manifest.is_some();
+        (is_there && may_read(channel)).then_some(state)
     };
     let tree = (1..=texts.len().min(CHANNEL_SEGMENTS_MAX)).rev().find_map(|rest| {
-        let publication = main_of(&texts[..rest].join("/").parse().ok()?)?;
-        Some(Found::Tree { publication, rest })
+        let state = main_of(&texts[..rest].join("/").parse().ok()?)?;
+        Some(Found::Tree { publication: Box::new(state.publication.clone()), rest })
     });
     tree.unwrap_or_else(|| {
-        let prefix = if texts.len() == segments.len() {
-            texts.join("/")
-        } else {
-            return Found::Names(BTreeSet::new());
-        };
+        if texts.len() < segments.len() {
+            return nothing();
+        }
+        let prefix = texts.join("/");
         let prefix = prefix.strip_suffix('/').unwrap_or(&prefix);
         let channels =
             refs.channels().map(|(channel, _)| channel).filter(|channel| main_of(channel).is_some());

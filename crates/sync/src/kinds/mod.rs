@@ -104,9 +104,6 @@ pub trait Before {
 
     /// The bytes of some of them, each at most as long as is said.
     fn read(&self, contents: &[Content], bytes_max: u64) -> Result<Vec<Vec<u8>>, KindError>;
-
-    /// The time of its content.
-    fn content_time(&self) -> UnixTime;
 }
 
 /// A tree that can be published.

@@ -196,10 +196,6 @@ impl Before for Published<'_> {
         let mut found = found.map_err(|failure| self.unread(failure))?;
         Ok(contents.iter().map(|content| found.remove(&content.id).unwrap_or_default()).collect())
     }
-
-    fn content_time(&self) -> UnixTime {
-        self.verified.publication.record().content_time
-    }
 }
 
 fn refused(error: KindError, path: &Path) -> Failure {

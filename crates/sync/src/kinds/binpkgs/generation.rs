@@ -9,10 +9,9 @@ use smart_sync_store::manifest::TreePath;
 
 use super::super::Absent;
 use super::super::retired::{Retired, is_over};
+use super::package::Container;
 use crate::time::UnixTime;
 
-/// The ends of names of packages.
-pub const EXTENSIONS: [&str; 3] = [".gpkg.tar", ".tbz2", ".xpak"];
 /// How much of a digest tells two packages of one name apart, and how much does so for certain.
 const DIGEST_LENGTHS: [usize; 2] = [8, 40];
 /// The longest name that file systems hold.
@@ -125,11 +124,12 @@ fn free_path(source: &TreePath, build: &Build, is_known: impl Fn(&TreePath) -> b
         return Some(source.clone());
     }
     let bytes = source.as_bytes();
-    let extension = EXTENSIONS.iter().find(|extension| bytes.ends_with(extension.as_bytes()));
-    let stem = &bytes[..bytes.len() - extension.map_or(0, |extension| extension.len())];
+    let mut extensions = Container::EXTENSIONS.iter().map(|(extension, _)| extension.as_bytes());
+    let extension = extensions.find(|extension| bytes.ends_with(extension)).unwrap_or_default();
+    let stem = &bytes[..bytes.len() - extension.len()];
     let beside = |digits: usize| {
         let digest = build.sha1.get(..digits).unwrap_or(&build.sha1);
-        let name = [stem, b"~", digest.as_bytes(), &bytes[stem.len()..]].concat();
+        let name = [stem, b"~", digest.as_bytes(), extension].concat();
         TreePath::new(name).ok().filter(|path| path.file_name().len() <= NAME_BYTES_MAX)
     };
     let [short, long] = DIGEST_LENGTHS;

@@ -16,16 +16,14 @@ pub enum Container {
 }
 
 impl Container {
+    /// The ends of names of packages.
+    pub const EXTENSIONS: [(&str, Self); 3] =
+        [(".gpkg.tar", Self::Gpkg), (".tbz2", Self::Xpak), (".xpak", Self::Xpak)];
+
     /// The container that a file of this name holds, if it is the name of a package.
     pub fn of_name(name: &str) -> Option<Self> {
-        let ends_with = |suffix| name.strip_suffix(suffix).is_some();
-        if ends_with(".gpkg.tar") {
-            Some(Self::Gpkg)
-        } else if ends_with(".xpak") || ends_with(".tbz2") {
-            Some(Self::Xpak)
-        } else {
-            None
-        }
+        let known = Self::EXTENSIONS.iter().find(|(extension, _)| name.ends_with(extension));
+        known.map(|(_, container)| *container)
     }
 }
 

@@ -56,11 +56,6 @@ impl Version {
         &self.text
     }
 
-    /// The version without its revision.
-    pub fn without_revision(&self) -> &str {
-        self.text.rsplit_once("-r").map_or(&self.text, |(version, _)| version)
-    }
-
     /// Whether two versions are the same but for their revisions, which is what `~` asks of a package.
     pub fn is_revision_of(&self, other: &Self) -> bool {
         self.compare_without_revision(other) == Ordering::Equal

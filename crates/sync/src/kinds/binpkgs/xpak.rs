@@ -112,7 +112,7 @@ fn segment_metadata(segment: &[u8]) -> Result<Metadata, Fault> {
     }
     let (index, data) = segment[16..segment.len() - SEGMENT_END.len()].split_at(index_len);
     let mut metadata = Metadata::default();
-    let (mut at, mut data_at) = (0, 0);
+    let (mut at, mut data_at) = (0_usize, 0_usize);
     while at < index.len() {
         let cut = refuse(16 + at, "the index ends in the middle of an entry");
         let Some(name_len) = number(index, at) else { return Err(cut) };
@@ -121,10 +121,10 @@ fn segment_metadata(segment: &[u8]) -> Result<Metadata, Fault> {
         let Some((offset, len)) = number(index, name_end).zip(number(index, name_end + 4)) else {
             return Err(cut);
         };
-        let end = data_at + len as usize;
-        if offset as usize != data_at || end > data.len() {
+        let end = data_at.checked_add(len as usize).filter(|end| *end <= data.len());
+        let Some(end) = end.filter(|_| offset as usize == data_at) else {
             return Err(refuse(16 + at, "a value does not follow the one before, or is outside of the data"));
-        }
+        };
         metadata.insert(name, data[data_at..end].to_vec()).map_err(Fault::Metadata)?;
         (at, data_at) = (name_end + 8, end);
     }

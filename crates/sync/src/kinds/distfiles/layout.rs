@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 
 use blake2::{Blake2b512, Digest as _};
-use smart_sync_store::id::to_hex;
+use smart_sync_store::id::{from_hex, to_hex};
 use smart_sync_store::manifest::TreePath;
 
 use super::super::{Located, Names};
-use super::manifest::{Dist, from_hex};
+use super::manifest::Dist;
 
 /// Where a client learns of these names.
 pub const FILE: &str = "layout.conf";

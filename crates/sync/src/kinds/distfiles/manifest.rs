@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use smart_sync_store::id::to_hex;
+use smart_sync_store::id::{from_hex, to_hex};
 
 /// The longest name of a distfile; file systems hold no longer one.
 const NAME_BYTES_MAX: usize = 255;
@@ -93,19 +93,6 @@ pub fn is_name(name: &str) -> bool {
         && name.chars().all(is_plain)
 }
 
-pub(super) fn from_hex<const N: usize>(digits: &str) -> Option<[u8; N]> {
-    let digits = digits.as_bytes();
-    if digits.len() != 2 * N {
-        return None;
-    }
-    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = value(pair[0])? << 4 | value(pair[1])?;
-    }
-    Some(bytes)
-}
-
 /// Writes a Manifest of distfiles.
 pub fn render<'a>(files: impl IntoIterator<Item = (&'a str, &'a Dist)>) -> Vec<u8> {
     let mut text = String::new();
@@ -144,7 +131,7 @@ mod tests {
 
     #[test]
     fn lines_of_an_ebuild_tree_are_read_and_others_passed_over() {
-        let (one, other) = ("0a".repeat(64), "FF".repeat(64));
+        let (one, other) = ("0a".repeat(64), "ff".repeat(64));
         let text = format!(
             "AUX a.patch 3 SHA512 00\nDIST a-1.tar.gz 7 BLAKE2B {one} SHA512 {other}\nDIST a-1.tar.gz 7 SHA512 {other} BLAKE2B {one} MD5 0\n\n"
         );
@@ -170,6 +157,7 @@ mod tests {
             format!("DIST a 1 BLAKE2B {hex} SHA512 {hex} SHA512 {hex}"),
             format!("DIST a 1 BLAKE2B {} SHA512 {hex}", &hex[1..]),
             format!("DIST a 1 BLAKE2B x{} SHA512 {hex}", &hex[1..]),
+            format!("DIST a 1 BLAKE2B A{} SHA512 {hex}", &hex[1..]),
             format!("DIST a 1 BLAKE2B {hex} SHA512 {hex}\nDIST a 2 BLAKE2B {hex} SHA512 {hex}"),
         ] {
             assert!(parse(wrong.as_bytes()).is_err(), "{wrong}");

@@ -1,9 +1,11 @@
 //! Distfiles: published with a Manifest of all of them, and fetched by stock clients under every name that they know.
 
 use std::fs;
+use std::process::Stdio;
 
 use smart_sync_tests::noise::noise;
-use smart_sync_tests::{Finished, Gentoo, PublishingHost, TestEnvironment, program};
+use smart_sync_tests::proxy::Protocol;
+use smart_sync_tests::{CountingProxy, Finished, Gentoo, PublishingHost, TestEnvironment, program};
 
 /// Publishes distfiles.
 fn publish(host: &PublishingHost<'_>, arguments: &[&str]) -> Finished {
@@ -160,4 +162,35 @@ fn what_a_kind_does_not_ask_about_is_refused() {
         .run(&environment, &local)
         .expect_code(4)
         .stderr_contains("put together by `smart-sync publish`");
+}
+
+#[test]
+fn whoever_is_second_adds_to_what_the_first_has_published() {
+    let environment = TestEnvironment::new();
+    let scene = PublishingHost::new(&environment);
+    environment.write("one/a.tar", "of one");
+    environment.write("other/b.tar", "of the other");
+    let proxy = CountingProxy::start(scene.realm.server().address(), Protocol::Http).expect("a free port");
+    let url = proxy.url();
+    let through_proxy = |words: &[&str]| {
+        let words =
+            [&["one", "--channel", "repos/distfiles", "--kind", "distfiles", "--server", &url], words];
+        scene.command(&words.concat())
+    };
+    // What is asked before anything is sent; then the upload of one waits until the other has published.
+    program::run(&mut through_proxy(&["--dry-run"])).success();
+    let asked = proxy.take_totals().sent;
+    proxy.hold_sent_after(asked + 1);
+    let first = through_proxy(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    while proxy.totals().sent <= asked + 1 {
+        std::thread::yield_now();
+    }
+    publish(&scene, &["other"]).success();
+    proxy.release();
+    let first = first.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&first.stdout);
+    assert!(first.status.success(), "{said}{}", String::from_utf8_lossy(&first.stderr));
+    assert!(said.contains("somebody else was first: adding to what they have published"), "{said}");
+    assert_eq!(scene.file("repos/distfiles/main/a.tar"), "of one");
+    assert_eq!(scene.file("repos/distfiles/main/b.tar"), "of the other");
 }

@@ -15,9 +15,9 @@ use crate::apply::tests::fixture::{Host, Spec, Tree};
 use crate::apply::versions::Kind;
 
 pub(super) const CASES: &[Case] = &[
-    ("138: a kill at each step", a_kill_at_each_step),
-    ("139: a flush that fails, at each step", a_failed_flush),
-    ("140: a full disk, at each step", a_full_disk),
+    ("138: a kill, at steps from the first to the last", a_kill_at_each_step),
+    ("139: a flush that fails, likewise", a_failed_flush),
+    ("140: a full disk, likewise", a_full_disk),
     ("142: state that is torn or rotten", torn_state),
     ("143: two at once", two_at_once),
     ("144: a target that cannot be written to", a_read_only_target),

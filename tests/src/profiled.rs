@@ -102,4 +102,22 @@ impl<'environment> Profiled<'environment> {
     pub fn versions(&self, names: &[&str]) -> Vec<String> {
         names.iter().map(|name| self.version(name)).collect()
     }
+
+    /// The sets that are kept, as people are shown them.
+    pub fn sets(&self) -> String {
+        self.run(&["generations", "--profile", Self::PROFILE]).success().stdout
+    }
+
+    /// Fails where the notes of a trial are left, of the profile or of any target.
+    #[track_caller]
+    pub fn assert_nothing_is_left(&self) {
+        for of in ["profiles", "targets"] {
+            let states = fs::read_dir(self.environment.state_directory().join(of));
+            for state in states.expect("it is there").map(|entry| entry.expect("it can be read").path()) {
+                for name in ["pending", "pending-changed", "way-back", "ballast", "journal"] {
+                    assert!(!state.join(name).exists(), "{}: {name} is left", state.display());
+                }
+            }
+        }
+    }
 }

@@ -2,13 +2,10 @@
 //! brings it to its end.
 
 use std::fs;
-use std::process::Command;
 
-use smart_sync_tests::program;
-use smart_sync_tests::small_disk::in_namespace;
 use smart_sync_tests::strace::switches_of;
-use smart_sync_tests::supervisors::{start_again, wait_until_none_stands_by};
-use smart_sync_tests::{Finished, Profiled, Saved, StandIns, Strace, TestEnvironment};
+use smart_sync_tests::supervisors::wait_until_none_stands_by;
+use smart_sync_tests::{Finished, Profiled, Saved, Strace, TestEnvironment};
 
 const PROFILE: &str = r#"
 [targets."ROOT/srv/site"]
@@ -49,10 +46,6 @@ fn rollback(host: &Profiled<'_>, words: &[&str]) -> Finished {
     host.run(&[&["rollback", "--profile", Profiled::PROFILE], words].concat())
 }
 
-fn sets(host: &Profiled<'_>) -> String {
-    host.run(&["generations", "--profile", Profiled::PROFILE]).success().stdout
-}
-
 const REBOOT: &str = r#"
 [[targets."ROOT/srv/tool".run]]
 command = ["true"]
@@ -88,7 +81,7 @@ fn what_runs_for_it_is_begun_three_times_at_most_where_it_kills_the_run() {
     wait_until_none_stands_by(&environment.state_directory());
     assert_eq!(fs::read_to_string(environment.path("ran")).unwrap(), "rollback\n".repeat(3));
     assert_eq!(host.versions(&ALL), ["one", "one"]);
-    assert!(sets(&host).contains("(current, held)"), "{}", sets(&host));
+    assert!(host.sets().contains("(current, held)"), "{}", host.sets());
     host.run(&["recover"]).success();
     host.pull(&[]).success().stderr_contains("was taken back to set 1 and stays there");
 }
@@ -108,7 +101,7 @@ fn what_was_left_out_is_left_out_by_whoever_brings_it_to_its_end() {
     assert_eq!(strace.kill_alone(&back(), &call, &(when + 1).to_string()).code, None);
     wait_until_none_stands_by(&state);
     assert_eq!(host.versions(&ALL), ["one", "one"]);
-    assert!(sets(&host).contains("(current, held)"), "{}", sets(&host));
+    assert!(host.sets().contains("(current, held)"), "{}", host.sets());
     assert!(!environment.path("ran").exists());
     host.run(&["resume", "--profile", Profiled::PROFILE]).success();
     host.pull(&[]).success();
@@ -134,52 +127,4 @@ fn a_set_that_is_tried_again_in_its_place_has_nothing_to_go_back_to() {
     assert_eq!(host.versions(&ALL), ["bad", "bad"]);
     publish(&host, "good");
     host.pull(&[]).success();
-}
-
-const KERNEL: &str = r#"
-[[targets."ROOT/srv/tool".run]]
-kernel = { loader = "systemd-boot", boot = "ROOT/boot", modules = "ROOT/modules", entry-options = "root=LABEL=root ro" }
-"#;
-
-#[test]
-fn what_a_kernel_of_a_first_version_did_is_taken_back_and_its_tree_stays() {
-    if !in_namespace() {
-        return;
-    }
-    let environment = TestEnvironment::new();
-    let host = host(&environment, "");
-    let (site, _) = PROFILE.split_once("[targets.\"ROOT/srv/tool\"]").unwrap();
-    host.publish_profile(Profiled::PROFILE, "main", site);
-    publish(&host, "one");
-    host.pull(&[]).success();
-    host.publish_profile(Profiled::PROFILE, "main", &format!("{PROFILE}{KERNEL}"));
-    let programs = StandIns::new(&environment);
-    programs.add("bootctl", "");
-    for directory in ["boot", "modules"] {
-        fs::create_dir(environment.path(directory)).unwrap();
-    }
-    publish(&host, "two");
-    let kernel = [
-        ("version", "two"),
-        ("6.9.1-test/vmlinuz", "an image"),
-        ("6.9.1-test/lib/modules/6.9.1-test/kernel/a.ko", "a module"),
-    ];
-    host.publish("repos/tool", "main", &kernel);
-    let run = |mut command: Command| {
-        programs.lead(&mut command);
-        program::run(&mut command)
-    };
-    run(host.pull_command(&[])).expect_code(12);
-    assert!(environment.path("boot/vmlinuz-6.9.1-test").exists());
-    // It is not that kernel which comes up.
-    start_again(&environment, 1);
-    run(host.command(&["recover"]))
-        .expect_code(8)
-        .stderr_contains("srv/tool: what ran before is in its place again; the tree stays")
-        .stderr_contains("all other targets of profiles/host are back at set 1");
-    assert_eq!(host.versions(&ALL), ["one", "two"]);
-    assert!(!environment.path("boot/vmlinuz-6.9.1-test").exists());
-    let status = host.run(&["status", "--json", "--target", host.target("tool").to_str().unwrap()]).success();
-    assert!(status.stdout.contains(r#""health":"rolled-back""#), "{}", status.stdout);
-    run(host.pull_command(&[])).expect_code(8).stderr_contains("--retry-failed tries them again");
 }

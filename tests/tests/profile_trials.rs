@@ -11,7 +11,7 @@ use smart_sync_tests::program;
 use smart_sync_tests::small_disk::in_namespace;
 use smart_sync_tests::strace::{KILL, switches_of};
 use smart_sync_tests::supervisors::{end_all, start_again, supervisors, wait_until_none_stands_by};
-use smart_sync_tests::{Finished, Profiled, Saved, SmallDisk, StandIns, Strace, TestEnvironment};
+use smart_sync_tests::{Finished, Profiled, Saved, SmallDisk, Strace, TestEnvironment};
 
 const PROFILE: &str = r#"
 [targets."ROOT/srv/site"]
@@ -62,21 +62,6 @@ fn sync_alone(host: &Profiled<'_>, name: &str) -> Finished {
     host.run(&["--target", target.to_str().unwrap(), "--channel", &format!("repos/{name}")])
 }
 
-fn sets(host: &Profiled<'_>) -> String {
-    host.run(&["generations", "--profile", Profiled::PROFILE]).success().stdout
-}
-
-#[track_caller]
-fn assert_nothing_is_left(environment: &TestEnvironment) {
-    let profiles = fs::read_dir(environment.state_directory().join("profiles")).unwrap();
-    let targets = fs::read_dir(environment.state_directory().join("targets")).unwrap();
-    for state in profiles.chain(targets).map(|entry| entry.unwrap().path()) {
-        for name in ["pending", "pending-changed", "way-back", "ballast", "journal"] {
-            assert!(!state.join(name).exists(), "{}: {name} is left", state.display());
-        }
-    }
-}
-
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
 }
@@ -96,8 +81,8 @@ fn a_pull_that_is_killed_between_two_switches_is_completed_without_anybody() {
     assert_eq!(killed.code, None, "{}", killed.stderr);
     wait_until_none_stands_by(&environment.state_directory());
     assert_eq!(host.versions(&ALL), ["two", "two"]);
-    assert!(sets(&host).contains("(current)"), "{}", sets(&host));
-    assert_nothing_is_left(&environment);
+    assert!(host.sets().contains("(current)"), "{}", host.sets());
+    host.assert_nothing_is_left();
     let pulled = host.pull(&[]).success().stdout;
     assert!(pulled.contains("is up to date: 2 targets, set 2"), "{pulled}");
 }
@@ -116,7 +101,7 @@ fn a_pull_that_is_killed_while_commands_run_is_taken_back_without_anybody() {
     wait_until_none_stands_by(&environment.state_directory());
     assert_eq!(host.versions(&ALL), ["one", "one"]);
     assert_eq!(read(environment.path("ran")), "update two\nrollback one\n");
-    assert_nothing_is_left(&environment);
+    host.assert_nothing_is_left();
     assert_eq!([health(&host, "site"), health(&host, "tool")], ["rolled-back", "rolled-back"]);
     host.pull(&[]).expect_code(8).stderr_contains("ended before it was confirmed");
     // Where there is nothing to go back to, what stands by ends as well.
@@ -128,7 +113,7 @@ fn a_pull_that_is_killed_while_commands_run_is_taken_back_without_anybody() {
     assert_eq!(first.pull(&[]).code, None);
     wait_until_none_stands_by(&other.state_directory());
     assert_eq!(first.versions(&ALL), ["one", "one"]);
-    assert_nothing_is_left(&other);
+    first.assert_nothing_is_left();
     first.pull(&[]).expect_code(8);
 }
 
@@ -153,9 +138,9 @@ fn commands_for_going_back_that_kill_the_run_are_run_again_up_to_a_bound() {
     assert!(read(environment.path("ran")).ends_with("update\nrollback\nrollback\nrollback\n"));
     assert_eq!(host.versions(&ALL), ["one", "one"]);
     assert_eq!([health(&host, "site"), health(&host, "tool")], ["rollback-failed", "rollback-failed"]);
-    assert!(sets(&host).contains("(current, not healthy)"), "{}", sets(&host));
+    assert!(host.sets().contains("(current, not healthy)"), "{}", host.sets());
     host.run(&["confirm", "--profile", Profiled::PROFILE]).expect_code(9);
-    assert_nothing_is_left(&environment);
+    host.assert_nothing_is_left();
 }
 
 #[test]
@@ -173,7 +158,7 @@ fn a_command_that_fills_the_disk_of_the_state_does_not_keep_the_targets_from_goi
     assert_eq!(host.versions(&ALL), ["one", "one"]);
     disk.make_room();
     host.run(&["recover"]).success();
-    assert_nothing_is_left(&environment);
+    host.assert_nothing_is_left();
     host.pull(&[]).expect_code(8);
 }
 
@@ -195,7 +180,7 @@ fn a_person_confirms_all_targets_together_over_a_new_connection() {
     pulled.stderr_contains("type `smart-sync confirm --profile profiles/host` over a new connection");
     assert_eq!(host.versions(&ALL), ["two", "two"]);
     assert_eq!([health(&host, "site"), health(&host, "tool")], ["waiting", "waiting"]);
-    assert!(sets(&host).contains("(current, not confirmed yet)"), "{}", sets(&host));
+    assert!(host.sets().contains("(current, not confirmed yet)"), "{}", host.sets());
     assert!(!supervisors(&environment.state_directory()).is_empty());
     let shown = host.run(&["profile", "show", Profiled::PROFILE]).success().stdout;
     assert!(
@@ -228,7 +213,7 @@ fn a_person_confirms_all_targets_together_over_a_new_connection() {
     wait_until_none_stands_by(&environment.state_directory());
     assert_eq!(read(environment.path("ran")), "confirmed version\n");
     assert_eq!([health(&host, "site"), health(&host, "tool")], ["confirmed", "confirmed"]);
-    assert_nothing_is_left(&environment);
+    host.assert_nothing_is_left();
     let again =
         over("1001", &mut host.command(&["confirm", "--profile", Profiled::PROFILE])).success().stdout;
     assert!(again.contains("nothing waits to be confirmed"), "{again}");
@@ -239,7 +224,7 @@ fn a_person_confirms_all_targets_together_over_a_new_connection() {
     host.run(&["rollback", "--profile", Profiled::PROFILE]).success();
     wait_until_none_stands_by(&environment.state_directory());
     assert_eq!(host.versions(&ALL), ["two", "two"]);
-    assert!(sets(&host).contains("(current, held"), "{}", sets(&host));
+    assert!(host.sets().contains("(current, held"), "{}", host.sets());
     host.run(&["resume", "--profile", Profiled::PROFILE]).success();
     // It was not found to be bad.
     over("1000", &mut host.pull_command(&[])).success();
@@ -260,12 +245,12 @@ fn what_nobody_confirms_in_time_goes_back_together() {
     wait_until_none_stands_by(&environment.state_directory());
     assert_eq!(host.versions(&ALL), ["one", "one"]);
     assert_eq!([health(&host, "site"), health(&host, "tool")], ["rolled-back", "rolled-back"]);
-    assert!(sets(&host).contains("(current, gone back to)"), "{}", sets(&host));
+    assert!(host.sets().contains("(current, gone back to)"), "{}", host.sets());
     let confirm = ["confirm", "--profile", Profiled::PROFILE];
     host.run(&confirm).expect_code(8).stderr_contains("not confirmed within 1 s");
     host.run(&["confirm"]).expect_code(8);
     host.pull(&[]).expect_code(8).stderr_contains("not confirmed within 1 s");
-    assert_nothing_is_left(&environment);
+    host.assert_nothing_is_left();
     // What makes no sense together is refused.
     let wrong = one.replace("confirm = \"person\"\n", "");
     host.publish_profile(Profiled::PROFILE, "main", &wrong);
@@ -284,7 +269,7 @@ fn the_first_versions_wait_for_nobody() {
     host.pull(&[]).success();
     assert_eq!([health(&host, "site"), health(&host, "tool")], ["confirmed", "confirmed"]);
     wait_until_none_stands_by(&environment.state_directory());
-    assert_nothing_is_left(&environment);
+    host.assert_nothing_is_left();
     // One that comes to a set later has nothing to go back to either, and the others have.
     let more = "[targets.\"ROOT/srv/more\"]\nchannel = \"repos/site\"\nkind = \"generations\"\n";
     host.publish_profile(Profiled::PROFILE, "main", &format!("{PROFILE}{more}"));
@@ -336,7 +321,7 @@ fn a_set_of_which_one_takes_a_reboot_is_looked_at_after_it() {
     assert!(recovered.contains("profiles/host is confirmed after the reboot"), "{recovered}");
     assert_eq!(read(environment.path("ran")), "update two\ncheck\nconfirmed version\n");
     assert_eq!([health(&host, "site"), health(&host, "tool")], ["confirmed", "confirmed"]);
-    assert_nothing_is_left(&environment);
+    host.assert_nothing_is_left();
 
     // One that is not healthy after the reboot.
     host.pull(&[]).expect_code(12);
@@ -362,46 +347,4 @@ fn a_set_of_which_one_takes_a_reboot_is_looked_at_after_it() {
         .stderr_contains("the machine was started again");
     assert_eq!(host.versions(&ALL), ["two", "two"]);
     wait_until_none_stands_by(&state);
-}
-
-const KERNEL: &str = r#"
-[[targets."ROOT/srv/tool".run]]
-kernel = { loader = "systemd-boot", boot = "ROOT/boot", modules = "ROOT/modules", entry-options = "root=LABEL=root ro" }
-"#;
-
-#[test]
-fn a_kernel_that_did_not_come_up_takes_all_targets_back() {
-    if !in_namespace() {
-        return;
-    }
-    let environment = TestEnvironment::new();
-    let host = host(&environment, KERNEL);
-    let programs = StandIns::new(&environment);
-    programs.add("bootctl", "");
-    for directory in ["boot", "modules"] {
-        fs::create_dir(environment.path(directory)).unwrap();
-    }
-    host.publish("repos/site", "main", &[("version", "two")]);
-    let kernel = [
-        ("version", "two"),
-        ("6.9.1-test/vmlinuz", "an image"),
-        ("6.9.1-test/lib/modules/6.9.1-test/kernel/a.ko", "a module"),
-    ];
-    host.publish("repos/tool", "main", &kernel);
-    let run = |mut command: Command| {
-        programs.lead(&mut command);
-        program::run(&mut command)
-    };
-    run(host.pull_command(&[])).expect_code(12).stderr_contains("a reboot is pending");
-    assert!(environment.path("boot/vmlinuz-6.9.1-test").exists());
-    // All is well after the reboot, but it is not that kernel which runs.
-    start_again(&environment, 1);
-    run(host.command(&["recover"]))
-        .expect_code(8)
-        .stderr_contains("was started again, and runs something else");
-    assert_eq!(host.versions(&ALL), ["one", "one"]);
-    assert!(!environment.path("boot/vmlinuz-6.9.1-test").exists());
-    let told = programs.recorded();
-    assert_eq!(told, "bootctl set-oneshot smart-sync-6.9.1-test.conf\nbootctl set-oneshot \n");
-    assert_nothing_is_left(&environment);
 }

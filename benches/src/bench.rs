@@ -32,6 +32,10 @@ pub(crate) struct Scale {
     pub(crate) edited_file: u64,
     /// Files that change among many.
     pub(crate) many_changed: u32,
+    /// Binary packages of a build host.
+    pub(crate) binary_packages: u32,
+    /// Distfiles of a mirror.
+    pub(crate) distfiles: u32,
     /// Whether small trees stand in for published packages.
     pub(crate) generated: bool,
 }
@@ -53,6 +57,8 @@ impl Scale {
         served_files: 20_000,
         edited_file: 2 * GIB,
         many_changed: 100,
+        binary_packages: 500,
+        distfiles: 100_000,
         generated: false,
     };
     /// Just enough to see that everything works.
@@ -67,6 +73,8 @@ impl Scale {
         served_files: 500,
         edited_file: 24 * MIB,
         many_changed: 20,
+        binary_packages: 20,
+        distfiles: 1_000,
         generated: true,
     };
 }

@@ -27,6 +27,51 @@ pub(crate) fn load(
     Ok(start.elapsed())
 }
 
+/// A file that is fetched.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) size: u64,
+}
+
+/// Fetches many files, shared out among several connections, and returns how long all of it took.
+pub(crate) fn load_many(address: &str, requests: &[Request], connections: usize) -> Result<Duration> {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..connections)
+            .map(|number| {
+                scope.spawn(move || {
+                    let mut connection = BufReader::new(TcpStream::connect(address)?);
+                    for request in requests.iter().skip(number).step_by(connections) {
+                        fetch(&mut connection, address, &request.path, request.size, |_| ())?;
+                    }
+                    anyhow::Ok(())
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.join().map_err(|_| anyhow::anyhow!("a connection's thread panicked"))??;
+        }
+        anyhow::Ok(())
+    })?;
+    Ok(start.elapsed())
+}
+
+/// Fetches files one after the other over one connection, and returns for each how long its first byte took.
+pub(crate) fn first_bytes(address: &str, requests: &[Request]) -> Result<Vec<Duration>> {
+    let mut connection = BufReader::new(TcpStream::connect(address)?);
+    let mut times = Vec::with_capacity(requests.len());
+    for request in requests {
+        let start = Instant::now();
+        let mut first = None;
+        fetch(&mut connection, address, &request.path, request.size, |_| {
+            first.get_or_insert_with(|| start.elapsed());
+        })?;
+        times.push(first.unwrap_or_else(|| start.elapsed()));
+    }
+    Ok(times)
+}
+
 /// Fetches a path once and returns BLAKE3 of the content.
 pub(crate) fn digest(address: &str, path: &str, size: u64) -> Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();

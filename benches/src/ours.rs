@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -48,6 +49,15 @@ impl<'bench> Ours<'bench> {
         })
     }
 
+    /// The same with a server that takes as many requests from one address as it can answer.
+    pub(crate) fn start_unlimited(bench: &'bench Bench) -> Result<Self> {
+        Self::start_with(bench, |settings| {
+            settings
+                .replace("requests-per-second = 500\n", "requests-per-second = 1000000\n")
+                .replace("requests-burst = 5000\n", "requests-burst = 1000000\n")
+        })
+    }
+
     fn start_with(bench: &'bench Bench, change: impl FnOnce(String) -> String) -> Result<Self> {
         bench.scratch("ours/state")?;
         let data = bench.scratch("ours/data")?;
@@ -88,9 +98,15 @@ impl<'bench> Ours<'bench> {
 
     /// Stops the server and starts it again, so that what it used before is not counted.
     pub(crate) fn restart(self) -> Self {
+        self.restart_timed().0
+    }
+
+    /// The same, and how long it took until the server said that it listens.
+    pub(crate) fn restart_timed(self) -> (Self, Duration) {
         self.server.stop();
+        let start = Instant::now();
         let server = Server::start(&mut serve(&self.bench.environment, &self.data));
-        Self { server, ..self }
+        (Self { server, ..self }, start.elapsed())
     }
 
     /// Publishes a directory as `main`. The CPU time is the client's and the server's, the memory the client's.
@@ -100,16 +116,22 @@ impl<'bench> Ours<'bench> {
 
     /// Publishes a directory as `main` of another channel below `repos/`.
     pub(crate) fn publish_to(&self, channel: &str, directory: &Path) -> Result<Usage> {
+        self.publish_kind(channel, "repo", directory).map(|[client, server]| both(client, server))
+    }
+
+    /// Publishes a directory as `main` of a channel of some kind: what the client used, and what the server did.
+    pub(crate) fn publish_kind(&self, channel: &str, kind: &str, directory: &Path) -> Result<[Usage; 2]> {
         let before = self.server_usage()?;
         let key = self.data.join("keys/publish.key");
         let mut command = self.client(PUBLISHER);
         command.args(["publish", "--server", self.url(), "--channel", channel]);
-        command.args(["--ref", "branch:main", "--kind", "repo", "--exclude", "", "--key"]);
+        command.args(["--ref", "branch:main", "--kind", kind, "--exclude", "", "--key"]);
         command.arg(key).arg(directory);
         command.env("SMART_SYNC_TOKEN", &self.token);
-        let mut usage = measure(self.bench, &command)?;
-        usage.cpu += self.server_usage()?.cpu.saturating_sub(before.cpu);
-        Ok(usage)
+        let client = measure(self.bench, &command)?;
+        let after = self.server_usage()?;
+        let cpu = after.cpu.saturating_sub(before.cpu);
+        Ok([client, Usage { wall: client.wall, cpu, memory: after.memory }])
     }
 
     /// Publishes a directory as `main` into the data of the server, without the network.
@@ -217,4 +239,9 @@ impl<'bench> Ours<'bench> {
         command.env("SMART_SYNC_STATE_DIR", state);
         command
     }
+}
+
+/// What a publication cost: the CPU time of both programs, and the memory of the client.
+fn both(client: Usage, server: Usage) -> Usage {
+    Usage { cpu: client.cpu + server.cpu, ..client }
 }

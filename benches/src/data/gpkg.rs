@@ -1,4 +1,5 @@
-//! GPKG files (GLEP 78) of the contents of Debian packages, as Portage would pack them with `BINPKG_COMPRESS=xz`.
+//! GPKG files (GLEP 78): of the contents of Debian packages, as Portage would pack them with `BINPKG_COMPRESS=xz`, and
+//! many of generated contents, as a build host has them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,13 +9,49 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::fetch::Cache;
-use crate::bench::prepare;
+use super::random::Random;
+use crate::bench::{Bench, prepare};
 
 /// The time that packing gives to what has none of its own.
 const MTIME: &str = "--mtime=@1767225600";
 /// What an installed package's metadata directory holds, besides the name.
 const METADATA: &[(&str, &str)] =
     &[("CATEGORY", "app-bench\n"), ("EAPI", "8\n"), ("SLOT", "0\n"), ("CHOST", "x86_64-pc-linux-gnu\n")];
+
+/// How large the images of generated packages are.
+const GENERATED_BYTES: usize = 2 << 20;
+
+/// A directory of generated packages, `app-bench/p001/p001-1.0-1.gpkg.tar` and so on, of two mebibytes each.
+pub(crate) fn generated_packages(bench: &Bench, count: u32) -> Result<PathBuf> {
+    super::kept(bench, &format!("packages-{count}"), |path| {
+        for number in 0..count {
+            let name = format!("p{number:03}");
+            let directory = path.join("app-bench").join(&name);
+            fs::create_dir_all(&directory)?;
+            generate(&directory, &name, number)?;
+        }
+        Ok(())
+    })
+}
+
+/// One more package in such a directory.
+pub(crate) fn one_more_package(directory: &Path, number: u32) -> Result<()> {
+    let name = format!("q{number:03}");
+    let directory = directory.join("app-bench").join(&name);
+    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+    generate(&directory, &name, number | 1 << 20)
+}
+
+fn generate(directory: &Path, name: &str, seed: u32) -> Result<()> {
+    let work = directory.join("work");
+    let image = work.join("image/usr/lib");
+    fs::create_dir_all(&image)?;
+    let mut bytes = vec![0; GENERATED_BYTES];
+    Random::new(u64::from(seed)).fill(&mut bytes);
+    fs::write(image.join(name), bytes)?;
+    let values = [("PF", format!("{name}-1.0\n")), ("BUILD_ID", "1\n".to_owned())];
+    pack(&work, directory, &format!("{name}-1.0-1"), &values, &ZSTD)
+}
 
 /// The GPKG of a `.deb`, made once.
 pub(super) fn of_deb(cache: &Cache, deb: &Path) -> Result<PathBuf> {
@@ -35,22 +72,47 @@ fn package_name(stem: &str) -> String {
 
 fn make(deb: &Path, directory: &Path, package: &str) -> Result<()> {
     let work = directory.join("work");
-    let members = work.join(package);
-    fs::create_dir_all(&members)?;
+    fs::create_dir_all(&work)?;
     prepare(Command::new("dpkg-deb").arg("--extract").arg(deb).arg(work.join("image")))?;
+    pack(&work, directory, package, &[("PF", format!("{package}\n"))], &XZ)
+}
+
+/// A program that compresses a member.
+struct Compression {
+    suffix: &'static str,
+    command: &'static [&'static str],
+}
+
+const XZ: Compression = Compression { suffix: "xz", command: &["xz", "-6", "-T1"] };
+const ZSTD: Compression = Compression { suffix: "zst", command: &["zstd", "--quiet", "--rm", "-3"] };
+
+/// Packs `work/image` as `directory/PACKAGE.gpkg.tar`, and removes `work`.
+fn pack(
+    work: &Path,
+    directory: &Path,
+    package: &str,
+    values: &[(&str, String)],
+    compression: &Compression,
+) -> Result<()> {
+    let members = work.join(package);
+    fs::create_dir(&members)?;
     fs::create_dir(work.join("metadata"))?;
     for (name, text) in METADATA {
         fs::write(work.join("metadata").join(name), text)?;
     }
-    fs::write(work.join("metadata/PF"), format!("{package}\n"))?;
+    for (name, text) in values {
+        fs::write(work.join("metadata").join(name), text)?;
+    }
     fs::write(members.join("gpkg-1"), "")?;
     for (part, time) in [("metadata", Some(MTIME)), ("image", None)] {
         let archive = members.join(format!("{part}.tar"));
-        prepare(portable_tar(&work, time).arg("-cf").arg(&archive).arg(part))?;
-        prepare(Command::new("xz").args(["-6", "-T1"]).arg(&archive))?;
+        prepare(portable_tar(work, time).arg("-cf").arg(&archive).arg(part))?;
+        let (program, arguments) = compression.command.split_first().context("it is a command")?;
+        prepare(Command::new(program).args(arguments).arg(&archive))?;
     }
+    let packed = ["metadata.tar", "image.tar"].map(|name| format!("{name}.{}", compression.suffix));
     let mut manifest = String::new();
-    for member in ["gpkg-1", "metadata.tar.xz", "image.tar.xz"] {
+    for member in ["gpkg-1", &packed[0], &packed[1]] {
         let path = members.join(member);
         let (sha512, blake2b) = (hash("sha512sum", &path)?, hash("b2sum", &path)?);
         let size = fs::metadata(&path)?.len();
@@ -58,13 +120,13 @@ fn make(deb: &Path, directory: &Path, package: &str) -> Result<()> {
             .expect("writing to a string succeeds");
     }
     fs::write(members.join("Manifest"), manifest)?;
-    let mut command = portable_tar(&work, Some(MTIME));
+    let mut command = portable_tar(work, Some(MTIME));
     command.arg("-cf").arg(directory.join(format!("{package}.gpkg.tar")));
-    for member in ["gpkg-1", "metadata.tar.xz", "image.tar.xz", "Manifest"] {
+    for member in ["gpkg-1", &packed[0], &packed[1], "Manifest"] {
         command.arg(format!("{package}/{member}"));
     }
     prepare(&mut command)?;
-    fs::remove_dir_all(&work)?;
+    fs::remove_dir_all(work)?;
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub(crate) use big_file::big_file;
 pub(crate) use debian::{PACKAGES, PACKAGES_QUICK};
 pub(crate) use dotfiles::dotfiles;
 pub(crate) use fetch::Cache;
+pub(crate) use gpkg::{generated_packages, one_more_package};
 pub(crate) use kernel::{copy as copy_tree, kernel_artifacts, kernel_tree, kernels};
 pub(crate) use pair::{Group, Pair, files_below};
 pub(crate) use releases::{first_install, repository_versions, source_trees, tarball_versions};
@@ -72,6 +73,25 @@ pub(crate) fn one_file(bench: &Bench, size: u64) -> Result<PathBuf> {
         }
         Ok(())
     })
+}
+
+/// A directory of many small distfiles, `dist-000001.tar.gz` and so on, of 1 to 4 KiB that nothing compresses.
+pub(crate) fn distfiles(bench: &Bench, count: u32) -> Result<PathBuf> {
+    kept(bench, &format!("distfiles-{count}"), |path| {
+        fs::create_dir(path)?;
+        for number in 0..count {
+            let mut random = Random::new(u64::from(number));
+            let mut bytes = vec![0; 1024 + random.below(3 * 1024)];
+            random.fill(&mut bytes);
+            fs::write(path.join(distfile(number)), bytes)?;
+        }
+        Ok(())
+    })
+}
+
+/// The name of one of them.
+pub(crate) fn distfile(number: u32) -> String {
+    format!("dist-{number:06}.tar.gz")
 }
 
 /// A tree of small files, between the few and the many.

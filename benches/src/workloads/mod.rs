@@ -1,12 +1,15 @@
 //! The workloads: each measures one thing that users do, with our programs and with those they would use otherwise.
 
 mod bundles;
+mod distfiles;
 mod few_changed;
 mod first_install;
 mod first_sync;
 mod memory;
+mod mirror_get;
 mod nothing_moved;
 mod nothing_new;
+mod packages;
 mod plain_get;
 mod publish;
 mod storage;
@@ -67,6 +70,12 @@ pub(crate) enum Workload {
     VersionSpace,
     /// Telling many hosts that something was published.
     Watching,
+    /// Publishing the binary packages of a build host.
+    Packages,
+    /// Starting and asking a mirror of many distfiles.
+    Distfiles,
+    /// Packages and distfiles by plain GET from many clients.
+    MirrorGet,
 }
 
 impl Workload {
@@ -97,6 +106,9 @@ impl Workload {
             Self::Versions => "versions",
             Self::VersionSpace => "version-space",
             Self::Watching => "watching",
+            Self::Packages => "packages",
+            Self::Distfiles => "distfiles",
+            Self::MirrorGet => "mirror-get",
         }
     }
 
@@ -123,6 +135,9 @@ impl Workload {
             Self::Versions => versions::switch(bench),
             Self::VersionSpace => versions::space(bench),
             Self::Watching => watching::run(bench),
+            Self::Packages => packages::run(bench),
+            Self::Distfiles => distfiles::run(bench),
+            Self::MirrorGet => mirror_get::run(bench),
         }
     }
 }

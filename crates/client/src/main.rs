@@ -12,7 +12,7 @@ use smart_sync::args::trust::RootCommand;
 use smart_sync::args::versions::{ConfirmArgs, ListArgs, RecoverArgs, RollbackArgs};
 use smart_sync::args::{Arguments, Command};
 use smart_sync::commands::{
-    diff, documents, key, ledger, log, packages, publish, rebuild, root, tree, trust, update,
+    diff, documents, key, ledger, log, packages, patched, publish, rebuild, root, tree, trust, update,
 };
 use smart_sync::config::Config;
 use smart_sync::failure::{Exit, Failure};
@@ -164,6 +164,9 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         Some(Command::Pkg(command)) => with_network(arguments, output, |config, surroundings| {
             packages::run(command, config, surroundings)
         }),
+        Some(Command::Patched(args)) => {
+            with_network(arguments, output, |config, surroundings| patched::run(args, config, surroundings))
+        }
         Some(Command::Diff(args)) if args.generations => {
             on_target(arguments, args.target.as_deref(), |target, _, state_dir| {
                 diff::of_generations(args, target, state_dir, output)

@@ -8,6 +8,7 @@ pub mod hosts;
 pub mod inspect;
 pub mod ledger;
 pub mod packages;
+pub mod patched;
 pub mod profile;
 pub mod publish;
 pub mod rebuild;
@@ -183,6 +184,10 @@ pub enum Command {
     /// Look at the binary packages of Gentoo that a channel holds.
     #[command(subcommand)]
     Pkg(packages::PackageCommand),
+    /// Say which files of a directory of patch files are installed as they are; exit status 11 if one is not.
+    ///
+    /// A directory of patch files lies over the system: etc/hosts in it stands for /etc/hosts.
+    Patched(patched::PatchedArgs),
     /// Show what differs between two refs.
     Diff(inspect::DiffArgs),
     /// Print a completion script for a shell.
@@ -301,6 +306,9 @@ mod tests {
         check("ledger verify --target /t", true);
         check("ledger remove --yes", false);
         check("ledger remove --target /t --yes", true);
+        check("patched etc --map a=b --publish reports/web1 --key k", true);
+        check("patched etc --publish reports/web1", false);
+        check("patched", false);
         check("cat etc/fstab --ref v2", true);
         check("cat", false);
         check("--source github:o/r --target /t", true);

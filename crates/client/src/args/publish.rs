@@ -83,6 +83,30 @@ pub struct PublishArgs {
     pub dry_run: bool,
 }
 
+impl PublishArgs {
+    /// What publishes a tree as the branch `main` of a channel.
+    pub fn of(tree: TreeInput, channel: Channel, kind: Kind, keys: Vec<KeySource>) -> Self {
+        Self {
+            tree: Some(tree),
+            git: None,
+            withdraw: false,
+            channel,
+            kind: Some(kind),
+            reference: None,
+            all_refs: false,
+            keys,
+            server: None,
+            fidelity: None,
+            exclude: Vec::new(),
+            replace: false,
+            verify_against: None,
+            minisign_key: None,
+            ssh_key: None,
+            dry_run: false,
+        }
+    }
+}
+
 /// How much of a file's metadata is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FidelityArg {

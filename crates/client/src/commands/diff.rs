@@ -4,19 +4,18 @@
 //! fetched for the files that changed, some at a time, and compared here.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use similar::TextDiff;
 use smart_sync_store::id::{ContentId, ManifestId};
-use smart_sync_store::manifest::path::Shown;
 use smart_sync_store::manifest::{Attributes, Change, Content, Entry, Manifest, Node, diff};
 use smart_sync_sync::apply::run::Target;
 use smart_sync_sync::apply::tree_dir::TreeDir;
 use smart_sync_sync::name::RefQuery;
 
 use super::contents::Contents;
-use super::{Listing, open_realm, print, wait_for};
+use super::{Listing, for_people, open_realm, print, wait_for};
 use crate::args::inspect::DiffArgs;
 use crate::args::sync::ChannelArgs;
 use crate::config::Config;
@@ -178,7 +177,7 @@ fn show(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let is_names = args.names_only || output.format() == Format::Json;
-    let shower = Shower { texts_of, output, is_raw: !std::io::stdout().is_terminal() };
+    let shower = Shower { texts_of, output };
     let (mut batch, mut bytes) = (Vec::new(), 0);
     for change in changes {
         let change = change?;
@@ -196,8 +195,6 @@ fn show(
 struct Shower<'a> {
     texts_of: Texts<'a>,
     output: &'a Output,
-    /// Whether lines of files are written as they are: a program reads them, and no terminal acts on them.
-    is_raw: bool,
 }
 
 impl Shower<'_> {
@@ -207,7 +204,7 @@ impl Shower<'_> {
         }
         let found = (self.texts_of)(changes)?;
         for change in changes {
-            print(self.output, &self.describe(change, &found))?;
+            print(self.output, &Self::describe(change, &found))?;
         }
         Ok(())
     }
@@ -234,7 +231,7 @@ impl Shower<'_> {
         listing.print(self.output)
     }
 
-    fn describe(&self, change: &Change, found: &HashMap<ContentId, Vec<u8>>) -> Vec<u8> {
+    fn describe(change: &Change, found: &HashMap<ContentId, Vec<u8>>) -> Vec<u8> {
         let (old, new) = sides(change);
         let path = change.path();
         let mut out = format!("diff {path}\n").into_bytes();
@@ -269,21 +266,8 @@ impl Shower<'_> {
             .context_radius(CONTEXT)
             .header(&name("a", old), &name("b", new))
             .to_string();
-        out.extend_from_slice(self.safe(&unified).as_bytes());
+        out.extend_from_slice(for_people(&unified).as_bytes());
         out
-    }
-
-    /// What a terminal may be given of a file.
-    fn safe(&self, text: &str) -> String {
-        if self.is_raw {
-            return text.to_owned();
-        }
-        let lines = text.lines().map(|line| {
-            let fields: Vec<String> =
-                line.split('\t').map(|field| Shown(field.as_bytes()).to_string()).collect();
-            fields.join("\t") + "\n"
-        });
-        lines.collect()
     }
 }
 

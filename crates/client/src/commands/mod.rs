@@ -7,6 +7,7 @@ pub mod key;
 pub mod ledger;
 pub mod log;
 pub mod packages;
+pub mod patched;
 pub mod publish;
 pub mod rebuild;
 pub mod root;
@@ -15,7 +16,7 @@ pub mod trust;
 pub mod update;
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use smart_sync_store::manifest::path::Shown;
 
@@ -42,6 +43,18 @@ impl Listing {
     pub(crate) fn print(self, output: &Output) -> Result<(), Failure> {
         print(output, self.0.as_bytes())
     }
+}
+
+/// A text of files as a terminal may be given it; as it is where a program reads it and no terminal acts on it.
+fn for_people(text: &str) -> String {
+    if !io::stdout().is_terminal() {
+        return text.to_owned();
+    }
+    let lines = text.lines().map(|line| {
+        let fields: Vec<String> = line.split('\t').map(|field| Shown(field.as_bytes()).to_string()).collect();
+        fields.join("\t") + "\n"
+    });
+    lines.collect()
 }
 
 /// Writes what was asked for. A reader that has seen enough is no failure.

@@ -5,6 +5,7 @@
 
 use smart_sync_store::id::CommitId;
 use smart_sync_sync::name::{NameError, RefQuery};
+use smart_sync_sync::time::UnixTime;
 
 /// The shortest abbreviation of a commit id that git takes.
 const ABBREVIATION_MIN: usize = 4;
@@ -21,6 +22,11 @@ pub fn parse(text: &str) -> Result<RefQuery, NameError> {
         id if id.parse::<CommitId>().is_ok() => id.parse(),
         _ => text.parse(),
     }
+}
+
+/// Parses what stands after `--at`.
+pub fn parse_time(text: &str) -> Result<UnixTime, &'static str> {
+    UnixTime::parse_typed(text).ok_or("a date such as 2026-11-01, or a time such as 2026-11-01T12:00Z")
 }
 
 /// What is followed when nobody says anything else.

@@ -25,7 +25,7 @@ pub struct ProfileArgs {
     /// Everything as it was at a time: the profile, those that it builds on, and every tree that they name.
     ///
     /// A date such as 2026-11-01 is the end of that day, UTC; a time is written as 2026-11-01T12:00Z.
-    #[arg(long, value_name = "DATE", value_parser = parse_time)]
+    #[arg(long, value_name = "DATE", value_parser = reference::parse_time)]
     pub at: Option<UnixTime>,
 
     /// A server of the profile's realm, or the directory of an export; repeat it to name mirrors.
@@ -89,8 +89,4 @@ impl PullArgs {
 pub enum ProfileCommand {
     /// Print what a profile comes to on this host, and where each value stands.
     Show(ProfileArgs),
-}
-
-fn parse_time(text: &str) -> Result<UnixTime, &'static str> {
-    UnixTime::parse_typed(text).ok_or("a date such as 2026-11-01, or a time such as 2026-11-01T12:00Z")
 }

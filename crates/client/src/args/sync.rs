@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use smart_sync_sync::name::{Channel, RefQuery};
+use smart_sync_sync::time::UnixTime;
 
 use crate::config::{Span, TargetKind};
 use crate::github::Address;
@@ -23,6 +24,10 @@ pub struct ChannelArgs {
     /// that day, UTC) or @2026-11-01T12:00Z asks what the ref was at that time.
     #[arg(long = "ref", value_name = "REF[@DATE]", value_parser = reference::parse)]
     pub reference: Option<RefQuery>,
+
+    /// What the ref was at a time, as @DATE behind it says.
+    #[arg(long, value_name = "DATE", value_parser = reference::parse_time)]
+    pub at: Option<UnixTime>,
 
     /// The channel, such as repos/nixos.
     #[arg(long, value_name = "CHANNEL")]

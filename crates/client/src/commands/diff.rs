@@ -44,6 +44,7 @@ pub fn run(args: &DiffArgs, config: &Config, surroundings: &Surroundings<'_>) ->
         max_age: args.max_age,
         // What is compared is said by the two refs.
         reference: Some(args.from.clone()),
+        at: None,
     };
     let (realm, settings) = open_realm(&tree, config, surroundings)?;
     let resolve = |query: &RefQuery| {

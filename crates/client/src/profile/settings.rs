@@ -70,6 +70,8 @@ pub fn profile(args: &ProfileArgs, config: &Config, tokens: &Tokens) -> Result<P
     let tree = TreeArgs {
         of_realm: ChannelArgs {
             reference: Some(reference),
+            // Everything is looked up as of the same time, and the profile with it.
+            at: None,
             channel: Some(args.profile.clone()),
             servers: args.servers.clone(),
             max_age: args.max_age,

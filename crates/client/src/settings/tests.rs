@@ -54,6 +54,22 @@ fn the_nearest_word_wins() {
 }
 
 #[test]
+fn a_date_counts_for_whatever_ref_is_meant_and_is_named_once() {
+    let found = |line: &str| settings(CONFIG, line).unwrap().tree.reference.to_string();
+    assert_eq!(found("--at 2026-11-01"), "v1@2026-11-01T23:59:59Z");
+    assert_eq!(found("--at 2026-11-01T12:00Z --ref tag:v2"), "tag:v2@2026-11-01T12:00:00Z");
+    let dated = CONFIG.replace("\"v1\"", "\"v1@2026-10-01\"");
+    assert_eq!(
+        settings(&dated, "--at 2026-11-01").unwrap().tree.reference.to_string(),
+        "v1@2026-11-01T23:59:59Z"
+    );
+    let text = "both --at and --ref name a date";
+    check(CONFIG, "--at 2026-11-01 --ref v1@2026-11-02", Exit::Arguments, text);
+    assert_eq!(settings(CONFIG, "--target /srv/repo --at 2026-11-01").unwrap_err().exit(), Exit::Arguments);
+    assert!(settings(CONFIG, "--at yesterday").is_err());
+}
+
+#[test]
 fn all_targets_are_watched_or_the_one_that_is_named() {
     let watched = |config: &str, line: &str| {
         let config = Config::parse(Path::new("config.toml"), config).unwrap();

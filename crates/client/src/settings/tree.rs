@@ -70,11 +70,15 @@ pub fn tree(
     tokens: &Tokens,
 ) -> Result<TreeSettings, Failure> {
     let TreeArgs { of_realm, source } = args;
-    let reference = of_realm
+    if of_realm.at.is_some() && of_realm.reference.as_ref().is_some_and(|reference| reference.at.is_some()) {
+        return Err(contradiction("both --at and --ref name a date"));
+    }
+    let mut reference = of_realm
         .reference
         .clone()
         .or_else(|| section.and_then(|section| section.reference.clone()))
         .unwrap_or_else(reference::main);
+    reference.at = of_realm.at.or(reference.at);
     let asks_for_channel = of_realm.channel.is_some() || !of_realm.servers.is_empty();
     if source.is_some() && asks_for_channel {
         return Err(contradiction(

@@ -182,9 +182,13 @@ pub(crate) struct GcArgs {
     /// Keep what was uploaded or asked for in the last hours, for publishers that are still at work
     #[arg(long, value_name = "HOURS", default_value_t = 24)]
     pub(crate) grace_hours: u64,
-    /// Keep this many of the newest versions of each branch; tags are kept until they are withdrawn
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) keep: u64,
+    /// Keep this many of the newest versions of each branch, whatever server.toml says; tags are kept until they are
+    /// withdrawn
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) keep: Option<u64>,
+    /// Keep what each branch was at the end of each of the last days as well, whatever server.toml says
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=3650))]
+    pub(crate) keep_days: Option<u32>,
 }
 
 #[derive(Debug, Args)]

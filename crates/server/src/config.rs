@@ -9,6 +9,8 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use smart_sync_sync::name::ChannelPattern;
 
+use crate::retention::{Retention, RetentionConfig, Typed};
+
 /// The settings of a server.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -39,6 +41,9 @@ pub(crate) struct Config {
     /// What is done to store compressed artifacts in less room.
     #[serde(default)]
     pub(crate) see_through: SeeThroughConfig,
+    /// Which versions of channels are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) retention: Vec<RetentionConfig>,
 }
 
 /// Where the certificate lies.
@@ -166,6 +171,7 @@ impl Config {
             limits: Limits::default(),
             bundles: BundleConfig::default(),
             see_through: SeeThroughConfig::default(),
+            retention: Vec::new(),
         }
     }
 
@@ -174,6 +180,8 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let config: Self = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
         config.private_patterns().with_context(|| format!("in {}: private", path.display()))?;
+        Retention::new(&config.retention, Typed::default())
+            .with_context(|| format!("in {}: retention", path.display()))?;
         Ok(config)
     }
 

@@ -14,6 +14,7 @@ mod hosts;
 mod http;
 mod priority;
 mod realm;
+mod retention;
 mod see_through;
 mod tokens;
 

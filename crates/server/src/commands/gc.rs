@@ -8,12 +8,16 @@ use smart_sync_store::count::counted;
 use smart_sync_store::gc::{Reference, Root, apply, plan};
 use smart_sync_store::manifest::Page;
 use smart_sync_sync::name::RefName;
+use smart_sync_sync::record::Publication;
 
 use super::print;
 use crate::args::GcArgs;
 use crate::data_dir::DataDir;
 use crate::http::now;
+use crate::realm::refs::RefState;
+use crate::realm::view::View;
 use crate::realm::{Realm, timestamp};
+use crate::retention::{Kept, Retention, Typed};
 
 pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
     let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
@@ -21,7 +25,9 @@ pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
     // The time is taken first: what is published from now on rests on marks that are younger.
     let as_of = timestamp(now());
     let doubt = realm.store.catalogue().doubt()?;
-    let roots = roots(&realm, args.keep)?;
+    let typed = Typed { versions: args.keep, days: args.keep_days };
+    let retention = Retention::new(&realm.config.retention, typed)?;
+    let roots = roots(&realm, &retention)?;
     let plan = plan(&realm.store, as_of, grace, &roots, children).await.context(
         "planning; nothing is collected before all that is published is there: `check` says what is not",
     )?;
@@ -43,26 +49,44 @@ pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
     ))
 }
 
-/// What is kept: the manifests of the newest versions of each branch, and of every tag and commit that was not withdrawn,
-/// with the contents that say where those came from.
-fn roots(realm: &Realm, keep: u64) -> anyhow::Result<Vec<Root>> {
+/// What is kept: the manifests of the newest versions of each branch and of those of the last days, and of every tag and
+/// commit that was not withdrawn, with the contents that say where those came from.
+fn roots(realm: &Realm, retention: &Retention) -> anyhow::Result<Vec<Root>> {
     let view = realm.newest_view()?;
     let mut roots = Vec::new();
     for state in realm.refs(&view)?.iter() {
-        let domain = realm.domain(&state.publication.channel)?;
-        let keep = if matches!(state.publication.reference, RefName::Branch(_)) { keep } else { 1 };
-        let leaves = realm.index().history(&state.head.key, None, keep, view.size)?;
-        for (_, leaf) in leaves {
-            let publication = realm.published(leaf, view.size)?.publication;
+        let channel = &state.publication.channel;
+        let domain = realm.domain(channel)?;
+        for published in kept_of(realm, &view, state, retention.of(channel))? {
             // Without its manifest, a publication says of nothing where it came from.
-            let Some(manifest) = publication.manifest else { continue };
+            let Some(manifest) = published.manifest else { continue };
             let tree = Reference::Page(manifest.id.root_page());
-            let references = [Some(tree), publication.meta.map(Reference::Named)];
+            let references = [Some(tree), published.meta.map(Reference::Named)];
             let of_domain = |reference| Root { domain: domain.clone(), reference };
             roots.extend(references.into_iter().flatten().map(of_domain));
         }
     }
     Ok(roots)
+}
+
+/// The publications of a ref whose trees are kept.
+fn kept_of(realm: &Realm, view: &View, state: &RefState, kept: Kept) -> anyhow::Result<Vec<Publication>> {
+    let Publication { channel, reference, .. } = &state.publication;
+    let is_branch = matches!(reference, RefName::Branch(_));
+    let versions = if is_branch { kept.versions } else { 1 };
+    let leaves = realm.index().history(&state.head.key, None, versions, view.size)?;
+    let newest = leaves.into_iter().map(|(_, leaf)| Ok(realm.published(leaf, view.size)?.publication));
+    let mut found: Vec<Publication> = newest.collect::<anyhow::Result<_>>()?;
+    if !is_branch {
+        return Ok(found);
+    }
+    for end in kept.ends_of_days(now()) {
+        let Some(then) = realm.newest_at(view, channel, reference, end)? else { break };
+        if found.iter().all(|other| other.seq != then.publication.seq) {
+            found.push(then.publication);
+        }
+    }
+    Ok(found)
 }
 
 /// What a manifest page refers to.

@@ -97,7 +97,9 @@ fn fetch(
     size: u64,
     mut each: impl FnMut(&[u8]),
 ) -> Result<()> {
-    write!(connection.get_mut(), "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\n\r\n")?;
+    // In one piece: what comes in several waits for the other side to say that it has the first.
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\n\r\n");
+    connection.get_mut().write_all(request.as_bytes())?;
     let mut line = String::new();
     connection.read_line(&mut line).context("reading the status line")?;
     if line.split(' ').nth(1) != Some("200") {

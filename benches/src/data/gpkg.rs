@@ -1,6 +1,7 @@
 //! GPKG files (GLEP 78): of the contents of Debian packages, as Portage would pack them with `BINPKG_COMPRESS=xz`, and
 //! many of generated contents, as a build host has them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -104,9 +105,13 @@ fn pack(
         fs::write(work.join("metadata").join(name), text)?;
     }
     fs::write(members.join("gpkg-1"), "")?;
-    for (part, time) in [("metadata", Some(MTIME)), ("image", None)] {
+    // As Portage has it, the directory itself is no member of the one archive, and is of the other.
+    let values = METADATA.iter().map(|(name, _)| *name).chain(values.iter().map(|(name, _)| *name));
+    let values: BTreeSet<String> = values.map(|name| format!("metadata/{name}")).collect();
+    let parts = [("metadata", Some(MTIME), values), ("image", None, BTreeSet::from(["image".to_owned()]))];
+    for (part, time, contents) in parts {
         let archive = members.join(format!("{part}.tar"));
-        prepare(portable_tar(work, time).arg("-cf").arg(&archive).arg(part))?;
+        prepare(portable_tar(work, time).arg("-cf").arg(&archive).args(contents))?;
         let (program, arguments) = compression.command.split_first().context("it is a command")?;
         prepare(Command::new(program).args(arguments).arg(&archive))?;
     }

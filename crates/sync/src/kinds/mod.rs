@@ -6,6 +6,7 @@
 pub mod binpkgs;
 pub mod distfiles;
 pub mod findings;
+pub mod kernels;
 mod published;
 pub mod retired;
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::release::{compare, is_version};
 use crate::realm::trust_store;
 use crate::state_dir::make_private;
+use smart_sync_sync::kinds::kernels::version::{compare, is_version};
 
 const NAME: &str = "record";
 /// How many of the kernels that ran are never removed: the one that runs, and the one that ran before it.

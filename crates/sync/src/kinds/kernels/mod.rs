@@ -1,0 +1,3 @@
+//! Kernels: a channel of versions, each with all that a host needs to boot it.
+
+pub mod version;

@@ -1,5 +1,5 @@
-//! A tree that is put together: of files of a directory, of files that are made for it, and of entries of a tree that
-//! was published before.
+//! A tree that is put together: of files of a directory, of what is in archives there, of files that are made for it, and
+//! of entries of a tree that was published before.
 //!
 //! What is published need not be what lies in a directory: an index is made of the files there, one is published under
 //! another name, and what somebody else has published stays without being on this host. What was found out about a
@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::sync::Arc;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use smart_sync_store::content::name_content;
 use smart_sync_store::id::TreeId;
@@ -15,6 +17,7 @@ use smart_sync_store::manifest::{Attributes, Content, Fidelity, GitMode, Manifes
 
 use super::cache::ContentCache;
 use super::directory::DirectorySource;
+use super::tar::{TarError, read_spooled, spool_file};
 use super::{
     ContentReader, Contents, FileStat, Handle, Known, SourceEntry, SourceError, SourceNode, TakeBytes,
     TreeSource, Warning,
@@ -27,13 +30,25 @@ pub enum Part {
     File(TreePath),
     /// Bytes that were made for it.
     Made(Box<[u8]>),
+    /// What was [put aside](AssembledSource::put_aside).
+    Aside {
+        /// Where it begins.
+        offset: u64,
+        /// Its number of bytes.
+        len: u64,
+    },
     /// What the place that is published to has already.
     Published(Content),
 }
 
+/// The number of bytes that are put aside at once.
+const PIECE_LEN: usize = 256 << 10;
+
 /// A directory whose files become a tree.
 pub struct AssembledSource {
-    directory: DirectorySource,
+    /// None where nothing of a directory is taken.
+    directory: Option<DirectorySource>,
+    aside: Aside,
     /// The regular files of the directory.
     files: BTreeMap<TreePath, (FileStat, Option<Known>)>,
     warnings: Vec<Warning>,
@@ -41,6 +56,13 @@ pub struct AssembledSource {
     /// Where the files of the tree are in the directory, as far as they are somewhere else there.
     elsewhere: Arc<HashMap<TreePath, TreePath>>,
     given: usize,
+}
+
+/// What was taken out of archives: in a file without a name, which goes away when it is closed.
+struct Aside {
+    /// Where such a file can be made.
+    place: PathBuf,
+    file: Mutex<Option<(Arc<File>, u64)>>,
 }
 
 impl AssembledSource {
@@ -61,8 +83,30 @@ impl AssembledSource {
             }
         }
         warnings.append(&mut directory.take_warnings());
-        let elsewhere = Arc::default();
-        Ok(Self { directory, files, warnings, entries: Vec::new(), elsewhere, given: 0 })
+        let aside = Aside { place: std::env::temp_dir(), file: Mutex::default() };
+        let (entries, elsewhere) = (Vec::new(), Arc::default());
+        Ok(Self { directory: Some(directory), aside, files, warnings, entries, elsewhere, given: 0 })
+    }
+
+    /// What has to be put aside is put into a file in this directory, in place of one for passing files.
+    #[must_use]
+    pub fn aside_in(self, place: &Path) -> Self {
+        Self { aside: Aside { place: place.to_owned(), file: Mutex::default() }, ..self }
+    }
+
+    /// A tree of nothing but what was published before, and what is made for it.
+    pub fn without_directory(parts: BTreeMap<TreePath, Part>) -> Result<Self, SourceError> {
+        let mut source = Self {
+            directory: None,
+            aside: Aside { place: PathBuf::new(), file: Mutex::default() },
+            files: BTreeMap::new(),
+            warnings: Vec::new(),
+            entries: Vec::new(),
+            elsewhere: Arc::default(),
+            given: 0,
+        };
+        source.assemble(parts)?;
+        Ok(source)
     }
 
     /// The files of the directory.
@@ -72,8 +116,32 @@ impl AssembledSource {
 
     /// Opens a file of the directory to look into it.
     pub fn open(&self, path: &TreePath) -> Result<File, SourceError> {
-        let (stat, _) = self.files.get(path).ok_or_else(|| SourceError::Changed(path.clone()))?;
-        self.directory.open_file(path, stat)
+        let changed = || SourceError::Changed(path.clone());
+        let (stat, _) = self.files.get(path).ok_or_else(changed)?;
+        self.directory.as_ref().ok_or_else(changed)?.open_file(path, stat)
+    }
+
+    /// Puts a content aside: the bytes that `read` gives, until it gives none.
+    pub fn put_aside(
+        &self,
+        read: &mut dyn FnMut(&mut [u8]) -> Result<usize, TarError>,
+    ) -> Result<Part, TarError> {
+        let mut aside = self.aside.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if aside.is_none() {
+            let file = spool_file(&self.aside.place).map_err(TarError::Spool)?;
+            *aside = Some((Arc::new(file), 0));
+        }
+        let Some((file, end)) = aside.as_mut() else { return Ok(Part::Made(Box::default())) };
+        let offset = *end;
+        let mut piece = vec![0; PIECE_LEN];
+        loop {
+            let len = read(&mut piece)?;
+            if len == 0 {
+                return Ok(Part::Aside { offset, len: *end - offset });
+            }
+            file.write_all_at(&piece[..len], *end).map_err(TarError::Spool)?;
+            *end += len as u64;
+        }
     }
 
     /// Says what the tree is: each path once.
@@ -101,6 +169,12 @@ impl AssembledSource {
                     known: Some(Known { content: name_content(&bytes), is_lfs_pointer: false }),
                     handle: Handle::Bytes(bytes),
                 },
+                Part::Aside { offset, len } => SourceNode::Content {
+                    is_symlink: false,
+                    size: len,
+                    handle: Handle::Spooled { offset, len },
+                    known: None,
+                },
                 Part::Published(content) => SourceNode::Content {
                     is_symlink: false,
                     size: content.size,
@@ -116,7 +190,7 @@ impl AssembledSource {
 
     /// What is remembered, for the next publication.
     pub fn into_cache(self) -> ContentCache {
-        self.directory.into_cache()
+        self.directory.map_or_else(ContentCache::default, DirectorySource::into_cache)
     }
 }
 
@@ -132,15 +206,19 @@ impl TreeSource for AssembledSource {
     }
 
     fn contents(&self) -> Arc<dyn Contents> {
+        let aside = self.aside.file.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::new(AssembledContents {
-            directory: self.directory.contents(),
+            directory: self.directory.as_ref().map(DirectorySource::contents),
+            aside: aside.as_ref().map(|(file, _)| Arc::clone(file)),
             elsewhere: Arc::clone(&self.elsewhere),
         })
     }
 
     fn remember(&mut self, path: &TreePath, handle: &Handle, known: &Known) {
         let path = self.elsewhere.get(path).unwrap_or(path);
-        self.directory.remember(path, handle, known);
+        if let (Some(directory), Handle::File(_)) = (&mut self.directory, handle) {
+            directory.remember(path, handle, known);
+        }
     }
 
     fn expected_tree(&self) -> Option<TreeId> {
@@ -167,15 +245,17 @@ impl TreeSource for AssembledSource {
     }
 }
 
-/// The contents of a directory, by the paths under which they are published.
+/// The contents of a directory and of what was put aside, by the paths under which they are published.
 struct AssembledContents {
-    directory: Arc<dyn Contents>,
+    directory: Option<Arc<dyn Contents>>,
+    aside: Option<Arc<File>>,
     elsewhere: Arc<HashMap<TreePath, TreePath>>,
 }
 
 impl Contents for AssembledContents {
     fn reader(&self) -> Box<dyn ContentReader + '_> {
-        Box::new(AssembledReader { directory: self.directory.reader(), elsewhere: &self.elsewhere })
+        let directory = self.directory.as_ref().map(|directory| directory.reader());
+        Box::new(AssembledReader { directory, contents: self })
     }
 
     fn look_again(&self, _path: &TreePath) -> Result<Option<(Attributes, u64, Handle)>, SourceError> {
@@ -184,16 +264,23 @@ impl Contents for AssembledContents {
 }
 
 struct AssembledReader<'a> {
-    directory: Box<dyn ContentReader + 'a>,
-    elsewhere: &'a HashMap<TreePath, TreePath>,
+    directory: Option<Box<dyn ContentReader + 'a>>,
+    contents: &'a AssembledContents,
 }
 
 impl ContentReader for AssembledReader<'_> {
     fn read(&mut self, path: &TreePath, handle: &Handle, take: TakeBytes<'_>) -> Result<(), SourceError> {
+        let lost = || SourceError::Lost(path.clone());
         match handle {
             Handle::Bytes(bytes) => take(bytes),
-            Handle::Published => Err(SourceError::Lost(path.clone())),
-            handle => self.directory.read(self.elsewhere.get(path).unwrap_or(path), handle, take),
+            Handle::Published => Err(lost()),
+            Handle::Spooled { offset, len } => {
+                read_spooled(self.contents.aside.as_ref().ok_or_else(lost)?, *offset, *len, take)
+            }
+            handle => {
+                let path = self.contents.elsewhere.get(path).unwrap_or(path);
+                self.directory.as_mut().ok_or_else(lost)?.read(path, handle, take)
+            }
         }
     }
 }

@@ -86,6 +86,24 @@ pub fn spool_file(directory: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
+/// Gives a part of such a file to `take`.
+pub(super) fn read_spooled(
+    spool: &File,
+    offset: u64,
+    len: u64,
+    take: TakeBytes<'_>,
+) -> Result<(), SourceError> {
+    let mut buffer = vec![0; COPY_LEN.min(usize::try_from(len).unwrap_or(COPY_LEN))];
+    let mut at = offset;
+    while at < offset + len {
+        let piece = buffer.len().min(usize::try_from(offset + len - at).unwrap_or(usize::MAX));
+        spool.read_exact_at(&mut buffer[..piece], at).map_err(TarError::Spool)?;
+        take(&buffer[..piece])?;
+        at += piece as u64;
+    }
+    Ok(())
+}
+
 impl TarSource {
     /// Reads the whole stream, and puts the contents into `spool`.
     pub fn read(input: impl Read, spool: File, options: &TarOptions) -> Result<Self, SourceError> {
@@ -371,17 +389,7 @@ impl ContentReader for &Spool {
     fn read(&mut self, _path: &TreePath, handle: &Handle, take: TakeBytes<'_>) -> Result<(), SourceError> {
         match handle {
             Handle::Bytes(bytes) => take(bytes),
-            Handle::Spooled { offset, len } => {
-                let mut buffer = vec![0; COPY_LEN.min(usize::try_from(*len).unwrap_or(COPY_LEN))];
-                let mut at = *offset;
-                while at < offset + len {
-                    let piece = buffer.len().min(usize::try_from(offset + len - at).unwrap_or(usize::MAX));
-                    self.0.read_exact_at(&mut buffer[..piece], at).map_err(TarError::Spool)?;
-                    take(&buffer[..piece])?;
-                    at += piece as u64;
-                }
-                Ok(())
-            }
+            Handle::Spooled { offset, len } => read_spooled(&self.0, *offset, *len, take),
             Handle::Blob(_) | Handle::File(_) | Handle::Published => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 //! channel's kind has something to say, and publishes the tree that it puts together.
 
 pub mod binpkgs;
+mod bounded;
 pub mod distfiles;
 pub mod findings;
 pub mod kernels;

@@ -13,6 +13,7 @@ use super::PackageError;
 use super::codec::{Codec, CodecError};
 use super::digest::PIECE_LEN;
 use super::package::Container;
+use crate::kinds::bounded::Bounded;
 use crate::source::tar::TarError;
 use crate::source::tar::framing::{Member, MemberKind, Members};
 
@@ -202,19 +203,5 @@ fn below_root(name: &[u8], container: Container) -> Option<&[u8]> {
         Container::Gpkg => name.strip_prefix(b"image/"),
         Container::Xpak if name == b"." => Some(b""),
         Container::Xpak => Some(name.strip_prefix(b"./").unwrap_or(name)),
-    }
-}
-
-/// A reader that fails when more comes out than there may be.
-struct Bounded<R> {
-    input: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.input.read(buffer)?;
-        self.left = self.left.checked_sub(len as u64).ok_or(io::ErrorKind::FileTooLarge)?;
-        Ok(len)
     }
 }

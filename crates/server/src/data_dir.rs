@@ -5,7 +5,7 @@
 //! tokens.toml     hashes of tokens
 //! keys/           log.key, clock.key; root.key and publish.key until they are moved away
 //! log/            checkpoint and tiles: the log itself, in the layout in which it is served
-//! cache/          what publish-local has hashed before; may be deleted
+//! cache/          what publish-local has hashed before, and archives that were made of trees; may be deleted
 //! store/          packs, bundles and the catalogue; bundles may be deleted
 //! spool/          bundles while they are computed, as files without names: it always looks empty
 //! index.db        where publications stand in the log; made anew from the log when it is missing
@@ -111,6 +111,11 @@ impl DataDir {
     /// What was hashed before, by place.
     pub(crate) fn cache(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// Archives that were made of directories of trees.
+    pub(crate) fn archives(&self) -> PathBuf {
+        self.cache().join("archives")
     }
 
     /// Where bundles are written while they are computed.

@@ -3,6 +3,7 @@
 //! Handlers find out who asks and what for, hand the work to the realm, and turn what comes back into an answer.
 //! `docs/protocol.md` lists the requests.
 
+mod archives;
 mod bundles;
 mod caller;
 mod conditional;
@@ -40,6 +41,7 @@ use tokio::sync::Semaphore;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
+use archives::Archives;
 pub(crate) use bundles::caching as bundle_caching;
 pub(crate) use caller::now;
 use caller::{RateLimit, identify, limit_rate, token_text};
@@ -72,6 +74,7 @@ pub(crate) struct App {
     events: Events,
     hosts: HostReports,
     names: Arc<NamesCache>,
+    archives: Arc<Archives>,
 }
 
 impl App {
@@ -81,6 +84,7 @@ impl App {
             events: Events::new(&realm.config.limits),
             hosts: HostReports::new(realm.data.hosts()),
             names: Arc::default(),
+            archives: Arc::new(Archives::open(realm.data.archives())),
             realm,
             tokens: Arc::new(tokens),
             uploads: Semaphore::new(UPLOADS_MAX),

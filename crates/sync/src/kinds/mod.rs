@@ -72,6 +72,20 @@ pub enum Located {
     File(TreePath),
     /// These bytes.
     Made(&'static [u8]),
+    /// The file of a directory whose name begins so, if it is one.
+    Only {
+        /// The directory.
+        directory: TreePath,
+        /// The beginning.
+        start: &'static str,
+    },
+    /// A compressed archive of what lies in a directory.
+    Archive {
+        /// What the names in the archive begin below.
+        directory: TreePath,
+        /// The directory below it whose files are in the archive.
+        below: &'static str,
+    },
 }
 
 /// What a kind is given.

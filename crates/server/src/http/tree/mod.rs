@@ -3,6 +3,7 @@
 //! A request resolves its ref once and works on that manifest to its end, so that an update in the middle of a
 //! download changes nothing about it. Contents are named by their hashes, which makes the entity tags.
 
+mod archive;
 mod names;
 mod resolve;
 
@@ -20,11 +21,12 @@ use smart_sync_store::Store;
 use smart_sync_store::content::name_content;
 use smart_sync_store::domain::Domain;
 use smart_sync_store::error::StoreError;
-use smart_sync_store::id::{CommitId, ManifestId, to_hex};
+use smart_sync_store::id::{CommitId, ContentId, ManifestId, to_hex};
 use smart_sync_store::manifest::{Content, Manifest};
 use smart_sync_sync::kinds::{Located, OtherNames};
 use tokio::runtime::Handle;
 
+use super::archives::Archives;
 use super::conditional::{Answer, Validators, evaluate};
 use super::index::{Index, Place, Row};
 use super::problem::Problem;
@@ -57,6 +59,8 @@ pub(crate) struct TreeView {
     pub(crate) other_names: Option<&'static dyn OtherNames>,
     /// Those that were learnt.
     pub(crate) names: Arc<NamesCache>,
+    /// Archives that were made of its directories.
+    pub(crate) archives: Arc<Archives>,
 }
 
 impl TreeView {
@@ -71,6 +75,14 @@ impl TreeView {
             Err(Problem::NotFound) => match self.locate(&path).await? {
                 Some(Located::File(path)) => self.look_up(path.as_bytes().to_vec()).await?,
                 Some(Located::Made(bytes)) => return Ok(Some(self.made(bytes, &path, headers))),
+                Some(Located::Only { directory, start }) => {
+                    let path =
+                        self.read_with(move |view, manifest| view.only(manifest, &directory, start)).await?;
+                    self.look_up(path.as_bytes().to_vec()).await?
+                }
+                Some(Located::Archive { directory, below }) => {
+                    return self.archive(directory, below, &path, headers).await.map(Some);
+                }
                 None => return Err(Problem::NotFound),
             },
             found => found?,
@@ -85,18 +97,27 @@ impl TreeView {
     }
 
     async fn look_up(&self, path: Vec<u8>) -> Result<Resolved, Problem> {
+        self.read_with(move |view, manifest| view.resolve(manifest, &path)).await
+    }
+
+    /// Looks at the manifest, on a thread that may block.
+    async fn read_with<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Self, &Manifest<StorePages>) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
         let view = self.clone();
         let looking = tokio::task::spawn_blocking(move || {
             let pages = StorePages::new(Arc::clone(&view.store), view.domain.clone());
             let manifest = Manifest::open(pages, view.manifest, None).map_err(read_problem)?;
-            view.resolve(&manifest, &path)
+            look(&view, &manifest)
         });
         looking.await.map_err(|error| Problem::Fault(error.into()))?
     }
 
     /// Bytes that the kind of the tree has made.
     fn made(self, bytes: &'static [u8], name: &[u8], headers: &HeaderMap) -> Response {
-        self.answer_with(name_content(bytes), self.modified, name, headers, |range| {
+        let content = name_content(bytes);
+        self.answer_with((content.id, content.size), self.modified, name, headers, |range| {
             let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
             let part = start.ok().zip(end.ok()).and_then(|(start, end)| bytes.get(start..end));
             Body::from(part.unwrap_or_default())
@@ -104,23 +125,20 @@ impl TreeView {
     }
 
     fn file(self, content: Content, modified: u64, name: &[u8], headers: &HeaderMap) -> Response {
-        self.answer_with(content, modified, name, headers, |range| self.body_of(content, range))
+        let is_it = (content.id, content.size);
+        self.answer_with(is_it, modified, name, headers, |range| self.body_of(content, range))
     }
 
     /// Answers with a content, or the part of it that is asked for.
     fn answer_with(
         &self,
-        content: Content,
+        (id, size): (ContentId, u64),
         modified: u64,
         name: &[u8],
         headers: &HeaderMap,
         body: impl FnOnce(Range<u64>) -> Body,
     ) -> Response {
-        let validators = Validators {
-            etag: format!("\"{}\"", to_hex(&content.id.as_bytes()[..16])),
-            modified,
-            size: content.size,
-        };
+        let validators = Validators { etag: format!("\"{}\"", to_hex(&id.as_bytes()[..16])), modified, size };
         let with_body = |status: StatusCode, range: Range<u64>| {
             let length = HeaderValue::from(range.end - range.start);
             let mut response = (status, body(range)).into_response();
@@ -128,10 +146,10 @@ impl TreeView {
             response
         };
         let mut response = match evaluate(headers, &validators) {
-            Answer::Whole => with_body(StatusCode::OK, 0..content.size),
+            Answer::Whole => with_body(StatusCode::OK, 0..size),
             Answer::Part { start, end } => {
                 let mut response = with_body(StatusCode::PARTIAL_CONTENT, start..end);
-                let range = format!("bytes {start}-{}/{}", end - 1, content.size);
+                let range = format!("bytes {start}-{}/{size}", end - 1);
                 insert(&mut response, header::CONTENT_RANGE, &range);
                 response
             }
@@ -139,7 +157,7 @@ impl TreeView {
             Answer::PreconditionFailed => StatusCode::PRECONDITION_FAILED.into_response(),
             Answer::RangeNotSatisfiable => {
                 let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
-                insert(&mut response, header::CONTENT_RANGE, &format!("bytes */{}", content.size));
+                insert(&mut response, header::CONTENT_RANGE, &format!("bytes */{size}"));
                 response
             }
         };

@@ -16,14 +16,14 @@ use std::path::Path;
 
 use smart_sync_store::manifest::{Content, FileTime, TreePath};
 
-use crate::name::Kind;
+use crate::name::{Kind, RefName};
 use crate::source::SourceError;
 use crate::source::assembled::{AssembledSource, Part};
 use crate::time::UnixTime;
 use findings::Findings;
 
 /// The kinds that have something to say.
-const ALL: &[&dyn ArtifactKind] = &[&binpkgs::Binpkgs, &distfiles::Distfiles];
+const ALL: &[&dyn ArtifactKind] = &[&binpkgs::Binpkgs, &distfiles::Distfiles, &kernels::Kernels];
 
 /// A kind whose trees are put together when they are published.
 pub trait ArtifactKind: Sync {
@@ -42,6 +42,33 @@ pub trait ArtifactKind: Sync {
     fn other_names(&self) -> Option<&dyn OtherNames> {
         None
     }
+
+    /// The directories of a tree that are trees of their own as well. They are published before it, so that whoever sees
+    /// one in it finds it by itself.
+    fn alone(&self, _parts: &BTreeMap<TreePath, Part>) -> Vec<Alone> {
+        Vec::new()
+    }
+
+    /// Branches that each hold a directory of the tree of the branch `main`. They are published after it.
+    fn branches(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The directory that such a branch holds, of a tree with these paths; none where it stays as it is.
+    fn branch_holds(&self, _branch: &str, _paths: &mut dyn Iterator<Item = &TreePath>) -> Option<TreePath> {
+        None
+    }
+}
+
+/// A directory of a tree that is published as a tree of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alone {
+    /// As what.
+    pub reference: RefName,
+    /// The directory.
+    pub directory: TreePath,
+    /// What to do where it was published as another tree, and stays that.
+    pub when_other: &'static str,
 }
 
 /// How the files of a tree get other names.

@@ -15,6 +15,7 @@ use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::trust::Verified;
 
 use super::Publisher;
+use super::parts::Parts;
 use super::source::{Cache, Stored, directory_options, of_source, take_in};
 use crate::args::publish::TreeInput;
 use crate::commands::contents::Contents;
@@ -91,7 +92,7 @@ impl Publisher<'_> {
             (Cache::of(&path, state_dir)?, Cache::beside(&path, state_dir, kind.name())?);
         let options = directory_options(Fidelity::Git, exclusions);
         let directory = DirectorySource::open(&path, options, cache.load()).map_err(of_source)?;
-        let mut directory = AssembledSource::read(directory).map_err(of_source)?;
+        let mut directory = AssembledSource::read(directory).map_err(of_source)?.aside_in(state_dir);
         let mut findings = Findings::load(&findings_path);
         let published = match before {
             RefStanding::Published(before) => Some(self.published(before)),
@@ -111,19 +112,23 @@ impl Publisher<'_> {
         }
         // What was found in files that are well is worth keeping, also when others are not.
         let saved = findings.save(&findings_path);
-        let unread = published.as_ref().and_then(|published| published.failure.take());
+        let unread = published.as_ref().and_then(Published::take_failure);
         let prepared = prepared.map_err(|error| unread.unwrap_or_else(|| refused(error, &path)))?;
         saved.map_err(|error| Failure::new(Exit::General, error))?;
         for note in &prepared.notes {
             self.output().info(note);
         }
-        directory.assemble(prepared.parts).map_err(of_source)?;
-        let stored = take_in(&mut directory, destination, wants_sums);
+        let parts = Parts { kind, content_time: prepared.content_time, wants_sums };
+        let stored =
+            self.publish_alone(&parts, prepared.parts, &mut directory, destination).and_then(|whole| {
+                directory.assemble(whole).map_err(of_source)?;
+                Ok(take_in(&mut directory, destination, wants_sums)?)
+            });
         cache.save(&directory.into_cache(), stored.is_ok())?;
         Ok(StoredOfKind { stored: stored?, content_time: prepared.content_time })
     }
 
-    fn published<'a>(&'a self, before: &'a Verified) -> Published<'a> {
+    pub(super) fn published<'a>(&'a self, before: &'a Verified) -> Published<'a> {
         let (remotes, surroundings) = (self.realm.remotes(), self.surroundings);
         Published { verified: before, remotes, surroundings, failure: Cell::default() }
     }
@@ -153,7 +158,7 @@ impl Publisher<'_> {
 }
 
 /// The tree that is published now, at the servers that have it.
-struct Published<'a> {
+pub(super) struct Published<'a> {
     verified: &'a Verified,
     remotes: &'a [Remote],
     surroundings: &'a Surroundings<'a>,
@@ -162,6 +167,11 @@ struct Published<'a> {
 }
 
 impl Published<'_> {
+    /// Why it could not be read, with its exit status and hints.
+    pub(super) fn take_failure(&self) -> Option<Failure> {
+        self.failure.take()
+    }
+
     fn unread(&self, failure: Failure) -> KindError {
         let text = failure.in_one_line();
         self.failure.set(Some(failure));

@@ -6,6 +6,8 @@
 
 mod destination;
 mod kind;
+mod parts;
+mod rearrange;
 mod say;
 mod sign;
 mod source;
@@ -35,19 +37,16 @@ use crate::realm::roots::{RootChain, trusted_by};
 use crate::sync::Surroundings;
 use destination::{NetworkDestination, Packs};
 use sign::Keys;
-use source::{Job, Origin};
+use source::{Job, Origin, Stored};
 use submit::Overtaken;
+
+pub(in crate::commands) use rearrange::{Rearranged, rearrange};
 
 /// How often a tree is put together because somebody else has published meanwhile.
 const ATTEMPTS_MAX: u32 = 8;
 
 /// Publishes what the arguments name.
 pub fn run(args: &PublishArgs, config: &Config, surroundings: &Surroundings<'_>) -> Result<Exit, Failure> {
-    let tree = ChannelArgs {
-        channel: Some(args.channel.clone()),
-        servers: args.server.iter().cloned().collect(),
-        ..ChannelArgs::default()
-    };
     if args.reference.as_ref().is_some_and(|query| query.at.is_some()) {
         return Err(Failure::message(
             Exit::Arguments,
@@ -55,14 +54,12 @@ pub fn run(args: &PublishArgs, config: &Config, surroundings: &Surroundings<'_>)
         )
         .hint("name the ref without @DATE"));
     }
-    let (realm, _) = open_realm(&tree, config, surroundings)?;
-    let keys = Keys::load(args)?;
+    let publisher = Publisher::open(args, config, surroundings)?;
     if let (Some(TreeInput::Directory(path)), Some(kind)) = (&args.tree, &args.kind)
         && *kind == profile::resolve::kind()
     {
         profile::document::check_directory(path)?;
     }
-    let publisher = Publisher { args, surroundings, realm, keys, root: OnceCell::new() };
     if args.withdraw {
         return publisher.withdraw();
     }
@@ -93,6 +90,8 @@ struct Publisher<'a> {
     realm: Realm,
     keys: Keys,
     root: OnceCell<Signed<Root>>,
+    /// The kind of the trees that are published together.
+    together: OnceCell<Kind>,
 }
 
 /// What became of a ref.
@@ -102,6 +101,23 @@ enum Outcome {
     Published,
     /// It is that tree already.
     Unchanged,
+}
+
+impl<'a> Publisher<'a> {
+    fn open(
+        args: &'a PublishArgs,
+        config: &Config,
+        surroundings: &'a Surroundings<'a>,
+    ) -> Result<Self, Failure> {
+        let tree = ChannelArgs {
+            channel: Some(args.channel.clone()),
+            servers: args.server.iter().cloned().collect(),
+            ..ChannelArgs::default()
+        };
+        let (realm, _) = open_realm(&tree, config, surroundings)?;
+        let keys = Keys::load(args)?;
+        Ok(Self { args, surroundings, realm, keys, root: OnceCell::new(), together: OnceCell::new() })
+    }
 }
 
 impl Publisher<'_> {
@@ -145,20 +161,34 @@ impl Publisher<'_> {
 
     /// Publishes a ref. Where several add to what is published, and another one was first, it is put together once more.
     fn publish(&self, origin: &Origin, job: &Job) -> Result<Outcome, Failure> {
-        let mut attempts = ATTEMPTS_MAX;
-        loop {
+        let mut kind = None;
+        let outcome = self.until_first(|| {
             let before = self.standing(&job.reference)?;
-            let kind = self.kind(&before);
+            kind = self.kind(&before);
             // Before anything is read: a kind does not change.
             self.target(job.reference.clone(), &before)?;
             self.check_options(kind)?;
+            self.check_reference(kind, &job.reference)?;
             let is_joint = kind.is_some() && !self.args.replace;
+            Ok((self.publish_onto(&before, kind, origin, job), is_joint))
+        })?;
+        self.bring_branches(kind)?;
+        Ok(outcome)
+    }
+
+    /// Does it once more as long as others are first, and what they have published is to be added to.
+    fn until_first<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<(Result<T, Failure>, bool), Failure>,
+    ) -> Result<T, Failure> {
+        let mut attempts = ATTEMPTS_MAX;
+        loop {
             attempts -= 1;
-            match self.publish_onto(&before, kind, origin, job) {
-                Err(failure) if is_joint && attempts > 0 && failure.cause::<Overtaken>().is_some() => {
+            match attempt()? {
+                (Err(failure), true) if attempts > 0 && failure.cause::<Overtaken>().is_some() => {
                     self.output().info("somebody else was first: adding to what they have published");
                 }
-                ended => return ended,
+                (ended, _) => return ended,
             }
         }
     }
@@ -194,8 +224,21 @@ impl Publisher<'_> {
         }
         .map_err(|failure| destination.take_failure().unwrap_or(failure))?;
         self.show_warnings(&stored.tree.warnings);
+        let is_what_is_published = is_same_commit || job.commit.is_none();
+        self.state(job, &stored, before, content_time, is_what_is_published)
+    }
+
+    /// States that a ref is a tree which was stored, unless it is that already and nothing else is new of it.
+    fn state(
+        &self,
+        job: &Job,
+        stored: &Stored,
+        before: &RefStanding,
+        content_time: Option<UnixTime>,
+        may_be_unchanged: bool,
+    ) -> Result<Outcome, Failure> {
         if let RefStanding::Published(before) = before
-            && (is_same_commit || job.commit.is_none())
+            && may_be_unchanged
             && before.manifest.id == stored.tree.manifest.id
         {
             self.say_unchanged(&job.reference, before.head.seq, stored.tree.statistics);
@@ -323,7 +366,9 @@ impl Publisher<'_> {
             }
             (Some(kind), _) => kind.clone(),
             (None, Some(kind)) => kind,
-            (None, None) => default_kind(self.args.git.is_some()),
+            (None, None) => {
+                self.together.get().cloned().unwrap_or_else(|| default_kind(self.args.git.is_some()))
+            }
         };
         Ok(Target { origin: self.realm.origin().clone(), channel: self.channel().clone(), reference, kind })
     }

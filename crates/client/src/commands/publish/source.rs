@@ -180,18 +180,28 @@ pub(super) fn take_in(
     destination: &mut dyn Destination,
     wants_sums: bool,
 ) -> Result<Stored, IngestError> {
-    let options = IngestOptions::default();
-    if !wants_sums {
-        return Ok(Stored { tree: ingest(source, destination, options)?, sums: None });
+    if wants_sums {
+        return take_in_and_show(source, destination, true, &mut |_| ());
     }
-    let mut hasher = SidecarHasher::default();
+    Ok(Stored { tree: ingest(source, destination, IngestOptions::default())?, sums: None })
+}
+
+/// The same, and shows every entry.
+pub(super) fn take_in_and_show(
+    source: &mut dyn TreeSource,
+    destination: &mut dyn Destination,
+    wants_sums: bool,
+    also: &mut dyn FnMut(&Entry),
+) -> Result<Stored, IngestError> {
+    let mut hasher = wants_sums.then(SidecarHasher::default);
     let mut show = |entry: &Entry| {
-        if let Node::File(content) = &entry.node {
+        if let (Some(hasher), Node::File(content)) = (&mut hasher, &entry.node) {
             hasher.update(sums::line(entry.path.as_bytes(), &content.id).as_bytes());
         }
+        also(entry);
     };
-    let tree = ingest_and_show(source, destination, options, &mut show)?;
-    Ok(Stored { tree, sums: Some(hasher.finish()) })
+    let tree = ingest_and_show(source, destination, IngestOptions::default(), &mut show)?;
+    Ok(Stored { tree, sums: hasher.map(SidecarHasher::finish) })
 }
 
 /// What is remembered of one place that is published from.

@@ -369,7 +369,7 @@ impl GrubEntry {
 }
 
 /// The version of the kernel that runs.
-fn running() -> String {
+pub(crate) fn running() -> String {
     fs::read_to_string(RUNNING).unwrap_or_default().trim().to_owned()
 }
 

@@ -12,7 +12,7 @@ use smart_sync::args::trust::RootCommand;
 use smart_sync::args::versions::{ConfirmArgs, ListArgs, RecoverArgs, RollbackArgs};
 use smart_sync::args::{Arguments, Command};
 use smart_sync::commands::{
-    diff, documents, key, ledger, log, packages, patched, publish, rebuild, root, tree, trust, update,
+    diff, documents, kernel, key, ledger, log, packages, patched, publish, rebuild, root, tree, trust, update,
 };
 use smart_sync::config::Config;
 use smart_sync::failure::{Exit, Failure};
@@ -166,6 +166,9 @@ fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
         }),
         Some(Command::Patched(args)) => {
             with_network(arguments, output, |config, surroundings| patched::run(args, config, surroundings))
+        }
+        Some(Command::Kernel(command)) => {
+            with_network(arguments, output, |config, surroundings| kernel::run(command, config, surroundings))
         }
         Some(Command::Diff(args)) if args.generations => {
             on_target(arguments, args.target.as_deref(), |target, _, state_dir| {

@@ -6,6 +6,7 @@
 
 pub mod hosts;
 pub mod inspect;
+pub mod kernel;
 pub mod ledger;
 pub mod packages;
 pub mod patched;
@@ -188,6 +189,9 @@ pub enum Command {
     ///
     /// A directory of patch files lies over the system: etc/hosts in it stands for /etc/hosts.
     Patched(patched::PatchedArgs),
+    /// Publish and look at kernels, say which of them are current, and bring this host to one.
+    #[command(subcommand)]
+    Kernel(kernel::KernelCommand),
     /// Show what differs between two refs.
     Diff(inspect::DiffArgs),
     /// Print a completion script for a shell.
@@ -311,6 +315,17 @@ mod tests {
         check("patched", false);
         check("cat etc/fstab --ref v2", true);
         check("cat", false);
+        check("kernel publish /boot --channel kernels/amd64 --key k", true);
+        check("kernel publish --channel kernels/amd64 --key k", false);
+        check("kernel deprecate 6.9.1-gentoo 6.9.2 --channel kernels/amd64 --key k --dry-run", true);
+        check("kernel deprecate --channel kernels/amd64 --key k", false);
+        check("kernel current gentoo --channel kernels/amd64 --key k", false);
+        check("kernel list --channel kernels/amd64 --at 2026-11-01", true);
+        check("kernel list --ref main", false);
+        check("kernel pull", true);
+        check("kernel pull 6.9.1-gentoo --target /t --dry-run", true);
+        check("kernel pull ../etc", false);
+        check("kernel pull --dry-run --check-only", false);
         check("--source github:o/r --target /t", true);
         check("--source github:o/r --channel repos/x", false);
         check("--source github:o/r --server https://example.org", false);

@@ -85,9 +85,9 @@ pub struct PublishArgs {
 
 impl PublishArgs {
     /// What publishes a tree as the branch `main` of a channel.
-    pub fn of(tree: TreeInput, channel: Channel, kind: Kind, keys: Vec<KeySource>) -> Self {
+    pub fn of(tree: Option<TreeInput>, channel: Channel, kind: Kind, keys: Vec<KeySource>) -> Self {
         Self {
-            tree: Some(tree),
+            tree,
             git: None,
             withdraw: false,
             channel,

@@ -3,6 +3,7 @@
 pub(crate) mod contents;
 pub mod diff;
 pub mod documents;
+pub mod kernel;
 pub mod key;
 pub mod ledger;
 pub mod log;

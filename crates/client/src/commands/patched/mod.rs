@@ -56,7 +56,7 @@ pub fn run(args: &PatchedArgs, config: &Config, surroundings: &Surroundings<'_>)
     if let Some(channel) = &args.publish {
         let directory = report.write(&surroundings.state_dir.join("patched"), channel)?;
         let kind: Kind = KIND.parse().map_err(|error| Failure::new(Exit::General, error))?;
-        let tree = TreeInput::Directory(directory);
+        let tree = Some(TreeInput::Directory(directory));
         let mut published = PublishArgs::of(tree, channel.clone(), kind, args.keys.clone());
         published.server.clone_from(&args.server);
         published.exclude = vec![String::new()];

@@ -21,6 +21,7 @@ pub mod gzip;
 pub mod host;
 pub mod hostile;
 pub mod http;
+pub mod kernel_files;
 pub mod noise;
 pub mod profiled;
 pub mod program;

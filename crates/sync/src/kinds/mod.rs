@@ -9,6 +9,7 @@ pub mod distfiles;
 pub mod findings;
 pub mod kernels;
 mod published;
+pub mod pull;
 pub mod retired;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::source::SourceError;
 use crate::source::assembled::{AssembledSource, Part};
 use crate::time::UnixTime;
 use findings::Findings;
+use pull::PullThrough;
 
 /// The kinds that have something to say.
 const ALL: &[&dyn ArtifactKind] = &[&binpkgs::Binpkgs, &distfiles::Distfiles, &kernels::Kernels];
@@ -40,6 +42,11 @@ pub trait ArtifactKind: Sync {
 
     /// The names that the files of a tree have besides their own, for clients that know other ones.
     fn other_names(&self) -> Option<&dyn OtherNames> {
+        None
+    }
+
+    /// How files come from a mirror of somebody else when they are first asked for, where they can.
+    fn pull_through(&self) -> Option<&dyn PullThrough> {
         None
     }
 

@@ -7,6 +7,7 @@ pub mod layout;
 mod look;
 pub mod manifest;
 mod named;
+mod upstream;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use smart_sync_store::count::counted;
 use smart_sync_store::manifest::Content;
 
 use super::published::{PublishedFiles, tree_path};
+use super::pull::PullThrough;
 use super::retired::{self, Retired, is_over};
 use super::{Absent, ArtifactKind, Before, Job, KindError, Located, Names, OtherNames, Prepared, Refusal};
 use crate::source::assembled::Part;
@@ -45,6 +47,10 @@ impl ArtifactKind for Distfiles {
     }
 
     fn other_names(&self) -> Option<&dyn OtherNames> {
+        Some(self)
+    }
+
+    fn pull_through(&self) -> Option<&dyn PullThrough> {
         Some(self)
     }
 }

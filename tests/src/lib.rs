@@ -38,6 +38,7 @@ pub mod static_files;
 pub mod strace;
 pub mod supervisors;
 pub mod update;
+pub mod upstream;
 pub mod versioned;
 
 pub use btrfs_disk::BtrfsDisk;

@@ -44,6 +44,12 @@ pub(crate) struct Config {
     /// Which versions of channels are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) retention: Vec<RetentionConfig>,
+    /// How upstreams are asked.
+    #[serde(default)]
+    pub(crate) upstream: UpstreamConfig,
+    /// Channels whose files come from upstream when they are asked for.
+    #[serde(default, rename = "mirror", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mirrors: Vec<MirrorConfig>,
 }
 
 /// Where the certificate lies.
@@ -150,6 +156,40 @@ impl Default for SeeThroughConfig {
     }
 }
 
+/// How upstreams are asked.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct UpstreamConfig {
+    /// Files that are fetched at once.
+    pub(crate) connections: usize,
+    /// The same of one host.
+    pub(crate) connections_per_host: usize,
+    /// Seconds for which an upstream may give nothing.
+    pub(crate) stall_seconds: u64,
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self { connections: 16, connections_per_host: 4, stall_seconds: 30 }
+    }
+}
+
+/// A channel whose files come from upstream when they are asked for.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct MirrorConfig {
+    /// What it is called.
+    pub(crate) name: String,
+    /// Where it is served.
+    pub(crate) channel: String,
+    /// What kind of tree that is.
+    pub(crate) kind: String,
+    /// The URLs of the directories that upstreams have the files in, the best one first.
+    pub(crate) sources: Vec<String>,
+    /// A channel, or a directory, in which it is written which files there are and what each has to be.
+    pub(crate) names_from: String,
+}
+
 fn default_listen() -> Vec<SocketAddr> {
     vec![SocketAddr::from(([127, 0, 0, 1], 8480))]
 }
@@ -172,6 +212,8 @@ impl Config {
             bundles: BundleConfig::default(),
             see_through: SeeThroughConfig::default(),
             retention: Vec::new(),
+            upstream: UpstreamConfig::default(),
+            mirrors: Vec::new(),
         }
     }
 

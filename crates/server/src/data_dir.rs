@@ -10,6 +10,8 @@
 //! spool/          bundles while they are computed, as files without names: it always looks empty
 //! index.db        where publications stand in the log; made anew from the log when it is missing
 //! hosts.db        what hosts have reported last; they report again
+//! upstream.db     which files came from upstream, and which may; the former are known nowhere else
+//! incoming/       files on their way from upstream; what is there after a crash is removed
 //! secrets/        secret bytes of private channels
 //! attachments/    sidecar signatures by leaf
 //! lock            held while the log is appended to
@@ -101,6 +103,16 @@ impl DataDir {
     /// What hosts have reported.
     pub(crate) fn hosts(&self) -> PathBuf {
         self.root.join("hosts.db")
+    }
+
+    /// What mirrors remember.
+    pub(crate) fn upstream_db(&self) -> PathBuf {
+        self.root.join("upstream.db")
+    }
+
+    /// Files on their way from upstream.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
     }
 
     /// Secret bytes of private channels.

@@ -12,6 +12,7 @@ mod durable;
 mod export;
 mod hosts;
 mod http;
+mod mirrors;
 mod priority;
 mod realm;
 mod retention;

@@ -14,6 +14,7 @@ use super::print;
 use crate::args::GcArgs;
 use crate::data_dir::DataDir;
 use crate::http::now;
+use crate::mirrors;
 use crate::realm::refs::RefState;
 use crate::realm::view::View;
 use crate::realm::{Realm, timestamp};
@@ -50,7 +51,7 @@ pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
 }
 
 /// What is kept: the manifests of the newest versions of each branch and of those of the last days, and of every tag and
-/// commit that was not withdrawn, with the contents that say where those came from.
+/// commit that was not withdrawn, with the contents that say where those came from; and what mirrors have fetched.
 fn roots(realm: &Realm, retention: &Retention) -> anyhow::Result<Vec<Root>> {
     let view = realm.newest_view()?;
     let mut roots = Vec::new();
@@ -65,6 +66,10 @@ fn roots(realm: &Realm, retention: &Retention) -> anyhow::Result<Vec<Root>> {
             let of_domain = |reference| Root { domain: domain.clone(), reference };
             roots.extend(references.into_iter().flatten().map(of_domain));
         }
+    }
+    for (channel, content) in mirrors::kept_contents(&realm.data)? {
+        // One that was lost is fetched again, and keeps nothing else from being collected.
+        roots.push(Root { domain: realm.domain(&channel)?, reference: Reference::Named(content.id) });
     }
     Ok(roots)
 }

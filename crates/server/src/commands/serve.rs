@@ -11,6 +11,7 @@ use crate::bundles;
 use crate::data_dir::DataDir;
 use crate::http::listen::{Listener, bind};
 use crate::http::{App, now, router};
+use crate::mirrors::{self, Mirrors};
 use crate::realm::Realm;
 use crate::realm::peers::ASK_EVERY;
 use crate::see_through;
@@ -28,7 +29,9 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let listen = if args.listen.is_empty() { &realm.config.listen } else { &args.listen };
     let sockets = bind(listen).await?;
     let bundles = bundles::open(&realm).await?;
-    let app = Arc::new(App::new(Arc::clone(&realm), tokens, bundles.clone()));
+    let mirrors = Mirrors::open(&realm)?;
+    let _learning = mirrors.as_ref().map(mirrors::learn).transpose()?;
+    let app = Arc::new(App::new(Arc::clone(&realm), tokens, bundles.clone(), mirrors.clone()));
     let router = router(Arc::clone(&app));
     let listener = Arc::new(Listener::new(router, realm.config.tls.as_ref(), &realm.config.limits)?);
     // Whoever reads that it listens may ask it to stop at once.
@@ -58,6 +61,9 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         .await;
     if let Some(bundles) = &bundles {
         bundles.stop();
+    }
+    if let Some(mirrors) = &mirrors {
+        mirrors.stop();
     }
     for task in [Some(clock), Some(peers), Some(announcing), tending].into_iter().flatten() {
         task.abort();

@@ -20,6 +20,7 @@ mod read;
 mod refs;
 mod static_files;
 mod tree;
+mod upstream;
 mod write;
 
 use std::sync::Arc;
@@ -53,6 +54,7 @@ use tree::NamesCache;
 
 use crate::bundles::Bundles;
 use crate::hosts::HostReports;
+use crate::mirrors::Mirrors;
 use crate::realm::Realm;
 use crate::realm::view::View;
 use crate::tokens::{Caller, TokenStore, Verb};
@@ -75,16 +77,23 @@ pub(crate) struct App {
     hosts: HostReports,
     names: Arc<NamesCache>,
     archives: Arc<Archives>,
+    mirrors: Option<Arc<Mirrors>>,
 }
 
 impl App {
     /// The handlers' state for a realm.
-    pub(crate) fn new(realm: Arc<Realm>, tokens: TokenStore, bundles: Option<Arc<Bundles>>) -> Self {
+    pub(crate) fn new(
+        realm: Arc<Realm>,
+        tokens: TokenStore,
+        bundles: Option<Arc<Bundles>>,
+        mirrors: Option<Arc<Mirrors>>,
+    ) -> Self {
         Self {
             events: Events::new(&realm.config.limits),
             hosts: HostReports::new(realm.data.hosts()),
             names: Arc::default(),
             archives: Arc::new(Archives::open(realm.data.archives())),
+            mirrors,
             realm,
             tokens: Arc::new(tokens),
             uploads: Semaphore::new(UPLOADS_MAX),

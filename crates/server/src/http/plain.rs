@@ -3,13 +3,13 @@
 //!
 //! It is `/files/CHANNEL/main/PATH`, but that no route of the server is ever taken for a channel. A channel may have
 //! others below its name; the longest name that has a main branch counts. With `/at/DATE` in front, it is what that
-//! branch was then.
+//! branch was then. What the branch of a mirror does not have may come from upstream.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use percent_encoding::percent_decode_str;
 use smart_sync_sync::name::{Channel, RefName};
@@ -19,6 +19,7 @@ use smart_sync_sync::time::UnixTime;
 use super::files::{CHANNEL_SEGMENTS_MAX, answer, tree_view};
 use super::index::{Index, Place, Row};
 use super::problem::Problem;
+use super::upstream::Question;
 use super::{App, blocking};
 use crate::realm::refs::Refs;
 
@@ -32,6 +33,7 @@ const DATE_SEGMENTS: usize = 2;
 /// `GET /<channel>/<path>`
 pub(super) async fn file(
     State(app): State<Arc<App>>,
+    method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -51,6 +53,7 @@ pub(super) async fn file(
     };
     let caller = app.caller(&headers).await?;
     let view = app.view().await?;
+    let from_upstream = if at.is_some() { None } else { Question::of(&app, &caller, &segments) };
     let found = {
         let (app, view) = (Arc::clone(&app), Arc::clone(&view));
         blocking(move || {
@@ -72,13 +75,26 @@ pub(super) async fn file(
     };
     let place = Place::below_root(app.realm.origin.as_str(), &segments);
     let moved = || Problem::MovedToDirectory(format!("/{path}/"));
+    let is_elsewhere = match (&found, &from_upstream) {
+        (Found::Tree { rest, .. }, Some(question)) => *rest < question.rest,
+        (Found::Names(names), Some(_)) => names.is_empty(),
+        (_, None) => false,
+    };
+    if let Some(question) = from_upstream.as_ref().filter(|_| is_elsewhere) {
+        return question.answer(&app, &method, &headers).await;
+    }
     match found {
         Found::Tree { rest, .. } if rest == segments.len() => Err(moved()),
         Found::Tree { publication, rest } => {
             let mut tree = tree_view(&app, &publication, place)?;
             // What has been does not change any more.
             tree.is_immutable |= at.is_some_and(|at| at < view.heads.time);
-            tree.answer(segments[rest..].join(&b'/'), &headers).await?.ok_or_else(moved)
+            match (tree.answer(segments[rest..].join(&b'/'), &headers).await, &from_upstream) {
+                (Err(Problem::NotFound), Some(question)) if question.rest == rest => {
+                    question.answer(&app, &method, &headers).await
+                }
+                (answer, _) => answer?.ok_or_else(moved),
+            }
         }
         Found::Names(names) if names.is_empty() => Err(Problem::NotFound),
         Found::Names(_) if !path.ends_with('/') => Err(moved()),

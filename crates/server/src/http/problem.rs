@@ -37,6 +37,11 @@ pub(crate) enum Problem {
     Behind(BehindPeer),
     /// 503: busy, or stopping.
     Busy(&'static str),
+    /// 502, or 503 where it is known when to ask again: no upstream gave the file as it has to be.
+    Upstream {
+        /// When to try again.
+        retry_after_seconds: Option<u64>,
+    },
     /// 507 where the disk is full, else 500: a fault on this side. The log has the details; the answer does not.
     Fault(anyhow::Error),
 }
@@ -62,6 +67,11 @@ impl IntoResponse for Problem {
             Self::Refused(text) => (StatusCode::UNPROCESSABLE_ENTITY, text.as_str()),
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too many requests"),
             Self::Busy(text) => (StatusCode::SERVICE_UNAVAILABLE, *text),
+            Self::Upstream { retry_after_seconds: None } => (
+                StatusCode::BAD_GATEWAY,
+                "no upstream gave the file as it has to be; the server's log says how",
+            ),
+            Self::Upstream { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no upstream can be asked now"),
             Self::Behind(error) => {
                 tracing::error!(%error, "not signed");
                 (
@@ -93,7 +103,8 @@ impl IntoResponse for Problem {
                     headers.insert(header::LOCATION, path);
                 }
             }
-            Self::TooMany { retry_after_seconds } => {
+            Self::TooMany { retry_after_seconds }
+            | Self::Upstream { retry_after_seconds: Some(retry_after_seconds) } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
             }
             Self::Busy(_) | Self::Behind(_) => {

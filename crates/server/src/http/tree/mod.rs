@@ -118,9 +118,7 @@ impl TreeView {
     fn made(self, bytes: &'static [u8], name: &[u8], headers: &HeaderMap) -> Response {
         let content = name_content(bytes);
         self.answer_with((content.id, content.size), self.modified, name, headers, |range| {
-            let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
-            let part = start.ok().zip(end.ok()).and_then(|(start, end)| bytes.get(start..end));
-            Body::from(part.unwrap_or_default())
+            part_of(bytes, &range)
         })
     }
 
@@ -139,43 +137,13 @@ impl TreeView {
         body: impl FnOnce(Range<u64>) -> Body,
     ) -> Response {
         let validators = Validators { etag: format!("\"{}\"", to_hex(&id.as_bytes()[..16])), modified, size };
-        let with_body = |status: StatusCode, range: Range<u64>| {
-            let length = HeaderValue::from(range.end - range.start);
-            let mut response = (status, body(range)).into_response();
-            response.headers_mut().insert(header::CONTENT_LENGTH, length);
-            response
-        };
-        let mut response = match evaluate(headers, &validators) {
-            Answer::Whole => with_body(StatusCode::OK, 0..size),
-            Answer::Part { start, end } => {
-                let mut response = with_body(StatusCode::PARTIAL_CONTENT, start..end);
-                let range = format!("bytes {start}-{}/{size}", end - 1);
-                insert(&mut response, header::CONTENT_RANGE, &range);
-                response
-            }
-            Answer::NotModified => StatusCode::NOT_MODIFIED.into_response(),
-            Answer::PreconditionFailed => StatusCode::PRECONDITION_FAILED.into_response(),
-            Answer::RangeNotSatisfiable => {
-                let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
-                insert(&mut response, header::CONTENT_RANGE, &format!("bytes */{size}"));
-                response
-            }
-        };
-        insert(&mut response, header::ACCEPT_RANGES, "bytes");
-        insert(&mut response, header::CONTENT_TYPE, content_type(name));
-        // What is published is data, not a page of this site: a browser must not run it.
-        insert(&mut response, header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'");
-        insert(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-        self.add_validators(&mut response, &validators);
+        let mut response = deliver(&validators, name, headers, body);
+        self.add_cache_control(&mut response);
         response
     }
 
     fn body_of(&self, content: Content, range: Range<u64>) -> Body {
-        let stream = self.store.read_content(&self.domain, content, range);
-        Body::from_stream(off_runtime(stream.boxed()).inspect_err(|error| {
-            // The status is out already: all that is left is to break the connection off, and to say why here.
-            tracing::error!(error = %error, "reading a content that is being served");
-        }))
+        content_body(&self.store, &self.domain, content, range)
     }
 
     fn directory(self, rows: Vec<Row>, is_whole: bool, headers: &HeaderMap) -> Result<Response, Problem> {
@@ -197,12 +165,6 @@ impl TreeView {
         response
     }
 
-    fn add_validators(&self, response: &mut Response, validators: &Validators) {
-        insert(response, header::ETAG, &validators.etag);
-        insert(response, header::LAST_MODIFIED, &http_date(validators.modified));
-        self.add_cache_control(response);
-    }
-
     fn add_cache_control(&self, response: &mut Response) {
         let value = match (self.is_public, self.is_immutable) {
             (true, true) => "public, max-age=3600",
@@ -211,6 +173,61 @@ impl TreeView {
         };
         insert(response, header::CACHE_CONTROL, value);
     }
+}
+
+/// Answers with a file, or the part of it that is asked for.
+pub(super) fn deliver(
+    validators: &Validators,
+    name: &[u8],
+    headers: &HeaderMap,
+    body: impl FnOnce(Range<u64>) -> Body,
+) -> Response {
+    let with_body = |status: StatusCode, range: Range<u64>| {
+        let length = HeaderValue::from(range.end - range.start);
+        let mut response = (status, body(range)).into_response();
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+        response
+    };
+    let size = validators.size;
+    let mut response = match evaluate(headers, validators) {
+        Answer::Whole => with_body(StatusCode::OK, 0..size),
+        Answer::Part { start, end } => {
+            let mut response = with_body(StatusCode::PARTIAL_CONTENT, start..end);
+            insert(&mut response, header::CONTENT_RANGE, &format!("bytes {start}-{}/{size}", end - 1));
+            response
+        }
+        Answer::NotModified => StatusCode::NOT_MODIFIED.into_response(),
+        Answer::PreconditionFailed => StatusCode::PRECONDITION_FAILED.into_response(),
+        Answer::RangeNotSatisfiable => {
+            let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+            insert(&mut response, header::CONTENT_RANGE, &format!("bytes */{size}"));
+            response
+        }
+    };
+    insert(&mut response, header::ACCEPT_RANGES, "bytes");
+    insert(&mut response, header::CONTENT_TYPE, content_type(name));
+    // What is published is data, not a page of this site: a browser must not run it.
+    insert(&mut response, header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'");
+    insert(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    insert(&mut response, header::ETAG, &validators.etag);
+    insert(&mut response, header::LAST_MODIFIED, &http_date(validators.modified));
+    response
+}
+
+/// A part of bytes that are at hand.
+pub(super) fn part_of(bytes: &'static [u8], range: &Range<u64>) -> Body {
+    let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
+    let part = start.ok().zip(end.ok()).and_then(|(start, end)| bytes.get(start..end));
+    Body::from(part.unwrap_or_default())
+}
+
+/// A part of a content of the store.
+pub(super) fn content_body(store: &Arc<Store>, domain: &Domain, content: Content, range: Range<u64>) -> Body {
+    let stream = store.read_content(domain, content, range);
+    Body::from_stream(off_runtime(stream.boxed()).inspect_err(|error| {
+        // The status is out already: all that is left is to break the connection off, and to say why here.
+        tracing::error!(error = %error, "reading a content that is being served");
+    }))
 }
 
 /// Reads, decodes and hashes on a thread that may block: a thread of the runtime would hold up the other requests

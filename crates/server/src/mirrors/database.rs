@@ -1,0 +1,59 @@
+//! What mirrors have to remember: the names that Manifests name, and the files that came from upstream.
+//!
+//! A SQLite file of its own. The names can be learnt again; the files are only known here, and their contents are in the
+//! store, where garbage collection keeps what this file names.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Changes when a table does.
+const VERSION: i64 = 1;
+
+/// A list is a file of a tree of names, such as the Manifest of a package. `gone` is since when a list does not name a
+/// file any more.
+const SCHEMA: &str = "
+    CREATE TABLE tree (tree TEXT PRIMARY KEY, version BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE list (tree TEXT NOT NULL, path BLOB NOT NULL, version BLOB NOT NULL, PRIMARY KEY (tree, path))
+        WITHOUT ROWID;
+    CREATE TABLE named (tree TEXT NOT NULL, path BLOB NOT NULL, name TEXT NOT NULL, sha512 BLOB NOT NULL,
+                        blake2b BLOB NOT NULL, size INTEGER NOT NULL, gone INTEGER,
+                        PRIMARY KEY (tree, path, name, sha512)) WITHOUT ROWID;
+    CREATE INDEX named_name ON named (tree, name);
+    CREATE INDEX named_content ON named (tree, sha512);
+    CREATE TABLE kept (channel TEXT NOT NULL, name TEXT NOT NULL, sha512 BLOB NOT NULL, blake2b BLOB NOT NULL,
+                       size INTEGER NOT NULL, content BLOB NOT NULL, blob BLOB NOT NULL, time INTEGER NOT NULL,
+                       source TEXT NOT NULL, PRIMARY KEY (channel, name, sha512)) WITHOUT ROWID;
+    CREATE INDEX kept_content ON kept (channel, sha512);
+";
+
+/// Opens the file, and makes it where it is not there.
+pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
+    open_at(path).with_context(|| format!("opening {}", path.display()))
+}
+
+fn open_at(path: &Path) -> anyhow::Result<Connection> {
+    let mut db = Connection::open(path)?;
+    db.busy_timeout(std::time::Duration::from_secs(30))?;
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+    // Another process may make it at the same time.
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match version {
+        0 => {
+            tx.execute_batch(SCHEMA)?;
+            tx.pragma_update(None, "user_version", VERSION)?;
+        }
+        VERSION => {}
+        // Its files are known nowhere else, so it is not begun anew.
+        _ => anyhow::bail!("it is of version {version}, and this program knows version {VERSION}"),
+    }
+    tx.commit()?;
+    Ok(db)
+}
+
+/// A column that holds a digest.
+pub(super) fn digest<const N: usize>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<[u8; N]> {
+    row.get(column)
+}

@@ -1,0 +1,343 @@
+//! Mirrors of others: files of a channel that come from upstream when somebody asks for them first.
+//!
+//! What may be fetched stands in a tree that this server has published, with the digests that it must have; nothing else
+//! is ever asked for, and nothing else is ever kept. However many ask for a file, it is fetched once ([`flight`]), from
+//! whichever upstream gives it as it has to be ([`fetch`]), and stays, in the store and in [`kept`].
+
+mod answer;
+mod client;
+mod database;
+mod fetch;
+mod flight;
+mod health;
+mod keep;
+mod kept;
+mod learn;
+mod marks;
+mod mirror;
+mod names;
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::Client;
+use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
+use smart_sync_store::manifest::Content;
+use smart_sync_sync::kinds::Located;
+use smart_sync_sync::kinds::pull::{Asked, Expected};
+use smart_sync_sync::name::Channel;
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::data_dir::DataDir;
+use crate::realm::{Realm, timestamp};
+use fetch::Fetch;
+pub(crate) use flight::{Failure, Flight};
+pub(crate) use kept::Kept;
+pub(crate) use learn::learn;
+use marks::Mark;
+pub(crate) use mirror::Mirror;
+use mirror::{Turns, host_name_of};
+
+/// The most files that are on their way or wait for their turn.
+const FLIGHTS_MAX: usize = 1024;
+/// What the file of a flight is called, in a directory of its own.
+const FILE: &str = "file";
+
+/// All mirrors of a server.
+pub(crate) struct Mirrors {
+    realm: Arc<Realm>,
+    all: Vec<Arc<Mirror>>,
+    client: Client,
+    db: Mutex<Connection>,
+    /// Files that are fetched at once.
+    turns: Semaphore,
+    stall: Duration,
+    flights: Mutex<HashMap<Key, Arc<Flight>>>,
+    tasks: Mutex<JoinSet<()>>,
+    incoming: PathBuf,
+    /// Held by the one process that may clear the directory of what is incoming.
+    _incoming_lock: Option<File>,
+}
+
+/// What a flight is about: one file of one channel.
+type Key = (Channel, [u8; 64]);
+
+/// What became of a question for a file.
+pub(crate) enum Pulled {
+    /// It is here.
+    Kept(Kept),
+    /// It is on its way.
+    Coming(Arc<Flight>),
+    /// It could be fetched, which the question was not about.
+    Known {
+        /// Its name.
+        name: String,
+        /// What it has to be.
+        expected: Expected,
+    },
+    /// Nothing names it.
+    Unknown,
+    /// It is not known yet what is named.
+    Learning,
+    /// It does not come.
+    Failed(Failure),
+}
+
+/// What somebody wants who asks for a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// The file.
+    Content,
+    /// To know that there is one.
+    Head,
+}
+
+impl Mirrors {
+    /// The mirrors that are configured; None if there are none.
+    pub(crate) fn open(realm: &Arc<Realm>) -> anyhow::Result<Option<Arc<Self>>> {
+        let config = &realm.config;
+        if config.mirrors.is_empty() {
+            return Ok(None);
+        }
+        let limits = &config.upstream;
+        let mut turns = Turns::new();
+        let mut mirrors: Vec<Arc<Mirror>> = Vec::new();
+        for configured in &config.mirrors {
+            let said = || format!("[[mirror]] {:?} in server.toml", configured.name);
+            let mirror =
+                Mirror::new(configured, limits.connections_per_host, &mut turns).with_context(said)?;
+            let is_other = |other: &Arc<Mirror>| other.name != mirror.name && other.channel != mirror.channel;
+            anyhow::ensure!(mirrors.iter().all(is_other), "{}: another one has its name or channel", said());
+            mirrors.push(Arc::new(mirror));
+        }
+        let urls = mirrors.iter().flat_map(|mirror| &mirror.sources).map(|source| source.url.as_str());
+        let hosts: HashSet<String> = urls.filter_map(host_name_of).collect();
+        let incoming = realm.data.incoming();
+        let lock = clear(&incoming).with_context(|| format!("clearing {}", incoming.display()))?;
+        Ok(Some(Arc::new(Self {
+            client: client::client(hosts)?,
+            db: Mutex::new(database::open(&realm.data.upstream_db())?),
+            turns: Semaphore::new(limits.connections.max(1)),
+            stall: Duration::from_secs(limits.stall_seconds.max(1)),
+            realm: Arc::clone(realm),
+            all: mirrors,
+            flights: Mutex::default(),
+            tasks: Mutex::default(),
+            incoming,
+            _incoming_lock: lock,
+        })))
+    }
+
+    /// The mirror with the longest channel that a path begins with, and how many of its segments that is.
+    pub(crate) fn at(&self, segments: &[&str]) -> Option<(&Arc<Mirror>, usize)> {
+        let length = |mirror: &Mirror| {
+            let channel: Vec<&str> = mirror.channel.as_str().split('/').collect();
+            (segments.starts_with(&channel) && segments.len() > channel.len()).then_some(channel.len())
+        };
+        let found = self.all.iter().filter_map(|mirror| Some((mirror, length(mirror)?)));
+        found.max_by_key(|(_, length)| *length)
+    }
+
+    /// Looks for a file of a mirror, by a path below its channel, and has it fetched. On a thread of the runtime that may
+    /// block.
+    pub(crate) fn pull(
+        self: &Arc<Self>,
+        mirror: &Arc<Mirror>,
+        path: &[u8],
+        want: Want,
+        now: u64,
+    ) -> anyhow::Result<Pulled> {
+        let Some(asked) = mirror.pull.asked(path) else { return Ok(Pulled::Unknown) };
+        let named = names::find(&self.db(), &mirror.names.key(), &asked)?;
+        // What is named now counts, not what was by that name when it came.
+        let asked = named.as_ref().map_or(asked, |(_, expected)| Asked::Content(expected.sha512));
+        if let Some(kept) = self.kept(mirror, &asked, now)? {
+            return Ok(Pulled::Kept(kept));
+        }
+        match named {
+            Some((name, expected)) if want == Want::Head => Ok(Pulled::Known { name, expected }),
+            Some((name, expected)) => self.join(mirror, name, expected, now),
+            None if learn::is_up_to_date(&self.realm, &mirror.names, &self.db())? => Ok(Pulled::Unknown),
+            None => Ok(Pulled::Learning),
+        }
+    }
+
+    /// What is here, unless its content was lost.
+    fn kept(&self, mirror: &Mirror, asked: &Asked, now: u64) -> anyhow::Result<Option<Kept>> {
+        let Some(kept) = kept::find(&self.db(), &mirror.channel, asked)? else { return Ok(None) };
+        let domain = self.realm.domain(&mirror.channel)?;
+        let contents = [kept.content];
+        let missing = self.realm.store.missing_contents(&domain, &contents, timestamp(now));
+        if kept.content.size == 0 || Handle::current().block_on(missing)?.is_empty() {
+            return Ok(Some(kept));
+        }
+        tracing::warn!(
+            mirror = mirror.name,
+            file = kept.name,
+            "what came from upstream was lost, and is fetched again"
+        );
+        kept::forget(&self.db(), &mirror.channel, &kept)?;
+        Ok(None)
+    }
+
+    /// Joins those who wait for a file, or is the first of them.
+    fn join(
+        self: &Arc<Self>,
+        mirror: &Arc<Mirror>,
+        name: String,
+        expected: Expected,
+        now: u64,
+    ) -> anyhow::Result<Pulled> {
+        let key = (mirror.channel.clone(), expected.sha512);
+        let mut flights = self.flights();
+        if let Some(flight) = flights.get(&key) {
+            return Ok(Pulled::Coming(Arc::clone(flight)));
+        }
+        // It may have arrived since it was looked for.
+        if let Some(kept) = kept::find(&self.db(), &mirror.channel, &Asked::Content(expected.sha512))? {
+            return Ok(Pulled::Kept(kept));
+        }
+        if mirror.is_marked(&expected.sha512, Mark::Absent, now) {
+            return Ok(Pulled::Failed(Failure::Absent));
+        }
+        if flights.len() >= FLIGHTS_MAX {
+            return Ok(Pulled::Failed(Failure::Busy));
+        }
+        let directory = tempfile::tempdir_in(&self.incoming).context("making room for what comes")?;
+        let path = directory.path().join(FILE);
+        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = file.with_context(|| format!("making {}", path.display()))?;
+        let flight = Arc::new(Flight::new(name, expected, now, file));
+        flights.insert(key.clone(), Arc::clone(&flight));
+        drop(flights);
+        let landing = Landing { mirrors: Arc::clone(self), key, flight: Arc::clone(&flight) };
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(landing.land(Arc::clone(mirror), directory), &Handle::current());
+        Ok(Pulled::Coming(flight))
+    }
+
+    /// Gives up what is on its way.
+    pub(crate) fn stop(&self) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+
+    fn db(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<Key, Arc<Flight>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mirror {
+    /// What stands at a path whatever the mirror has.
+    pub(crate) fn made(&self, path: &[u8]) -> Option<&'static [u8]> {
+        match self.kind.other_names().and_then(|names| names.locate(path)) {
+            Some(Located::Made(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+/// A flight that is brought to its end, whatever happens on the way.
+struct Landing {
+    mirrors: Arc<Mirrors>,
+    key: Key,
+    flight: Arc<Flight>,
+}
+
+impl Landing {
+    async fn land(self, mirror: Arc<Mirror>, directory: TempDir) {
+        let (mirrors, flight) = (&self.mirrors, &self.flight);
+        let fetched = {
+            // The turns are never taken away.
+            let _turn = mirrors.turns.acquire().await;
+            let fetch = Fetch { client: &mirrors.client, mirror: &mirror, flight, stall: mirrors.stall };
+            fetch.run().await
+        };
+        let source = match fetched {
+            Ok(source) => source,
+            Err(failure) => {
+                let (mirror, file) = (&mirror.name, &flight.name);
+                tracing::warn!(
+                    mirror,
+                    file,
+                    ?failure,
+                    "a file did not come from upstream; nothing of it is kept"
+                );
+                return flight.fail(failure);
+            }
+        };
+        flight.release();
+        let keeping = {
+            let (mirrors, flight, mirror) = (Arc::clone(mirrors), Arc::clone(flight), Arc::clone(&mirror));
+            tokio::task::spawn_blocking(move || mirrors.keep(&mirror, &flight, directory.path(), source))
+        };
+        let kept = keeping.await.map_err(anyhow::Error::from).and_then(|kept| kept);
+        if let Err(error) = kept {
+            let (mirror, file, error) = (&mirror.name, &flight.name, format!("{error:#}"));
+            tracing::error!(mirror, file, error, "a file came from upstream and could not be kept");
+        }
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.mirrors.flights().remove(&self.key);
+        // One that was given up in the middle says so to those who wait.
+        self.flight.fail(Failure::Upstream);
+    }
+}
+
+impl Mirrors {
+    /// Makes what has come durable, and remembers that it is there. On a thread of the runtime that may block.
+    fn keep(&self, mirror: &Mirror, flight: &Flight, directory: &Path, source: String) -> anyhow::Result<()> {
+        let content = keep::store(&self.realm, &mirror.channel, directory, crate::http::now())?;
+        anyhow::ensure!(content.size == flight.expected.size, "{} changed before it was kept", flight.name);
+        let (name, expected) = (flight.name.clone(), flight.expected);
+        let kept = Kept { name, expected, content, time: flight.time, source };
+        kept::note(&self.db(), &mirror.channel, &kept)?;
+        let (mirror, file, bytes, upstream) = (&mirror.name, &kept.name, content.size, &kept.source);
+        tracing::info!(
+            mirror,
+            file,
+            bytes,
+            upstream,
+            "a file came from upstream, is what it has to be, and stays"
+        );
+        Ok(())
+    }
+}
+
+/// What came from upstream and has to stay.
+pub(crate) fn kept_contents(data: &DataDir) -> anyhow::Result<Vec<(Channel, Content)>> {
+    let path = data.upstream_db();
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    kept::all(&database::open(&path)?).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Removes what a killed server has left of files that were on their way. Returns the right to do so, which another
+/// server on the same data directory may have; then what is there is its.
+fn clear(incoming: &Path) -> anyhow::Result<Option<File>> {
+    std::fs::create_dir_all(incoming)?;
+    let lock = File::open(incoming)?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(None);
+    }
+    for entry in std::fs::read_dir(incoming)? {
+        std::fs::remove_dir_all(entry?.path())?;
+    }
+    Ok(Some(lock))
+}

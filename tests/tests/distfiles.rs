@@ -156,12 +156,43 @@ fn what_a_kind_does_not_ask_about_is_refused() {
         .expect_code(4)
         .stderr_contains("is of the kind distfiles, which does not change");
     assert_eq!(scene.get("repos/other/Packages").status, 404);
-    let local = ["publish-local", "dist", "--channel", "repos/more", "--kind", "distfiles"];
-    scene
-        .realm
-        .run(&environment, &local)
-        .expect_code(4)
-        .stderr_contains("put together by `smart-sync publish`");
+    let local = |kind: &str, words: &[&str]| {
+        let run = [&["publish-local", "dist", "--channel", "repos/more", "--kind", kind], words].concat();
+        scene.realm.run(&environment, &run).expect_code(4)
+    };
+    local("distfiles", &["--git", "HEAD"]).stderr_contains("--git means nothing for the kind distfiles");
+    local("distfiles", &["--system"]).stderr_contains("--system means nothing");
+    local("tree", &["--replace"]).stderr_contains("--replace means nothing");
+    local("binpkgs", &["--verify-against", "ebuilds"]).stderr_contains("--verify-against means nothing");
+}
+
+#[test]
+fn a_server_publishes_distfiles_of_its_own_machine_and_adds_to_those_of_others() {
+    let environment = TestEnvironment::new();
+    let scene = PublishingHost::new(&environment);
+    environment.write("one/a.tar", "of one");
+    publish(&scene, &["one"]).success();
+    environment.write("local/b.tar", "of the server");
+    let local = |words: &[&str]| {
+        let run = ["publish-local", "local", "--channel", "repos/distfiles", "--kind", "distfiles"]
+            .map(str::to_owned);
+        let run: Vec<String> = run.into_iter().chain(words.iter().map(|word| (*word).to_owned())).collect();
+        scene.realm.run(&environment, &run.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    local(&[]).success().stdout_contains("the tree has 2 distfiles");
+    assert_eq!(scene.get("repos/distfiles/a.tar").expect(200).text(), "of one");
+    assert_eq!(scene.get("repos/distfiles/b.tar").expect(200).text(), "of the server");
+    local(&[]).success().stdout_contains("is that tree already");
+    publish(&scene, &["one"]).success().stdout_contains("is that tree already");
+
+    environment.write("local/a.tar", "something else");
+    local(&[]).expect_code(7).stderr_contains("a.tar: a file of this name is published, and is another one");
+    fs::remove_file(environment.path("local/a.tar")).unwrap();
+    local(&["--replace"]).success();
+    let retired = scene.get("repos/distfiles/.smart-sync/retired").expect(200).text();
+    assert!(retired.ends_with(" a.tar\n"), "{retired}");
+    local(&["--verify-against", "none"]).expect_code(4);
+    scene.assert_sound();
 }
 
 #[test]

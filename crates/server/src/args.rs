@@ -168,6 +168,12 @@ pub(crate) struct PublishLocalArgs {
     /// Leave such paths of a directory out, in place of the usual exclusions; an empty one excludes nothing (repeatable)
     #[arg(long, value_name = "PATTERN", conflicts_with = "git")]
     pub(crate) exclude: Vec<String>,
+    /// Publish only what the Manifests of this ebuild tree name, and only if it is what they say; for distfiles
+    #[arg(long, value_name = "DIR")]
+    pub(crate) verify_against: Option<PathBuf>,
+    /// Take the directory for all there is to be, where several publish to one channel
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// The directory or the repository
     pub(crate) source: PathBuf,
 }

@@ -1,5 +1,7 @@
 //! `publish-local`: publishes what is on this machine without going through the network.
 
+mod kind;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,10 +41,7 @@ pub(super) async fn run(args: PublishLocalArgs) -> anyhow::Result<()> {
         reference: typed.candidates().into_iter().next().context("a ref has a name")?,
         kind: args.kind.parse()?,
     };
-    if kinds::find(&target.kind).is_some() {
-        let text = format!("trees of the kind {} are put together by `smart-sync publish`", target.kind);
-        return Err(Failure::Arguments(text).into());
-    }
+    kind::check_options(&args, kinds::find(&target.kind))?;
     tokio::task::spawn_blocking(move || publish(&realm, &args, &target, &key)).await?
 }
 
@@ -52,9 +51,18 @@ fn publish(
     target: &Target,
     key: &SecretKey,
 ) -> anyhow::Result<()> {
-    let read = read_tree(realm, args, target)?;
-    let view = realm.newest_view()?;
-    let newest = realm.newest(&view, &target.channel, &target.reference)?;
+    let newest = || {
+        let view = realm.newest_view()?;
+        realm.newest(&view, &target.channel, &target.reference)
+    };
+    let (read, newest) = match kinds::find(&target.kind) {
+        // What it puts together goes on from what is published now, and so does the publication.
+        Some(kind) => {
+            let newest = newest()?;
+            (kind::read(realm, args, target, kind, newest.as_ref())?, newest)
+        }
+        None => (read_tree(realm, args, target)?, newest()?),
+    };
     let previous = newest.as_ref().and_then(|newest| newest.publication.manifest);
     if previous.is_some_and(|previous| previous.id == read.tree.manifest.id) {
         let brought_back = match read.tree.statistics.objects_sent {
@@ -65,7 +73,7 @@ fn publish(
         return print(format_args!("{channel} {reference} is that tree already{brought_back}"));
     }
     let standing = newest.map(|newest| Standing { seq: newest.publication.seq, leaf: newest.note_leaf() });
-    let time = UnixTime::new(now()).context("the clock of this machine is beyond the year 9999")?;
+    let time = unix_now()?;
     let content_time = read.time.and_then(|time| UnixTime::new(u64::try_from(time).ok()?)).unwrap_or(time);
     let publication = target.publication(&read.tree, read.commit, standing, content_time, time);
     let note = sign(&publication, &[key])?;
@@ -120,6 +128,10 @@ fn read_tree(realm: &Arc<Realm>, args: &PublishLocalArgs, target: &Target) -> an
     }
     cache.save(&cache_path)?;
     Ok(read)
+}
+
+fn unix_now() -> anyhow::Result<UnixTime> {
+    UnixTime::new(now()).context("the clock of this machine is beyond the year 9999")
 }
 
 /// One cache for each place that is published from.

@@ -5,6 +5,7 @@
 //! on views and wait for nobody.
 
 pub(crate) mod append;
+pub(crate) mod before;
 pub(crate) mod bundle;
 pub(crate) mod complete;
 pub(crate) mod destination;

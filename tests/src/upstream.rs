@@ -66,6 +66,17 @@ impl<'environment> Mirroring<'environment> {
         }
     }
 
+    /// What the server says of its mirror, once so many files are kept.
+    pub fn status(&self, kept: u64) -> serde_json::Value {
+        loop {
+            let answer = get(self.environment, &self.realm.url("v1/mirrors"), None).expect(200);
+            let said: serde_json::Value = serde_json::from_slice(&answer.body).expect("it is JSON");
+            if said["mirrors"][0]["kept_files"] == kept {
+                return said["mirrors"][0].clone();
+            }
+        }
+    }
+
     /// The URL of a file of the mirror.
     pub fn url(&self, path: &str) -> String {
         self.realm.url(&format!("{CHANNEL}/{path}"))

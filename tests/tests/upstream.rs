@@ -63,6 +63,8 @@ fn fifty_clients_of_a_file_that_is_missing_are_served_by_one_fetch() {
     assert_eq!(asked(&upstream, "a-1.tar.gz"), 1);
 
     // From now on it is here, whatever becomes of the upstream and of this server.
+    let status = scene.status(1);
+    assert_eq!((&status["kept_bytes"], &status["given_files"]), (&3_000_000.into(), &50.into()));
     drop((proxy, upstream));
     assert_eq!(scene.get("a-1.tar.gz").expect(200).body, file);
     age_marks(scene.realm.data());
@@ -197,6 +199,51 @@ fn whoever_has_a_part_of_what_is_wrong_is_cut_off_and_nothing_is_kept() {
     upstream.set(without_layout(move |_| Reply::Ok(given.clone())));
     let scene = scene.restart();
     assert_eq!(scene.get("a-1.tar.gz").expect(200).body, file);
+}
+
+#[test]
+fn what_came_what_that_saved_and_what_went_wrong_is_shown() {
+    let environment = TestEnvironment::new();
+    let file = noise("shown", 100_000);
+    let given = file.clone();
+    let (broken, good) =
+        (upstream(|_| Reply::Status(500, "broken")), upstream(move |_| Reply::Ok(given.clone())));
+    let files: [(&str, &[u8]); 2] = [("a-1.tar.gz", &file), ("b-1.tar.gz", b"nobody has it")];
+    let scene = Mirroring::new(&environment, &[broken.url(), good.url()], &files);
+    for _ in 0..2 {
+        assert_eq!(scene.get("a-1.tar.gz").expect(200).body, file);
+    }
+    let before = scene.status(1);
+    let number = |name: &str| before[name].as_u64().unwrap();
+    assert_eq!(before["channel"], "repos/distfiles");
+    assert_eq!((number("names"), number("kept_bytes")), (2, 100_000));
+    assert_eq!((number("given_files"), number("given_bytes"), number("saved_bytes")), (2, 200_000, 100_000));
+    let sources = &before["sources"];
+    assert_eq!((&sources[0]["url"], &sources[0]["files"]), (&broken.url().into(), &0.into()));
+    assert_eq!(
+        (&sources[0]["failures"], &sources[0]["error"]),
+        (&1.into(), &"it answered 500 Internal Server Error".into())
+    );
+    assert_eq!((&sources[1]["files"], &sources[1]["bytes"]), (&1.into(), &100_000.into()));
+
+    good.set(without_layout(|_| Reply::Status(404, "not found")));
+    assert_ne!(scene.get("b-1.tar.gz").status, 200);
+    let scene = scene.restart();
+    let after = scene.status(1);
+    assert_eq!(after["given_bytes"], before["given_bytes"], "what is counted stays");
+    let event = &after["events"][0];
+    assert_eq!((&event["file"], &event["source"]), (&"b-1.tar.gz".into(), &serde_json::Value::Null));
+    let shown = scene.realm.run(&environment, &["mirror", "status"]).success();
+    for text in [
+        "upstream at repos/distfiles; repos/gentoo names 2 files",
+        "kept   1 file with 100000 bytes, the last one since ",
+        "given  2 files with 200000 bytes, of which 100000 did not come from upstream for it",
+        "gave nothing yet, failed ",
+        "gave 1 file and 100000 bytes, worked ",
+        &format!("a-1.tar.gz: {}: it answered 500", broken.url()),
+    ] {
+        assert!(shown.stdout.contains(text), "{text}: {}", shown.stdout);
+    }
 }
 
 #[test]

@@ -68,6 +68,9 @@ pub(crate) enum Command {
     /// Look after what hosts have reported
     #[command(subcommand)]
     Hosts(HostsCommand),
+    /// Look after what comes from the mirrors of others
+    #[command(subcommand)]
+    Mirror(MirrorCommand),
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -313,6 +316,18 @@ pub(crate) enum HostsCommand {
         data: Data,
         /// The name that it reported by
         name: HostName,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MirrorCommand {
+    /// Show what came from upstream, what that saved, and what went wrong
+    Status {
+        #[command(flatten)]
+        data: Data,
+        /// Print one JSON object for each mirror, on a line of its own
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -9,6 +9,7 @@ mod gc;
 mod hosts;
 mod init;
 mod log;
+mod mirror;
 mod publish_local;
 mod see_through;
 mod serve;
@@ -58,6 +59,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::SeeThrough(args) => see_through::run(&args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Hosts(command) => hosts::run(&command),
+        Command::Mirror(command) => mirror::run(&command),
         Command::Token(command) => token::run(command),
         Command::Log(LogCommand::Audit { data }) => log::run(&data),
     }

@@ -207,6 +207,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/publish", post(write::publish).layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX)))
         .route("/v1/root", post(write::root).layer(DefaultBodyLimit::max(1 << 16)))
         .route("/v1/cosignature", post(write::cosignature).layer(DefaultBodyLimit::max(1 << 16)))
+        .route("/v1/mirrors", get(upstream::list))
         .route("/v1/hosts", get(hosts::list))
         .route("/v1/hosts/{name}", post(hosts::report).layer(DefaultBodyLimit::max(hosts::BODY_BYTES_MAX)))
         .route("/files", get(files::without_slash))

@@ -3,20 +3,24 @@
 //! A file has the same entity tag on its way and after, made of the digest that it has to have, so that whoever was cut
 //! off goes on where they were. Whoever asks for the head alone has nothing fetched.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
 use smart_sync_store::content::name_content;
 use smart_sync_store::id::to_hex;
 use smart_sync_sync::kinds::pull::Expected;
+use smart_sync_sync::name::Channel;
 
 use super::conditional::Validators;
 use super::problem::Problem;
 use super::tree::{content_body, deliver, part_of};
 use super::{App, blocking, now};
-use crate::mirrors::{Failure, Flight, Mirror, Mirrors, Pulled, Want};
+use crate::mirrors::{Failure, Flight, Mirror, Mirrors, Pulled, Status, Want};
 use crate::tokens::Caller;
 
 /// A path of a mirror.
@@ -64,10 +68,13 @@ impl Question {
                 let validators = validators(&kept.expected, kept.time);
                 let domain = app.realm.domain(&self.mirror.channel)?;
                 let store = &app.realm.store;
-                let body = |range| content_body(store, &domain, kept.content, range);
+                let body = |range| {
+                    self.gives(want, &range);
+                    content_body(store, &domain, kept.content, range)
+                };
                 deliver(&validators, kept.name.as_bytes(), headers, body)
             }
-            Pulled::Coming(flight) => coming(flight, headers).await?,
+            Pulled::Coming(flight) => self.coming(flight, headers).await?,
             Pulled::Known { name, expected } => {
                 deliver(&validators(&expected, now()), name.as_bytes(), headers, |_| Body::empty())
             }
@@ -78,6 +85,24 @@ impl Question {
         Ok(self.cached(app, response))
     }
 
+    /// What comes, from the moment on at which something has.
+    async fn coming(&self, flight: Arc<Flight>, headers: &HeaderMap) -> Result<Response, Problem> {
+        flight.begun().await.map_err(problem)?;
+        let validators = validators(&flight.expected, flight.time);
+        let body = |range: Range<u64>| {
+            self.gives(Want::Content, &range);
+            Body::from_stream(Arc::clone(&flight).read(range))
+        };
+        Ok(deliver(&validators, flight.name.as_bytes(), headers, body))
+    }
+
+    /// Counts what is given; of a file whose head alone is asked for, that is nothing.
+    fn gives(&self, want: Want, range: &Range<u64>) {
+        if want == Want::Content {
+            self.mirror.gives(range);
+        }
+    }
+
     fn cached(&self, app: &App, mut response: Response) -> Response {
         let value =
             if app.realm.is_private(&self.mirror.channel) { "private, no-cache" } else { "public, no-cache" };
@@ -86,12 +111,24 @@ impl Question {
     }
 }
 
-/// What comes, from the moment on at which something has.
-async fn coming(flight: Arc<Flight>, headers: &HeaderMap) -> Result<Response, Problem> {
-    flight.begun().await.map_err(problem)?;
-    let validators = validators(&flight.expected, flight.time);
-    let body = |range| Body::from_stream(Arc::clone(&flight).read(range));
-    Ok(deliver(&validators, flight.name.as_bytes(), headers, body))
+/// `GET /v1/mirrors`: what is known of the mirrors that the caller may read from.
+pub(super) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let caller = app.caller(&headers).await?;
+    blocking(move || {
+        let passes = |channel: &Channel| app.may_read(&caller, channel);
+        let mirrors = app.mirrors.as_ref().map(|mirrors| mirrors.status(passes)).transpose()?;
+        let list = MirrorList { now: now(), mirrors: mirrors.unwrap_or_default() };
+        let json = serde_json::to_vec(&list).map_err(anyhow::Error::from)?;
+        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+        Ok((headers, json).into_response())
+    })
+    .await
+}
+
+#[derive(Serialize)]
+struct MirrorList {
+    now: u64,
+    mirrors: Vec<Status>,
 }
 
 fn validators(expected: &Expected, modified: u64) -> Validators {

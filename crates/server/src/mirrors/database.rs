@@ -1,4 +1,4 @@
-//! What mirrors have to remember: the names that Manifests name, and the files that came from upstream.
+//! What mirrors have to remember: the names that Manifests name, the files that came from upstream, and what happened.
 //!
 //! A SQLite file of its own. The names can be learnt again; the files are only known here, and their contents are in the
 //! store, where garbage collection keeps what this file names.
@@ -26,6 +26,12 @@ const SCHEMA: &str = "
                        size INTEGER NOT NULL, content BLOB NOT NULL, blob BLOB NOT NULL, time INTEGER NOT NULL,
                        source TEXT NOT NULL, PRIMARY KEY (channel, name, sha512)) WITHOUT ROWID;
     CREATE INDEX kept_content ON kept (channel, sha512);
+    CREATE TABLE source (mirror TEXT NOT NULL, url TEXT NOT NULL, files INTEGER NOT NULL DEFAULT 0,
+                         bytes INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0, worked INTEGER,
+                         failed INTEGER, error TEXT, PRIMARY KEY (mirror, url)) WITHOUT ROWID;
+    CREATE TABLE event (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, mirror TEXT NOT NULL, file TEXT NOT NULL,
+                        source TEXT, text TEXT NOT NULL);
+    CREATE TABLE given (mirror TEXT PRIMARY KEY, files INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
 /// Opens the file, and makes it where it is not there.

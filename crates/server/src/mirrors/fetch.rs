@@ -17,12 +17,16 @@ use super::flight::{Failure, Flight};
 use super::health;
 use super::marks::Mark;
 use super::mirror::{Mirror, Source};
+use super::record::Attempt;
 use crate::http::now;
 
 /// What stands in a URL as it is; everything else, such as a plus, means something else to some server.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// An upstream that gives less than this in a second, for as long as it may stand still, is too slow.
 const BYTES_PER_SECOND_MIN: u64 = 1024;
+
+/// What is said of an upstream whose file, or whose part of it, is another one.
+const OTHER_DIGESTS: &str = "its digests are not those of the Manifest";
 
 /// Why one attempt ended.
 enum Trouble {
@@ -86,8 +90,8 @@ pub(super) struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// Fetches it, and says where it came from.
-    pub(super) async fn run(&self) -> Result<String, Failure> {
+    /// Fetches it, and says where it came from. What was tried for it is added to the attempts.
+    pub(super) async fn run(&self, attempts: &mut Vec<Attempt>) -> Result<String, Failure> {
         let (mirror, flight) = (self.mirror, self.flight);
         let sha512 = &flight.expected.sha512;
         let mut coming = Coming::new(flight);
@@ -105,7 +109,16 @@ impl Fetch<'_> {
             let before = coming.written;
             let source = &mirror.sources[at];
             let asked = self.ask(source, at, &mut coming).await;
-            tries[at] = (tries[at].0 + 1, coming.written > before);
+            let bytes = coming.written - before;
+            tries[at] = (tries[at].0 + 1, bytes > 0);
+            let fault = match &asked {
+                Ok(()) if coming.judge.is_as_expected() => None,
+                Ok(()) => Some(OTHER_DIGESTS.to_owned()),
+                Err(Trouble::Upstream(Fault::Absent) | Trouble::Local(_)) => None,
+                Err(Trouble::Upstream(fault)) => Some(fault.to_string()),
+            };
+            let is_whole = asked.is_ok() && fault.is_none();
+            attempts.push(Attempt { source: source.url.clone(), bytes, is_whole, fault });
             match asked {
                 Ok(()) if coming.judge.is_as_expected() => {
                     source.worked();
@@ -139,7 +152,7 @@ impl Fetch<'_> {
         let alone = first.filter(|first| coming.from.iter().all(|from| from == first));
         if let Some(at) = alone {
             mirror.mark(sha512, Mark::Wrong(at), now());
-            let fault = Fault::Wrong("its digests are not those of the Manifest".to_owned());
+            let fault = Fault::Wrong(OTHER_DIGESTS.to_owned());
             self.note(&mirror.sources[at], &fault);
         } else {
             mirror.mark(sha512, Mark::Mixed, now());

@@ -41,6 +41,18 @@ pub(crate) enum Failure {
     },
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absent => formatter.write_str("no upstream has it"),
+            Self::Away(seconds) => write!(formatter, "all upstreams are left alone for {seconds} seconds"),
+            Self::Busy => formatter.write_str("too many files are on their way"),
+            Self::Upstream => formatter.write_str("no upstream gave it as it has to be"),
+            Self::Local { reason, .. } => write!(formatter, "it cannot be kept here: {reason}"),
+        }
+    }
+}
+
 impl Failure {
     /// A failure on this side.
     pub(super) fn local(error: &anyhow::Error) -> Self {

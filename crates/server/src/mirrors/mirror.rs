@@ -1,7 +1,9 @@
 //! A mirror as it is configured, and what was found out about its upstreams since the server has started.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail, ensure};
@@ -29,6 +31,14 @@ pub(crate) struct Mirror {
     pub(super) names: NamesFrom,
     pub(super) sources: Vec<Source>,
     pub(super) marks: Mutex<Marks>,
+    given: Given,
+}
+
+/// What clients were given and was not written down yet.
+#[derive(Debug, Default)]
+struct Given {
+    files: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// Where it is written which files there are.
@@ -122,7 +132,20 @@ impl Mirror {
             names,
             sources: sources.collect::<anyhow::Result<_>>()?,
             marks: Mutex::default(),
+            given: Given::default(),
         })
+    }
+
+    /// Notes that a client is given a part of a file.
+    pub(crate) fn gives(&self, range: &Range<u64>) {
+        self.given.files.fetch_add(u64::from(range.start == 0), Relaxed);
+        self.given.bytes.fetch_add(range.end - range.start, Relaxed);
+    }
+
+    /// The files and bytes that were given since this was last asked.
+    pub(super) fn take_given(&self) -> Option<(u64, u64)> {
+        let given = (self.given.files.swap(0, Relaxed), self.given.bytes.swap(0, Relaxed));
+        (given != (0, 0)).then_some(given)
     }
 
     /// Whether something was noted of a file and still holds.

@@ -16,6 +16,7 @@ mod learn;
 mod marks;
 mod mirror;
 mod names;
+mod record;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -36,6 +37,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::realm::{Realm, timestamp};
 use fetch::Fetch;
@@ -45,6 +47,8 @@ pub(crate) use learn::learn;
 use marks::Mark;
 pub(crate) use mirror::Mirror;
 use mirror::{Turns, host_name_of};
+use record::{Attempt, Report};
+pub(crate) use record::{SourceStatus, Status};
 
 /// The most files that are on their way or wait for their turn.
 const FLIGHTS_MAX: usize = 1024;
@@ -103,21 +107,11 @@ pub(crate) enum Want {
 impl Mirrors {
     /// The mirrors that are configured; None if there are none.
     pub(crate) fn open(realm: &Arc<Realm>) -> anyhow::Result<Option<Arc<Self>>> {
-        let config = &realm.config;
-        if config.mirrors.is_empty() {
+        let mirrors = configured(&realm.config, &mut Turns::new())?;
+        if mirrors.is_empty() {
             return Ok(None);
         }
-        let limits = &config.upstream;
-        let mut turns = Turns::new();
-        let mut mirrors: Vec<Arc<Mirror>> = Vec::new();
-        for configured in &config.mirrors {
-            let said = || format!("[[mirror]] {:?} in server.toml", configured.name);
-            let mirror =
-                Mirror::new(configured, limits.connections_per_host, &mut turns).with_context(said)?;
-            let is_other = |other: &Arc<Mirror>| other.name != mirror.name && other.channel != mirror.channel;
-            anyhow::ensure!(mirrors.iter().all(is_other), "{}: another one has its name or channel", said());
-            mirrors.push(Arc::new(mirror));
-        }
+        let limits = &realm.config.upstream;
         let urls = mirrors.iter().flat_map(|mirror| &mirror.sources).map(|source| source.url.as_str());
         let hosts: HashSet<String> = urls.filter_map(host_name_of).collect();
         let incoming = realm.data.incoming();
@@ -228,6 +222,25 @@ impl Mirrors {
     /// Gives up what is on its way.
     pub(crate) fn stop(&self) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.write_down_given();
+    }
+
+    /// Writes down what clients were given since this was last done.
+    fn write_down_given(&self) {
+        for mirror in &self.all {
+            let Some((files, bytes)) = mirror.take_given() else { continue };
+            if let Err(error) = record::gave(&self.db(), &mirror.name, files, bytes) {
+                tracing::error!(error = format!("{error:#}"), "writing down what clients were given");
+            }
+        }
+    }
+
+    /// What is known of the mirrors whose channel passes. On a thread that may block.
+    pub(crate) fn status(&self, passes: impl Fn(&Channel) -> bool) -> anyhow::Result<Vec<Status>> {
+        self.write_down_given();
+        let db = self.db();
+        let shown = self.all.iter().filter(|mirror| passes(&mirror.channel));
+        shown.map(|mirror| mirror.status(&db)).collect()
     }
 
     fn db(&self) -> MutexGuard<'_, Connection> {
@@ -240,6 +253,11 @@ impl Mirrors {
 }
 
 impl Mirror {
+    fn status(&self, db: &Connection) -> anyhow::Result<Status> {
+        let sources: Vec<&str> = self.sources.iter().map(|source| source.url.as_str()).collect();
+        record::status(db, &self.name, self.channel.as_str(), &self.names.key(), &sources)
+    }
+
     /// What stands at a path whatever the mirror has.
     pub(crate) fn made(&self, path: &[u8]) -> Option<&'static [u8]> {
         match self.kind.other_names().and_then(|names| names.locate(path)) {
@@ -259,12 +277,14 @@ struct Landing {
 impl Landing {
     async fn land(self, mirror: Arc<Mirror>, directory: TempDir) {
         let (mirrors, flight) = (&self.mirrors, &self.flight);
+        let mut attempts = Vec::new();
         let fetched = {
             // The turns are never taken away.
             let _turn = mirrors.turns.acquire().await;
             let fetch = Fetch { client: &mirrors.client, mirror: &mirror, flight, stall: mirrors.stall };
-            fetch.run().await
+            fetch.run(&mut attempts).await
         };
+        self.note(&mirror, attempts, fetched.as_ref().err()).await;
         let source = match fetched {
             Ok(source) => source,
             Err(failure) => {
@@ -272,7 +292,7 @@ impl Landing {
                 tracing::warn!(
                     mirror,
                     file,
-                    ?failure,
+                    %failure,
                     "a file did not come from upstream; nothing of it is kept"
                 );
                 return flight.fail(failure);
@@ -287,6 +307,21 @@ impl Landing {
         if let Err(error) = kept {
             let (mirror, file, error) = (&mirror.name, &flight.name, format!("{error:#}"));
             tracing::error!(mirror, file, error, "a file came from upstream and could not be kept");
+        }
+    }
+
+    /// Writes down what was done for the file.
+    async fn note(&self, mirror: &Arc<Mirror>, attempts: Vec<Attempt>, failure: Option<&Failure>) {
+        let failure = failure.map(ToString::to_string);
+        let (mirrors, flight, mirror) =
+            (Arc::clone(&self.mirrors), Arc::clone(&self.flight), Arc::clone(mirror));
+        let noting = tokio::task::spawn_blocking(move || {
+            let (mirror, file, failure) = (&*mirror.name, &*flight.name, failure.as_deref());
+            let report = Report { mirror, file, attempts: &attempts, failure, now: crate::http::now() };
+            record::note(&mut mirrors.db(), &report)
+        });
+        if let Err(error) = noting.await.map_err(anyhow::Error::from).and_then(|noted| noted) {
+            tracing::error!(error = format!("{error:#}"), "writing down what happened with upstreams");
         }
     }
 }
@@ -319,6 +354,16 @@ impl Mirrors {
     }
 }
 
+/// What is known of the mirrors of a data directory, whether a server is at work there or not.
+pub(crate) fn status_of(data: &DataDir) -> anyhow::Result<Vec<Status>> {
+    let mirrors = configured(&data.load_config()?, &mut Turns::new())?;
+    if mirrors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let db = database::open(&data.upstream_db())?;
+    mirrors.iter().map(|mirror| mirror.status(&db)).collect()
+}
+
 /// What came from upstream and has to stay.
 pub(crate) fn kept_contents(data: &DataDir) -> anyhow::Result<Vec<(Channel, Content)>> {
     let path = data.upstream_db();
@@ -326,6 +371,20 @@ pub(crate) fn kept_contents(data: &DataDir) -> anyhow::Result<Vec<(Channel, Cont
         return Ok(Vec::new());
     }
     kept::all(&database::open(&path)?).with_context(|| format!("reading {}", path.display()))
+}
+
+/// The mirrors of a configuration.
+fn configured(config: &Config, turns: &mut Turns) -> anyhow::Result<Vec<Arc<Mirror>>> {
+    let mut mirrors: Vec<Arc<Mirror>> = Vec::new();
+    for configured in &config.mirrors {
+        let said = || format!("[[mirror]] {:?} in server.toml", configured.name);
+        let per_host = config.upstream.connections_per_host;
+        let mirror = Mirror::new(configured, per_host, turns).with_context(said)?;
+        let is_other = |other: &Arc<Mirror>| other.name != mirror.name && other.channel != mirror.channel;
+        anyhow::ensure!(mirrors.iter().all(is_other), "{}: another one has its name or channel", said());
+        mirrors.push(Arc::new(mirror));
+    }
+    Ok(mirrors)
 }
 
 /// Removes what a killed server has left of files that were on their way. Returns the right to do so, which another

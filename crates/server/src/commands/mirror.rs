@@ -1,0 +1,75 @@
+//! `mirror`: what came from the mirrors of others, and what went wrong with them.
+
+use smart_sync_store::count::counted;
+use smart_sync_sync::time::UnixTime;
+
+use super::print;
+use crate::args::MirrorCommand;
+use crate::data_dir::DataDir;
+use crate::mirrors::{SourceStatus, Status, status_of};
+
+pub(super) fn run(command: &MirrorCommand) -> anyhow::Result<()> {
+    let MirrorCommand::Status { data, json } = command;
+    let mirrors = status_of(&DataDir::open(&data.path)?)?;
+    if mirrors.is_empty() && !json {
+        return print(format_args!("there is no [[mirror]] in server.toml"));
+    }
+    for mirror in &mirrors {
+        if *json {
+            print(format_args!("{}", serde_json::to_string(mirror)?))?;
+        } else {
+            show(mirror)?;
+        }
+    }
+    Ok(())
+}
+
+fn show(mirror: &Status) -> anyhow::Result<()> {
+    let Status { name, channel, names_from, names, .. } = mirror;
+    let names = counted(*names, "file", "files");
+    print(format_args!("{name} at {channel}; {names_from} names {names}"))?;
+    let newest = mirror.newest.map(|newest| format!(", the last one since {}", time(newest)));
+    print(format_args!(
+        "  kept   {} with {}{}",
+        counted(mirror.kept_files, "file", "files"),
+        counted(mirror.kept_bytes, "byte", "bytes"),
+        newest.unwrap_or_default()
+    ))?;
+    print(format_args!(
+        "  given  {} with {}, of which {} did not come from upstream for it",
+        counted(mirror.given_files, "file", "files"),
+        counted(mirror.given_bytes, "byte", "bytes"),
+        mirror.saved_bytes
+    ))?;
+    for source in &mirror.sources {
+        print(format_args!("  {}  {}", source.url, health(source)))?;
+    }
+    for event in &mirror.events {
+        let source = event.source.as_deref().map(|source| format!(" {source}:")).unwrap_or_default();
+        print(format_args!("  {} {}:{source} {}", time(event.time), event.file, event.text))?;
+    }
+    Ok(())
+}
+
+/// What an upstream has done, in a few words.
+fn health(source: &SourceStatus) -> String {
+    let gave = match source.files {
+        0 => "gave nothing yet".to_owned(),
+        files => {
+            format!("gave {} and {}", counted(files, "file", "files"), counted(source.bytes, "byte", "bytes"))
+        }
+    };
+    let worked = source.worked.map(|worked| format!(", worked {}", time(worked))).unwrap_or_default();
+    let failed = match (source.failures, source.failed) {
+        (0, _) | (_, None) => String::new(),
+        (failures, Some(failed)) => {
+            let since = if source.worked.is_some() { " since" } else { "" };
+            format!(", failed {}{since}, last {}", counted(failures, "time", "times"), time(failed))
+        }
+    };
+    format!("{gave}{worked}{failed}")
+}
+
+fn time(seconds: u64) -> String {
+    UnixTime::new(seconds).map_or_else(|| seconds.to_string(), |time| time.to_string())
+}

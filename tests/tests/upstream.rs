@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::{Arc, Barrier, Mutex};
 
 use smart_sync_tests::hostile::{HostileServer, Reply};
-use smart_sync_tests::http::curl;
+use smart_sync_tests::http::{curl, get};
 use smart_sync_tests::noise::noise;
 use smart_sync_tests::program;
 use smart_sync_tests::proxy::Protocol;
@@ -244,6 +244,40 @@ fn what_came_what_that_saved_and_what_went_wrong_is_shown() {
     ] {
         assert!(shown.stdout.contains(text), "{text}: {}", shown.stdout);
     }
+}
+
+#[test]
+fn what_came_is_published_when_that_is_asked_for() {
+    let environment = TestEnvironment::new();
+    let (one, other) = (noise("one", 200_000), noise("other", 1000));
+    let given = (one.clone(), other.clone());
+    let upstream = upstream(move |request| {
+        Reply::Ok(if request.path.ends_with("/one.tar") { given.0.clone() } else { given.1.clone() })
+    });
+    let files: [(&str, &[u8]); 2] = [("one.tar", &one), ("other.tar", &other)];
+    let scene = Mirroring::new(&environment, &[upstream.url()], &files);
+    let sync = |name: &str| scene.realm.run(&environment, &["mirror", "sync", name]);
+    sync("none").expect_code(4).stderr_contains("there is no [[mirror]] \"none\"");
+    sync("upstream").success().stdout_contains("has all that came from upstream");
+    for (count, (name, bytes)) in (1..).zip(files) {
+        assert_eq!(scene.get(name).expect(200).body, bytes);
+        scene.status(count);
+        sync("upstream").success().stdout_contains("1 file came from upstream and is not published yet");
+        sync("upstream").success().stdout_contains("has all that came from upstream");
+    }
+    // Now it is a tree as any other: of a date, signed, with a Manifest that somebody's digests are in.
+    let manifest = scene.get("Manifest").expect(200).text();
+    let lines: Vec<&str> = manifest.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("DIST one.tar 200000 BLAKE2B "), "{manifest}");
+    assert_eq!(fs::read_to_string(environment.path("tree/app-test/files/Manifest")).unwrap(), manifest);
+    for (name, bytes) in files {
+        let url = scene.realm.url(&format!("files/repos/distfiles/main/{name}"));
+        assert_eq!(get(&environment, &url, None).expect(200).body, bytes);
+    }
+    let requests = upstream.take_requests();
+    assert_eq!(requests.iter().filter(|request| request.path.ends_with(".tar")).count(), 2, "{requests:?}");
+    scene.realm.run(&environment, &["check"]).success();
+    scene.realm.run(&environment, &["log", "audit"]).success();
 }
 
 #[test]

@@ -321,6 +321,8 @@ pub(crate) enum HostsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MirrorCommand {
+    /// Publish what came from upstream and is not published yet, so that it is signed and hosts can follow it
+    Sync(MirrorSyncArgs),
     /// Show what came from upstream, what that saved, and what went wrong
     Status {
         #[command(flatten)]
@@ -329,6 +331,17 @@ pub(crate) enum MirrorCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MirrorSyncArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// The publish key of the mirror's channel; what server.toml says, or DATA/keys/publish.key when it is still there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// The name of the mirror
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Subcommand)]

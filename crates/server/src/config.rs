@@ -188,6 +188,9 @@ pub(crate) struct MirrorConfig {
     pub(crate) sources: Vec<String>,
     /// A channel, or a directory, in which it is written which files there are and what each has to be.
     pub(crate) names_from: String,
+    /// The key that publishes what came, with `mirror sync`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 fn default_listen() -> Vec<SocketAddr> {

@@ -1,21 +1,29 @@
 //! `mirror`: what came from the mirrors of others, and what went wrong with them.
 
+mod sync;
+
 use smart_sync_store::count::counted;
 use smart_sync_sync::time::UnixTime;
 
 use super::print;
-use crate::args::MirrorCommand;
+use crate::args::{Data, MirrorCommand};
 use crate::data_dir::DataDir;
 use crate::mirrors::{SourceStatus, Status, status_of};
 
-pub(super) fn run(command: &MirrorCommand) -> anyhow::Result<()> {
-    let MirrorCommand::Status { data, json } = command;
+pub(super) async fn run(command: MirrorCommand) -> anyhow::Result<()> {
+    match command {
+        MirrorCommand::Sync(args) => sync::run(args).await,
+        MirrorCommand::Status { data, json } => status(&data, json),
+    }
+}
+
+fn status(data: &Data, json: bool) -> anyhow::Result<()> {
     let mirrors = status_of(&DataDir::open(&data.path)?)?;
     if mirrors.is_empty() && !json {
         return print(format_args!("there is no [[mirror]] in server.toml"));
     }
     for mirror in &mirrors {
-        if *json {
+        if json {
             print(format_args!("{}", serde_json::to_string(mirror)?))?;
         } else {
             show(mirror)?;

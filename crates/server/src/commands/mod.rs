@@ -59,7 +59,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::SeeThrough(args) => see_through::run(&args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Hosts(command) => hosts::run(&command),
-        Command::Mirror(command) => mirror::run(&command),
+        Command::Mirror(command) => mirror::run(command).await,
         Command::Token(command) => token::run(command),
         Command::Log(LogCommand::Audit { data }) => log::run(&data),
     }

@@ -32,20 +32,30 @@ use crate::realm::destination::LocalDestination;
 pub(super) async fn run(args: PublishLocalArgs) -> anyhow::Result<()> {
     let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
     realm.peers.ask(realm.newest_view()?.root.record()).await;
-    let key_path = args.key.clone().unwrap_or_else(|| realm.data.keys().join("publish.key"));
-    let key = SecretKey::load(&key_path, &mut || None)?;
-    let typed: TypedRef = args.reference.parse()?;
-    let target = Target {
-        origin: realm.origin.clone(),
-        channel: args.channel.parse()?,
-        reference: typed.candidates().into_iter().next().context("a ref has a name")?,
-        kind: args.kind.parse()?,
-    };
+    let (key, target) = (key_of(&realm, &args)?, target_of(&realm, &args)?);
     kind::check_options(&args, kinds::find(&target.kind))?;
     tokio::task::spawn_blocking(move || publish(&realm, &args, &target, &key)).await?
 }
 
-fn publish(
+/// The key that signs.
+pub(super) fn key_of(realm: &Realm, args: &PublishLocalArgs) -> anyhow::Result<SecretKey> {
+    let path = args.key.clone().unwrap_or_else(|| realm.data.keys().join("publish.key"));
+    Ok(SecretKey::load(&path, &mut || None)?)
+}
+
+/// What is published to.
+pub(super) fn target_of(realm: &Realm, args: &PublishLocalArgs) -> anyhow::Result<Target> {
+    let typed: TypedRef = args.reference.parse()?;
+    Ok(Target {
+        origin: realm.origin.clone(),
+        channel: args.channel.parse()?,
+        reference: typed.candidates().into_iter().next().context("a ref has a name")?,
+        kind: args.kind.parse()?,
+    })
+}
+
+/// Publishes it. On a thread of the runtime that may block.
+pub(super) fn publish(
     realm: &Arc<Realm>,
     args: &PublishLocalArgs,
     target: &Target,

@@ -67,6 +67,12 @@ pub(super) fn find(db: &Connection, channel: &Channel, asked: &Asked) -> anyhow:
     })
 }
 
+/// The files of a channel.
+pub(super) fn of_channel(db: &Connection, channel: &Channel) -> anyhow::Result<Vec<Kept>> {
+    let mut statement = db.prepare(&format!("{COLUMNS} WHERE channel = ?"))?;
+    Ok(statement.query_map([channel.as_str()], read)?.collect::<Result<_, _>>()?)
+}
+
 /// All files, each with the channel that it is kept for.
 pub(super) fn all(db: &Connection) -> anyhow::Result<Vec<(Channel, Content)>> {
     let mut statement = db.prepare("SELECT channel, size, content, blob FROM kept")?;

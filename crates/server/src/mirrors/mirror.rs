@@ -99,7 +99,7 @@ pub(super) type Turns = HashMap<String, Arc<Semaphore>>;
 impl Mirror {
     /// Reads what is configured, and gives each new host so many turns.
     pub(super) fn new(config: &MirrorConfig, per_host: usize, turns: &mut Turns) -> anyhow::Result<Self> {
-        let MirrorConfig { name, channel, kind, sources, names_from } = config;
+        let MirrorConfig { name, channel, kind, sources, names_from, .. } = config;
         let kind: Kind = kind.parse().with_context(|| format!("kind = {kind:?}"))?;
         let found = kinds::find(&kind).and_then(|kind| Some((kind, kind.pull_through()?)));
         let Some((kind, pull)) = found else {
@@ -197,6 +197,7 @@ mod tests {
             kind: kind.to_owned(),
             sources: vec![source.to_owned()],
             names_from: "repos/gentoo".to_owned(),
+            key: None,
         }
     }
 

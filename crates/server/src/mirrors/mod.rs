@@ -364,6 +364,12 @@ pub(crate) fn status_of(data: &DataDir) -> anyhow::Result<Vec<Status>> {
     mirrors.iter().map(|mirror| mirror.status(&db)).collect()
 }
 
+/// What came from upstream for a channel.
+pub(crate) fn kept_of(data: &DataDir, channel: &Channel) -> anyhow::Result<Vec<Kept>> {
+    let path = data.upstream_db();
+    kept::of_channel(&database::open(&path)?, channel).with_context(|| format!("reading {}", path.display()))
+}
+
 /// What came from upstream and has to stay.
 pub(crate) fn kept_contents(data: &DataDir) -> anyhow::Result<Vec<(Channel, Content)>> {
     let path = data.upstream_db();

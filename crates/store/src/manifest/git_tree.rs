@@ -18,9 +18,27 @@ pub enum GitTreeError {
     NotOfGit(TreePath),
 }
 
+/// Is shown every directory of a tree as soon as it is complete, which is after all that are in it.
+pub trait TreeSink {
+    /// A directory: its path, its id, and what git keeps of it, without the header that is hashed with it.
+    fn tree(&mut self, path: &[u8], id: TreeId, object: &[u8]);
+}
+
+/// Where only the id of the whole is asked for.
+impl TreeSink for () {
+    fn tree(&mut self, _: &[u8], _: TreeId, _: &[u8]) {}
+}
+
+impl<S: TreeSink> TreeSink for &mut S {
+    fn tree(&mut self, path: &[u8], id: TreeId, object: &[u8]) {
+        (**self).tree(path, id, object);
+    }
+}
+
 /// Takes the entries of a `git` manifest in their order and computes the id that git gives the tree.
 #[derive(Debug, Default)]
-pub struct GitTreeHasher {
+pub struct GitTreeHasher<S = ()> {
+    sink: S,
     root: Vec<u8>,
     /// The directories that the last path lies in, from the top down.
     open: Vec<Directory>,
@@ -40,6 +58,13 @@ impl GitTreeHasher {
     /// Starts with no entries.
     pub fn new() -> Self {
         Self::default()
+    }
+}
+
+impl<S: TreeSink> GitTreeHasher<S> {
+    /// Starts with no entries; the sink is shown every directory.
+    pub fn with_sink(sink: S) -> Self {
+        Self { sink, root: Vec::new(), open: Vec::new(), waiting: Vec::new() }
     }
 
     /// Takes the next entry. Entries come in the order of a manifest and keep its rules.
@@ -72,7 +97,9 @@ impl GitTreeHasher {
         while !self.open.is_empty() {
             self.close();
         }
-        hash_tree(&self.root)
+        let id = hash_tree(&self.root);
+        self.sink.tree(&[], id, &self.root);
+        id
     }
 
     /// Writes and closes everything whose place is before `next`.
@@ -112,6 +139,7 @@ impl GitTreeHasher {
 
     fn put_directory(&mut self, path: &[u8], mode: GitMode, object: &[u8]) {
         let id = hash_tree(object);
+        self.sink.tree(path, id, object);
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         put_entry(self.object(), mode, name, id.as_bytes());
     }

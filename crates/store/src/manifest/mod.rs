@@ -25,7 +25,7 @@ pub use entry::{
     Attributes, Content, DeviceKind, Entry, Fidelity, FileTime, GitMode, Node, SystemMetadata, Xattr,
 };
 pub use fields::{put_fields_with, read_fields_with};
-pub use git_tree::{GitTreeError, GitTreeHasher};
+pub use git_tree::{GitTreeError, GitTreeHasher, TreeSink};
 pub use list::{Child, Children};
 pub use order::{OrderChecker, OrderError};
 pub use page::{Page, PageItem, references};

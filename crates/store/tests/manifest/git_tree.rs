@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
 use smart_sync_store::id::TreeId;
-use smart_sync_store::manifest::{Attributes, Entry, Fidelity, GitMode, GitTreeHasher, Node, TreePath};
+use smart_sync_store::manifest::{
+    Attributes, Entry, Fidelity, GitMode, GitTreeHasher, Node, TreePath, TreeSink,
+};
 
 use crate::tree::*;
 
@@ -18,6 +20,16 @@ fn tree_id(entries: &[Entry]) -> TreeId {
         hasher.push(&entry.unwrap()).unwrap();
     }
     hasher.finish()
+}
+
+/// What was shown: paths with their objects.
+#[derive(Default)]
+struct Shown(Vec<(Vec<u8>, TreeId, Vec<u8>)>);
+
+impl TreeSink for Shown {
+    fn tree(&mut self, path: &[u8], id: TreeId, object: &[u8]) {
+        self.0.push((path.to_vec(), id, object.to_vec()));
+    }
 }
 
 /// A repository that knows nothing of the user's configuration.
@@ -122,6 +134,30 @@ fn directories_with_entries_of_their_own_wait_for_their_place() {
     check(&[odd("a"), file("a-/q", 1), odd("a/b"), file("a/b-", 2), file("a/b/c", 3)]);
     check(&[empty("deep/er/still"), file("deep/er/stilly", 1), empty("z"), empty("z!")]);
     check(&[odd("a"), odd("a/b"), empty("a/b/c")]);
+}
+
+#[test]
+fn every_directory_is_shown_after_all_that_are_in_it() {
+    let empty = git_entry("a/empty", 0o040_000, 0);
+    let entries = [file("a/b/c", 1), file("a/b/d", 2), empty, file("a.b", 3), file("z/y/x", 4)];
+    let mut entries = entries.to_vec();
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let (manifest, mut shown) = (manifest(Fidelity::Git, &entries), Shown::default());
+    let mut hasher = GitTreeHasher::with_sink(&mut shown);
+    for entry in &manifest {
+        hasher.push(&entry.unwrap()).unwrap();
+    }
+    let root = hasher.finish();
+    let repository = Repository::new();
+    let mut paths = Vec::new();
+    for (path, id, object) in shown.0 {
+        // Git has all that is in it already, or it would not be written.
+        let written = repository.git(&["hash-object", "-t", "tree", "-w", "--stdin"], &object);
+        assert_eq!(written, id.to_string());
+        paths.push(String::from_utf8(path).unwrap());
+    }
+    assert_eq!(paths, ["a/b", "a/empty", "a", "z/y", "z", ""]);
+    assert_eq!(root, tree_id(&entries));
 }
 
 #[test]

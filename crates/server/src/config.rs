@@ -2,12 +2,13 @@
 //!
 //! Every value has a default, unknown keys are errors, and the file is read once at start.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use smart_sync_sync::name::ChannelPattern;
+use smart_sync_sync::name::{Channel, ChannelPattern};
 
 use crate::retention::{Retention, RetentionConfig, Typed};
 
@@ -50,6 +51,9 @@ pub(crate) struct Config {
     /// Channels whose files come from upstream when they are asked for.
     #[serde(default, rename = "mirror", skip_serializing_if = "Vec::is_empty")]
     pub(crate) mirrors: Vec<MirrorConfig>,
+    /// Which trees are also served as repositories of git.
+    #[serde(default)]
+    pub(crate) git: GitConfig,
 }
 
 /// Where the certificate lies.
@@ -193,6 +197,24 @@ pub(crate) struct MirrorConfig {
     pub(crate) key: Option<PathBuf>,
 }
 
+/// Which trees are also served as repositories of git.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct GitConfig {
+    /// Their channels; none is, where this is empty.
+    pub(crate) channels: Vec<String>,
+    /// How many of the newest publications a repository keeps as commits.
+    pub(crate) commits: u64,
+    /// Requests that git answers at once; others wait for their turn.
+    pub(crate) requests: usize,
+}
+
+impl Default for GitConfig {
+    fn default() -> Self {
+        Self { channels: Vec::new(), commits: 500, requests: 16 }
+    }
+}
+
 fn default_listen() -> Vec<SocketAddr> {
     vec![SocketAddr::from(([127, 0, 0, 1], 8480))]
 }
@@ -217,6 +239,7 @@ impl Config {
             retention: Vec::new(),
             upstream: UpstreamConfig::default(),
             mirrors: Vec::new(),
+            git: GitConfig::default(),
         }
     }
 
@@ -227,12 +250,18 @@ impl Config {
         config.private_patterns().with_context(|| format!("in {}: private", path.display()))?;
         Retention::new(&config.retention, Typed::default())
             .with_context(|| format!("in {}: retention", path.display()))?;
+        config.git_channels().with_context(|| format!("in {}: git.channels", path.display()))?;
         Ok(config)
     }
 
     /// The private channels.
     pub(crate) fn private_patterns(&self) -> anyhow::Result<Vec<ChannelPattern>> {
         self.private.iter().map(|pattern| Ok(pattern.parse()?)).collect()
+    }
+
+    /// The channels that are served as repositories of git.
+    pub(crate) fn git_channels(&self) -> anyhow::Result<BTreeSet<Channel>> {
+        self.git.channels.iter().map(|channel| Ok(channel.parse()?)).collect()
     }
 }
 

@@ -8,6 +8,7 @@
 //! cache/          what publish-local has hashed before, and archives that were made of trees; may be deleted
 //! store/          packs, bundles and the catalogue; bundles may be deleted
 //! spool/          bundles while they are computed, as files without names: it always looks empty
+//! views/          trees as programs of others want them; made anew when they are missing
 //! index.db        where publications stand in the log; made anew from the log when it is missing
 //! hosts.db        what hosts have reported last; they report again
 //! upstream.db     which files came from upstream, and which may; the former are known nowhere else
@@ -133,6 +134,11 @@ impl DataDir {
     /// Where bundles are written while they are computed.
     pub(crate) fn spool(&self) -> PathBuf {
         self.root.join("spool")
+    }
+
+    /// Trees as programs of others want them.
+    pub(crate) fn views(&self) -> PathBuf {
+        self.root.join("views")
     }
 
     /// Sidecars.

@@ -5,6 +5,7 @@
 
 mod args;
 mod bundles;
+mod child;
 mod commands;
 mod config;
 mod data_dir;
@@ -18,6 +19,7 @@ mod realm;
 mod retention;
 mod see_through;
 mod tokens;
+mod views;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;

@@ -16,6 +16,7 @@ use crate::realm::Realm;
 use crate::realm::peers::ASK_EVERY;
 use crate::see_through;
 use crate::tokens::{TokenStore, path_in};
+use crate::views;
 
 pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let data = DataDir::open(&args.data.path)?;
@@ -31,7 +32,8 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let bundles = bundles::open(&realm).await?;
     let mirrors = Mirrors::open(&realm)?;
     let _learning = mirrors.as_ref().map(mirrors::learn).transpose()?;
-    let app = Arc::new(App::new(Arc::clone(&realm), tokens, bundles.clone(), mirrors.clone()));
+    let views = views::open(&realm)?;
+    let app = Arc::new(App::new(Arc::clone(&realm), tokens, bundles.clone(), mirrors.clone(), views));
     let router = router(Arc::clone(&app));
     let listener = Arc::new(Listener::new(router, realm.config.tls.as_ref(), &realm.config.limits)?);
     // Whoever reads that it listens may ask it to stop at once.

@@ -6,11 +6,13 @@
 mod archives;
 mod bundles;
 mod caller;
+mod cgi;
 mod conditional;
 mod deltas;
 mod events;
 mod evidence;
 mod files;
+mod git;
 mod hosts;
 mod index;
 pub(crate) mod listen;
@@ -58,6 +60,7 @@ use crate::mirrors::Mirrors;
 use crate::realm::Realm;
 use crate::realm::view::View;
 use crate::tokens::{Caller, TokenStore, Verb};
+use crate::views::Views;
 
 /// Packs that are taken in at once: each is held in memory until it is verified.
 const UPLOADS_MAX: usize = 2;
@@ -78,6 +81,7 @@ pub(crate) struct App {
     names: Arc<NamesCache>,
     archives: Arc<Archives>,
     mirrors: Option<Arc<Mirrors>>,
+    views: Option<Arc<Views>>,
 }
 
 impl App {
@@ -87,6 +91,7 @@ impl App {
         tokens: TokenStore,
         bundles: Option<Arc<Bundles>>,
         mirrors: Option<Arc<Mirrors>>,
+        views: Option<Arc<Views>>,
     ) -> Self {
         Self {
             events: Events::new(&realm.config.limits),
@@ -99,6 +104,7 @@ impl App {
             uploads: Semaphore::new(UPLOADS_MAX),
             deltas: Deltas::default(),
             bundles,
+            views,
         }
     }
 
@@ -210,6 +216,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/mirrors", get(upstream::list))
         .route("/v1/hosts", get(hosts::list))
         .route("/v1/hosts/{name}", post(hosts::report).layer(DefaultBodyLimit::max(hosts::BODY_BYTES_MAX)))
+        .route(
+            "/git/{*path}",
+            get(git::refs).post(git::objects).layer(DefaultBodyLimit::max(git::BODY_BYTES_MAX)),
+        )
         .route("/files", get(files::without_slash))
         .route("/files/", get(files::top))
         .route("/files/{*path}", get(files::file))

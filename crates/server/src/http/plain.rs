@@ -24,7 +24,7 @@ use super::{App, blocking};
 use crate::realm::refs::Refs;
 
 /// What the paths of the server itself begin with: none of them is ever taken for a channel.
-const OWN: &[&str] = &["bundle", "checkpoint", "files", "healthz", "pack", "page", "tile", "v1"];
+const OWN: &[&str] = &["bundle", "checkpoint", "files", "git", "healthz", "pack", "page", "tile", "v1"];
 /// Begins a path that is as of a date, which follows.
 const AT: &str = "at";
 /// How many segments that is.

@@ -175,6 +175,9 @@ pub(super) async fn publish(
         if let Some(bundles) = &app.bundles {
             bundles.announce();
         }
+        if let Some(views) = &app.views {
+            views.wake();
+        }
         evidence_answer(&app, &view, channel, reference)
     })
     .await

@@ -2,11 +2,11 @@
 //!
 //! Every value has a default, unknown keys are errors, and the file is read once at start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use smart_sync_sync::name::{Channel, ChannelPattern};
 
@@ -54,6 +54,9 @@ pub(crate) struct Config {
     /// Which trees are also served as repositories of git.
     #[serde(default)]
     pub(crate) git: GitConfig,
+    /// Which trees are also served by rsync.
+    #[serde(default)]
+    pub(crate) rsync: RsyncConfig,
 }
 
 /// Where the certificate lies.
@@ -215,6 +218,34 @@ impl Default for GitConfig {
     }
 }
 
+/// Which trees are also served by rsync.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct RsyncConfig {
+    /// Where to listen; nothing is served by rsync where this is empty.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Transfers at once.
+    pub(crate) connections: usize,
+    /// Transfers at once to one address.
+    pub(crate) connections_per_address: usize,
+    /// Minutes that a tree stays after a newer one has come, for transfers that have begun.
+    pub(crate) grace_minutes: u64,
+    /// The channel of each module, by the name of the module.
+    pub(crate) modules: BTreeMap<String, String>,
+}
+
+impl Default for RsyncConfig {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            connections: 64,
+            connections_per_address: 8,
+            grace_minutes: 60,
+            modules: BTreeMap::new(),
+        }
+    }
+}
+
 fn default_listen() -> Vec<SocketAddr> {
     vec![SocketAddr::from(([127, 0, 0, 1], 8480))]
 }
@@ -240,6 +271,7 @@ impl Config {
             upstream: UpstreamConfig::default(),
             mirrors: Vec::new(),
             git: GitConfig::default(),
+            rsync: RsyncConfig::default(),
         }
     }
 
@@ -251,6 +283,12 @@ impl Config {
         Retention::new(&config.retention, Typed::default())
             .with_context(|| format!("in {}: retention", path.display()))?;
         config.git_channels().with_context(|| format!("in {}: git.channels", path.display()))?;
+        config.rsync_modules().with_context(|| format!("in {}: rsync.modules", path.display()))?;
+        ensure!(
+            config.rsync.listen.is_empty() || !config.rsync.modules.is_empty(),
+            "in {}: rsync is to listen, and [rsync.modules] names no channel",
+            path.display()
+        );
         Ok(config)
     }
 
@@ -263,6 +301,36 @@ impl Config {
     pub(crate) fn git_channels(&self) -> anyhow::Result<BTreeSet<Channel>> {
         self.git.channels.iter().map(|channel| Ok(channel.parse()?)).collect()
     }
+
+    /// The channels that are served by rsync, by the names of their modules. Whoever asks by rsync has no token, so
+    /// that no private channel may be among them.
+    pub(crate) fn rsync_modules(&self) -> anyhow::Result<BTreeMap<String, Channel>> {
+        let private = self.private_patterns()?;
+        let mut modules = BTreeMap::new();
+        for (name, channel) in &self.rsync.modules {
+            ensure!(
+                is_module_name(name),
+                "{name:?} cannot be a module: letters, digits, `.`, `_` and `-`, a letter or digit first, at most 64, \
+                 and not `global`"
+            );
+            let channel: Channel = channel.parse()?;
+            ensure!(
+                !private.iter().any(|pattern| pattern.matches(&channel)),
+                "{channel} is private, and rsync would give it to everybody\n\
+                 hint: take it out of [rsync.modules]; over git it is served to whoever has a token"
+            );
+            modules.insert(name.clone(), channel);
+        }
+        Ok(modules)
+    }
+}
+
+/// What stands between brackets in a configuration of rsync, and in URLs.
+fn is_module_name(name: &str) -> bool {
+    name.len() <= 64
+        && !name.eq_ignore_ascii_case("global")
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]
@@ -282,5 +350,25 @@ mod tests {
     fn a_misspelt_key_is_an_error() {
         let error = toml::from_str::<Config>("origin = \"a\"\nlisten-on = []").unwrap_err();
         assert!(error.to_string().contains("listen-on"), "{error}");
+    }
+    #[test]
+    fn what_is_private_is_no_module_and_names_are_those_of_rsync() {
+        let modules = |text: &str| {
+            let text = format!("origin = \"a\"\nprivate = [\"repos/secret/*\"]\n[rsync.modules]\n{text}");
+            toml::from_str::<Config>(&text).unwrap().rsync_modules().map_err(|error| error.to_string())
+        };
+        assert_eq!(modules("gentoo-portage = \"repos/gentoo\"").unwrap().len(), 1);
+        let refused = [
+            ("a = \"repos/secret/x\"", "repos/secret/x is private"),
+            ("a = \"../etc\"", "is not a channel"),
+            ("global = \"repos/a\"", "cannot be a module"),
+            ("\"a]\\npath = /\" = \"repos/a\"", "cannot be a module"),
+            ("\"\" = \"repos/a\"", "cannot be a module"),
+            ("\"&include\" = \"repos/a\"", "cannot be a module"),
+        ];
+        for (text, expected) in refused {
+            let error = modules(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! cache/          what publish-local has hashed before, and archives that were made of trees; may be deleted
 //! store/          packs, bundles and the catalogue; bundles may be deleted
 //! spool/          bundles while they are computed, as files without names: it always looks empty
-//! views/          trees as programs of others want them; made anew when they are missing
+//! views/          trees as programs of others want them, git and rsync; made anew when they are missing
 //! index.db        where publications stand in the log; made anew from the log when it is missing
 //! hosts.db        what hosts have reported last; they report again
 //! upstream.db     which files came from upstream, and which may; the former are known nowhere else

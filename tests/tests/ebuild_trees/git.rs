@@ -233,11 +233,16 @@ fn a_tree_that_git_cannot_hold_is_passed_over() {
     scene.realm.publish_local(&environment, "repos/gentoo", "main", &scene.tree(), &options).success();
     assert_eq!(scene.git(&["ls-remote", &url]).success().stdout, first);
     assert!(scene.realm.server().log().contains("the tree keeps owners and times"));
+    scene.wait_for_rsync(1);
+    scene.rsync(&["-a", &scene.module(), "host"]).success();
     scene.write("profiles/repo_name", "renamed\n");
     scene.publish();
     scene.git(&["clone", "--quiet", &url, "clone"]).success();
     let log = scene.git(&["-C", "clone", "log", "--format=%s"]).success().stdout;
     assert_eq!(log, "repos/gentoo 3\nrepos/gentoo 1\n");
+    scene.wait_for_rsync(3);
+    scene.rsync(&["-a", &scene.module(), "host"]).success();
+    assert_eq!(scene.rsync(&["-rlpnic", "--delete", "tree/", "host/"]).success().stdout, "");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Trees for stock clients that speak neither HTTP nor smart-sync: git, and Portage with it.
+//! Trees for stock clients that speak neither HTTP nor smart-sync: git, rsync, and Portage with both.
 
 mod git;
 mod portage;
+mod rsync;
 mod scene;

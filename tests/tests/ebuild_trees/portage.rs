@@ -61,3 +61,26 @@ fn portage_syncs_by_git() {
         check_synced(&scene, &gentoo);
     }
 }
+
+#[test]
+fn portage_syncs_by_rsync() {
+    let environment = TestEnvironment::new();
+    let Some(gentoo) = Gentoo::new(&environment, "gentoo") else { return };
+    let scene = Scene::new(&environment);
+    publish_repository(&scene, &gentoo);
+    scene.wait_for_rsync(1);
+    follow(&gentoo, "rsync", scene.module().trim_end_matches('/'));
+    sync(&gentoo).success();
+    check_synced(&scene, &gentoo);
+    let unchanged = sync(&gentoo).success();
+    assert!(unchanged.stdout.contains("You are already up to date"), "{unchanged:?}");
+
+    scene.write("metadata/timestamp.chk", "Mon, 30 Nov 2026 10:30:00 +0000\n");
+    scene.write("app-test/hello/hello-2.ebuild", "EAPI=8\n");
+    fs::remove_file(environment.path("tree/app-test/hello/hello-1.ebuild")).unwrap();
+    scene.publish();
+    scene.wait_for_rsync(2);
+    let updated = sync(&gentoo).success();
+    assert!(updated.stdout.contains("Number of regular files transferred: 2"), "{updated:?}");
+    check_synced(&scene, &gentoo);
+}

@@ -1,6 +1,7 @@
-//! A server that gives out trees by git.
+//! A server that gives out trees by git and by rsync.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use smart_sync_tests::server::create_token;
 use smart_sync_tests::{Finished, Realm, TestEnvironment, program};
@@ -9,6 +10,10 @@ use smart_sync_tests::{Finished, Realm, TestEnvironment, program};
 pub(crate) const SETTINGS: &str = "\
 [git]
 channels = [\"repos/gentoo\"]
+[rsync]
+listen = [\"127.0.0.1:0\"]
+[rsync.modules]
+gentoo-portage = \"repos/gentoo\"
 ";
 
 /// A realm, and a tree that is published there.
@@ -82,7 +87,34 @@ impl<'environment> Scene<'environment> {
         program::run(self.environment.command("git").args(arguments))
     }
 
+    /// `rsync://127.0.0.1:PORT/gentoo-portage/`
+    pub(crate) fn module(&self) -> String {
+        format!("rsync://{}/gentoo-portage/", self.rsync_address())
+    }
+
+    /// Where rsync is answered.
+    pub(crate) fn rsync_address(&self) -> String {
+        let log = self.realm.server().log();
+        let rest = log.split_once("rsync is answered on rsync://").expect("the server says where").1;
+        rest.split_whitespace().next().expect("an address").to_owned()
+    }
+
+    /// Waits until rsync gives out this number of the channel.
+    pub(crate) fn wait_for_rsync(&self, number: u64) {
+        let text = format!("generation={number}-");
+        while !self.realm.server().log().contains(&text) {
+            assert!(self.realm.server().is_alive(), "{}", self.realm.server().log());
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn rsync(&self, arguments: &[&str]) -> Finished {
-        program::run(self.environment.command("rsync").args(arguments))
+        program::run(&mut self.rsync_command(arguments))
+    }
+
+    pub(crate) fn rsync_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.environment.command("rsync");
+        command.args(arguments);
+        command
     }
 }

@@ -32,16 +32,25 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let bundles = bundles::open(&realm).await?;
     let mirrors = Mirrors::open(&realm)?;
     let _learning = mirrors.as_ref().map(mirrors::learn).transpose()?;
+    let rsync_sockets = bind(&realm.config.rsync.listen).await?;
     let views = views::open(&realm)?;
-    let app = Arc::new(App::new(Arc::clone(&realm), tokens, bundles.clone(), mirrors.clone(), views));
+    let app =
+        Arc::new(App::new(Arc::clone(&realm), tokens, bundles.clone(), mirrors.clone(), views.clone()));
     let router = router(Arc::clone(&app));
     let listener = Arc::new(Listener::new(router, realm.config.tls.as_ref(), &realm.config.limits)?);
     // Whoever reads that it listens may ask it to stop at once.
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?;
+    for socket in &rsync_sockets {
+        tracing::info!("rsync is answered on rsync://{}", socket.local_addr()?);
+    }
     for socket in &sockets {
         tracing::info!("listening on {}://{}", listener.scheme(), socket.local_addr()?);
     }
+    let rsync = views.map(|views| {
+        let listener = views::rsync::listen::Listener::new(Arc::clone(&views.rsync), &realm.config.rsync);
+        tokio::spawn(Arc::new(listener).serve(rsync_sockets))
+    });
     let clock = tokio::spawn(clock(Arc::clone(&realm)));
     let peers = tokio::spawn(ask_peers(Arc::clone(&realm)));
     let announcing = tokio::spawn(Arc::clone(&app).announce());
@@ -67,7 +76,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if let Some(mirrors) = &mirrors {
         mirrors.stop();
     }
-    for task in [Some(clock), Some(peers), Some(announcing), tending].into_iter().flatten() {
+    for task in [Some(clock), Some(peers), Some(announcing), tending, rsync].into_iter().flatten() {
         task.abort();
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Trees as programs of others want them, where the operator has asked for it: repositories of git.
+//! Trees as programs of others want them, where the operator has asked for it: repositories of git, and directories
+//! for rsync.
 //!
 //! A view is a cache of what the log and the store say, below `views/` in the data directory: what is deleted there is
 //! made anew. One thread brings all of them up to each publication; requests read what is whole and never wait for
@@ -7,7 +8,9 @@
 mod content;
 pub(crate) mod git;
 mod history;
+pub(crate) mod rsync;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
@@ -23,6 +26,7 @@ use crate::priority;
 use crate::realm::Realm;
 use crate::realm::view::View;
 use git::GitViews;
+use rsync::RsyncViews;
 
 /// How often it is looked whether the log has grown.
 const POLL: Duration = Duration::from_secs(2);
@@ -32,6 +36,7 @@ const RETRY: Duration = Duration::from_secs(60);
 /// The views of a server. The thread that looks after them ends when this goes.
 pub(crate) struct Views {
     pub(crate) git: Arc<GitViews>,
+    pub(crate) rsync: Arc<RsyncViews>,
     awake: SyncSender<()>,
     /// The size of the log up to which the views have come.
     done: watch::Receiver<u64>,
@@ -59,8 +64,9 @@ impl Views {
 /// Starts to look after the views that the configuration asks for; none, where it asks for none.
 pub(crate) fn open(realm: &Arc<Realm>) -> anyhow::Result<Option<Arc<Views>>> {
     let config = &realm.config;
-    let channels = config.git_channels()?;
-    if channels.is_empty() {
+    let (channels, modules) = (config.git_channels()?, config.rsync_modules()?);
+    let modules = if config.rsync.listen.is_empty() { BTreeMap::new() } else { modules };
+    if channels.is_empty() && modules.is_empty() {
         return Ok(None);
     }
     // Programs that work on it have another current directory.
@@ -70,24 +76,30 @@ pub(crate) fn open(realm: &Arc<Realm>) -> anyhow::Result<Option<Arc<Views>>> {
         File::create(directory.join("lock")).with_context(|| format!("locking {}", directory.display()))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).with_context(|| {
         format!(
-            "another server looks after {}\nhint: stop it, or take [git] out of one server.toml",
+            "another server looks after {}\nhint: stop it, or take [git] and [rsync] out of one server.toml",
             directory.display()
         )
     })?;
     let git =
         Arc::new(GitViews::new(directory.join("git"), channels, config.git.commits, config.git.requests));
-    let tending =
-        Tending { realm: Arc::clone(realm), git: git::Tending::new(Arc::clone(&git))?, _lock: lock };
+    let rsync = Arc::new(RsyncViews::new(directory.join("rsync"), modules, &config.rsync));
+    let tending = Tending {
+        realm: Arc::clone(realm),
+        git: git::Tending::new(Arc::clone(&git))?,
+        rsync: rsync::Tending::new(Arc::clone(&rsync))?,
+        _lock: lock,
+    };
     let (awake, asleep) = mpsc::sync_channel(1);
     let (say, done) = watch::channel(0);
     start(tending, asleep, say)?;
-    Ok(Some(Arc::new(Views { git, awake, done })))
+    Ok(Some(Arc::new(Views { git, rsync, awake, done })))
 }
 
 /// What the thread works with.
 struct Tending {
     realm: Arc<Realm>,
     git: git::Tending,
+    rsync: rsync::Tending,
     /// Two servers on one data directory would take the views out of each other's hands.
     _lock: File,
 }
@@ -95,7 +107,8 @@ struct Tending {
 impl Tending {
     /// Whether all views have come as far as this.
     fn round(&mut self, view: &View) -> bool {
-        self.git.round(&self.realm, view)
+        let is_done = self.git.round(&self.realm, view);
+        self.rsync.round(&self.realm, view) && is_done
     }
 }
 
@@ -122,6 +135,7 @@ fn start(mut tending: Tending, asleep: mpsc::Receiver<()>, say: watch::Sender<u6
                 say.send_replace(size);
                 tending.git.tidy();
             }
+            tending.rsync.remove_old();
             if asleep.recv_timeout(POLL) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }

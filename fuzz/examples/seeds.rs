@@ -53,10 +53,18 @@ fn main() {
     host(&mut seeds);
     state(&mut seeds);
     binpkgs(&mut seeds);
+    openpgp(&mut seeds);
     for (target, _) in TARGETS {
         assert!(seeds.folder.join(target).is_dir(), "{target} has no seed");
     }
     println!("{} seeds in {}", seeds.written, seeds.folder.display());
+}
+
+/// What GnuPG has made.
+fn openpgp(seeds: &mut Seeds) {
+    for name in ["ring.asc", "content.sig", "text.asc"] {
+        seeds.put("openpgp", name.split('.').next().unwrap_or(name), &sync_golden(&format!("openpgp/{name}")));
+    }
 }
 
 /// Packages and an index that Portage has made.

@@ -8,6 +8,7 @@
 pub mod binpkgs;
 pub mod bundle;
 pub mod host;
+pub mod openpgp;
 pub mod record;
 pub mod store;
 pub mod trust;
@@ -30,7 +31,7 @@ pub enum Verdict {
 pub type Target = fn(&[u8]) -> Verdict;
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 51] = [
+pub const TARGETS: [(&str, Target); 52] = [
     ("applied_version", host::applied_version),
     ("kept_version", host::kept_version),
     ("ledger", host::ledger),
@@ -62,6 +63,7 @@ pub const TARGETS: [(&str, Target); 51] = [
     ("manifest_page", store::manifest_page),
     ("names", record::names),
     ("note", record::note),
+    ("openpgp", openpgp::openpgp),
     ("pack", store::pack),
     ("pack_index", store::pack_index),
     ("publication", record::publication),

@@ -12,6 +12,7 @@ pub mod kinds;
 pub mod log;
 pub mod name;
 pub mod note;
+pub mod openpgp;
 pub mod publish;
 pub mod record;
 pub mod source;

@@ -107,6 +107,13 @@ impl Gpg {
         self.run(&["--armor", "--export-secret-keys", key], b"")
     }
 
+    /// Takes in the public half of somebody's key, and trusts it as one's own.
+    #[track_caller]
+    pub fn trust(&self, key: &str, exported: &[u8]) {
+        self.run(&["--import"], exported);
+        self.run(&["--import-ownertrust"], format!("{key}:6:\n").as_bytes());
+    }
+
     /// Writes the public half of a key to a file below the home.
     #[track_caller]
     pub fn export_to(&self, key: &str, name: &str) -> PathBuf {

@@ -70,6 +70,19 @@ pub struct PublishArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["git", "withdraw"])]
     pub verify_against: Option<PathBuf>,
 
+    /// A file or a directory of OpenPGP keys: publish only what one of them has signed. Repeat it to name several. For
+    /// binary packages.
+    #[arg(long = "keyring", value_name = "PATH", conflicts_with_all = ["git", "withdraw"])]
+    pub keyrings: Vec<PathBuf>,
+
+    /// Publish what nobody has signed, too; what is signed has to be signed by one of the keys.
+    #[arg(long, requires = "keyrings")]
+    pub allow_unsigned: bool,
+
+    /// Publish binary packages of the older form, xpak, too: .tbz2 and .xpak, which have neither digests nor signatures.
+    #[arg(long, conflicts_with_all = ["git", "withdraw"])]
+    pub allow_xpak: bool,
+
     /// Also sign for `minisign -V` with this key.
     #[arg(long, value_name = "FILE")]
     pub minisign_key: Option<PathBuf>,
@@ -100,6 +113,9 @@ impl PublishArgs {
             exclude: Vec::new(),
             replace: false,
             verify_against: None,
+            keyrings: Vec::new(),
+            allow_unsigned: false,
+            allow_xpak: false,
             minisign_key: None,
             ssh_key: None,
             dry_run: false,

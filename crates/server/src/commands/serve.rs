@@ -34,8 +34,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let _learning = mirrors.as_ref().map(mirrors::learn).transpose()?;
     let rsync_sockets = bind(&realm.config.rsync.listen).await?;
     let views = views::open(&realm)?;
-    let app =
-        Arc::new(App::new(Arc::clone(&realm), tokens, bundles.clone(), mirrors.clone(), views.clone()));
+    let app = Arc::new(App::new(Arc::clone(&realm), tokens, bundles.clone(), mirrors.clone(), views.clone()));
     let router = router(Arc::clone(&app));
     let listener = Arc::new(Listener::new(router, realm.config.tls.as_ref(), &realm.config.limits)?);
     // Whoever reads that it listens may ask it to stop at once.

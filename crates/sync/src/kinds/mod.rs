@@ -18,6 +18,7 @@ use std::path::Path;
 use smart_sync_store::manifest::{Content, FileTime, TreePath};
 
 use crate::name::{Kind, RefName};
+use crate::openpgp::KeyRing;
 use crate::source::SourceError;
 use crate::source::assembled::{AssembledSource, Part};
 use crate::time::UnixTime;
@@ -37,6 +38,11 @@ pub trait ArtifactKind: Sync {
 
     /// Whether it compares what is published with what somebody else has written down.
     fn verifies(&self) -> bool {
+        false
+    }
+
+    /// Whether it judges what others have signed before it is published.
+    fn judges_signatures(&self) -> bool {
         false
     }
 
@@ -134,8 +140,41 @@ pub struct Job<'a> {
     pub findings: &'a mut Findings,
     /// Where it is written what the files have to be, by somebody else than who publishes them.
     pub verify_against: Option<&'a Path>,
+    /// Which signatures it has to have.
+    pub signatures: SignaturePolicy<'a>,
     /// The time.
     pub now: UnixTime,
+}
+
+/// What is asked of the signatures of others.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SignaturePolicy<'a> {
+    /// The keys that may have signed; where there are none given, signatures are not judged.
+    pub key_ring: Option<&'a KeyRing>,
+    /// What to do with what is not signed, where there are keys.
+    pub unsigned: Unsigned,
+    /// What to do with files of an older form, which can neither be signed nor checked against digests.
+    pub legacy: Legacy,
+}
+
+/// What becomes of what is not signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unsigned {
+    /// It is refused.
+    #[default]
+    Refused,
+    /// It is published as it is.
+    Accepted,
+}
+
+/// What becomes of files of an older form.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Legacy {
+    /// They are refused.
+    #[default]
+    Refused,
+    /// They are published as they are.
+    Accepted,
 }
 
 /// What becomes of what is published and is not in the directory.

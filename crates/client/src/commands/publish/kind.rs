@@ -8,7 +8,10 @@ use smart_sync_store::manifest::{Content, Fidelity, Manifest, TreePath};
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::Destination;
 use smart_sync_sync::kinds::findings::Findings;
-use smart_sync_sync::kinds::{self, Absent, ArtifactKind, Before, Job, KindError};
+use smart_sync_sync::kinds::{
+    self, Absent, ArtifactKind, Before, Job, KindError, Legacy, SignaturePolicy, Unsigned,
+};
+use smart_sync_sync::openpgp::KeyRing;
 use smart_sync_sync::source::assembled::AssembledSource;
 use smart_sync_sync::source::directory::DirectorySource;
 use smart_sync_sync::time::UnixTime;
@@ -51,12 +54,15 @@ impl Publisher<'_> {
     /// Refuses what is said of a tree that its kind does not ask about.
     pub(super) fn check_options(&self, kind: Option<&dyn ArtifactKind>) -> Result<(), Failure> {
         let is_known = kind.is_some();
+        let judges = kind.is_some_and(ArtifactKind::judges_signatures);
         let said = [
             (
                 self.args.verify_against.is_some() && !kind.is_some_and(ArtifactKind::verifies),
                 "--verify-against",
             ),
             (self.args.replace && !is_known, "--replace"),
+            (!self.args.keyrings.is_empty() && !judges, "--keyring"),
+            (self.args.allow_xpak && !judges, "--allow-xpak"),
             (self.args.fidelity.is_some() && is_known, "--fidelity"),
         ];
         let Some((_, option)) = said.into_iter().find(|(is_wrong, _)| *is_wrong) else { return Ok(()) };
@@ -98,12 +104,14 @@ impl Publisher<'_> {
             RefStanding::Published(before) => Some(self.published(before)),
             _ => None,
         };
+        let key_ring = self.key_ring()?;
         let job = Job {
             directory: &directory,
             before: published.as_ref().map(|published| published as &dyn Before),
             absent: if self.args.replace { Absent::Goes } else { Absent::Stays },
             findings: &mut findings,
             verify_against: self.args.verify_against.as_deref(),
+            signatures: self.signature_policy(key_ring.as_ref()),
             now: now(),
         };
         let prepared = kind.prepare(job);
@@ -126,6 +134,26 @@ impl Publisher<'_> {
             });
         cache.save(&directory.into_cache(), stored.is_ok())?;
         Ok(StoredOfKind { stored: stored?, content_time: prepared.content_time })
+    }
+
+    /// The keys that may have signed what is published, where they matter.
+    fn key_ring(&self) -> Result<Option<KeyRing>, Failure> {
+        if self.args.keyrings.is_empty() {
+            return Ok(None);
+        }
+        let ring = KeyRing::open(&self.args.keyrings);
+        ring.map(Some).map_err(|error| {
+            let hint = error.hint();
+            Failure::new(Exit::Arguments, error).hint(hint)
+        })
+    }
+
+    fn signature_policy<'a>(&self, key_ring: Option<&'a KeyRing>) -> SignaturePolicy<'a> {
+        SignaturePolicy {
+            key_ring,
+            unsigned: if self.args.allow_unsigned { Unsigned::Accepted } else { Unsigned::Refused },
+            legacy: if self.args.allow_xpak { Legacy::Accepted } else { Legacy::Refused },
+        }
     }
 
     pub(super) fn published<'a>(&'a self, before: &'a Verified) -> Published<'a> {

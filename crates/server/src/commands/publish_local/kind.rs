@@ -8,7 +8,7 @@ use smart_sync_store::manifest::Fidelity;
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::{IngestOptions, ingest};
 use smart_sync_sync::kinds::findings::Findings;
-use smart_sync_sync::kinds::{Absent, ArtifactKind, Before, Job, KindError};
+use smart_sync_sync::kinds::{Absent, ArtifactKind, Before, Job, KindError, SignaturePolicy};
 use smart_sync_sync::publish::Target;
 use smart_sync_sync::source::assembled::AssembledSource;
 use smart_sync_sync::source::cache::ContentCache;
@@ -71,6 +71,7 @@ pub(super) fn read(
         absent: if args.replace { Absent::Goes } else { Absent::Stays },
         findings: &mut findings,
         verify_against: args.verify_against.as_deref(),
+        signatures: SignaturePolicy::default(),
         now: unix_now()?,
     });
     if prepared.is_err() {

@@ -54,6 +54,11 @@ impl MemberHasher {
         self.blake2b.update(bytes);
     }
 
+    /// What was hashed so far, for a signature that goes on from there.
+    pub(super) fn sha512(&self) -> Sha512 {
+        self.sha512.clone()
+    }
+
     pub(super) fn finish(self) -> MemberDigests {
         MemberDigests { sha512: self.sha512.finalize().into(), blake2b: self.blake2b.finalize().into() }
     }

@@ -6,6 +6,7 @@ use smart_sync_store::manifest::Shown;
 
 use super::codec::CodecError;
 use super::ustar::UstarError;
+use crate::openpgp::SignatureError;
 
 /// Why a file is not taken as a binary package.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,15 @@ pub enum PackageError {
         /// What is not there.
         missing: &'static str,
     },
+    /// The signature of a part does not count.
+    #[error("the signature of the {part}: {error}")]
+    Signature {
+        /// Which part.
+        part: &'static str,
+        /// Why.
+        #[source]
+        error: SignatureError,
+    },
     /// A part could not be decompressed.
     #[error("decompressing the {part}")]
     Codec {
@@ -90,6 +100,7 @@ impl PackageError {
             Self::PartlySigned { .. } => {
                 "sign the package again with `gpkg-sign`, or build it again with FEATURES=binpkg-signing"
             }
+            Self::Signature { error, .. } => error.hint(),
             Self::Mismatch { .. } => {
                 "the file was changed or damaged since it was built: copy it again from the build host"
             }

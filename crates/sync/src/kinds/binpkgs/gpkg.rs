@@ -5,6 +5,8 @@
 
 use std::io::Read;
 
+use sha2::Sha512;
+
 use super::PackageError;
 use super::codec::Codec;
 use super::digest::{Hashed, MemberHasher, PIECE_LEN};
@@ -13,6 +15,7 @@ use super::metadata::{Metadata, PACKED_BYTES_MAX};
 use super::package::{Container, ImagePart, Member, MemberDigests, Package};
 use super::signature::{Signature, SignedParts};
 use super::ustar::{PlainFile, PlainFiles};
+use crate::openpgp::Signatures;
 
 /// What the first member is called, and with it the version of the format.
 const VERSION_MEMBER: &str = "gpkg-1";
@@ -83,6 +86,8 @@ struct Reading {
     image: Option<ImagePart>,
     metadata_signature: Option<String>,
     image_signature: Option<String>,
+    /// The image, hashed with the function that signatures ask for as a rule.
+    image_hashed: Option<Sha512>,
     manifest: Vec<u8>,
 }
 
@@ -116,7 +121,9 @@ impl Reading {
         }
         let digests = if let Role::Image(codec) = role {
             self.image = Some(ImagePart { codec, range: file.offset..file.offset + file.size });
-            hash(files)?
+            let (digests, hashed) = hash(files)?;
+            self.image_hashed = Some(hashed);
+            digests
         } else {
             let bytes = files.read_whole().map_err(PackageError::of_container)?;
             let digests = MemberHasher::of(&bytes);
@@ -178,11 +185,16 @@ impl Reading {
         let signature = match (manifest.signed, self.metadata_signature, self.image_signature) {
             (None, None, None) => Signature::Unsigned,
             (Some(manifest), Some(metadata_signature), Some(image_signature)) => {
+                let signatures = Signatures::detached(image_signature.as_bytes()).ok();
+                let image_digested = signatures
+                    .zip(self.image_hashed)
+                    .and_then(|(signatures, hashed)| signatures.digest_hashed(&hashed));
                 Signature::Signed(Box::new(SignedParts {
                     manifest,
                     metadata: self.metadata.clone(),
                     metadata_signature,
                     image_signature,
+                    image_digested,
                 }))
             }
             (None, ..) => return missing("the signature of the Manifest"),
@@ -202,13 +214,14 @@ impl Reading {
 }
 
 /// Hashes a member that is not kept.
-fn hash(files: &mut PlainFiles<Hashed<impl Read>>) -> Result<MemberDigests, PackageError> {
+fn hash(files: &mut PlainFiles<Hashed<impl Read>>) -> Result<(MemberDigests, Sha512), PackageError> {
     let mut hasher = MemberHasher::default();
     let mut piece = vec![0; PIECE_LEN];
     loop {
         let len = files.read_body(&mut piece).map_err(PackageError::of_container)?;
         if len == 0 {
-            return Ok(hasher.finish());
+            let hashed = hasher.sha512();
+            return Ok((hasher.finish(), hashed));
         }
         hasher.update(&piece[..len]);
     }

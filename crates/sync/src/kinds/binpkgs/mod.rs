@@ -8,9 +8,11 @@
 //!
 //! Nothing here asks for the time, the network or a configuration.
 
+mod admit;
 mod cleartext;
 mod digest;
 mod error;
+mod looked;
 mod manifest;
 mod ustar;
 

@@ -1,7 +1,7 @@
 //! A directory of packages as a tree: the packages, and the index that is made of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::BufReader;
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 
 use rayon::prelude::*;
 use smart_sync_store::count::counted;
@@ -11,10 +11,13 @@ use super::super::findings::Findings;
 use super::super::published::{PublishedFiles, tree_path};
 use super::super::retired;
 use super::super::{Absent, ArtifactKind, Before, Job, KindError, Prepared, Refusal, file_time};
+use super::admit::{admit, said_of};
 use super::codec::Codec;
 use super::generation::{self, Build, Current, Generation};
 use super::index::{Block, INDEX_BYTES_MAX, Index, gzip};
+use super::looked::Looked;
 use super::package::Container;
+use super::signature::Signature;
 use super::stanza::{StanzaError, stanza};
 use super::{PackageError, gpkg, xpak};
 use crate::source::assembled::{AssembledSource, Part};
@@ -29,10 +32,6 @@ const INDEX_GZ: &str = "Packages.gz";
 const SPACING_SECONDS: u64 = 6;
 /// The number of bytes of a package that are read at once.
 const READ_LEN: usize = 64 << 10;
-/// Begins what is remembered of a package, and changes with what is made of one.
-const FINDING_VERSION: &[u8] = b"2\n";
-/// Follows it where the files of a package are not compressed.
-const PLAIN: &[u8] = b"plain\n";
 
 /// The kind.
 #[derive(Debug)]
@@ -44,8 +43,9 @@ impl ArtifactKind for Binpkgs {
     }
 
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {
-        let Job { directory, before, absent, findings, now, .. } = job;
+        let Job { directory, before, absent, findings, signatures, now, .. } = job;
         let found = look_at_all(directory, findings, now)?;
+        let signers = admit(&found, &signatures, now)?;
         let published = Published::read(before, absent)?;
         let builds = found.iter().map(|(path, looked)| (path.clone(), build_of(&looked.block))).collect();
         let current = Current {
@@ -66,7 +66,13 @@ impl ArtifactKind for Binpkgs {
         let here = if new > 0 || absent == Absent::Goes { settings_of(directory)? } else { None };
         let settings = here.or_else(|| published.index.as_ref().map(Index::settings)).unwrap_or_default();
         let made = Made::new(&generation, &found, &published, settings, now)?;
-        Ok(Prepared { parts: made.parts, content_time: made.time, notes: notes(&generation, &found, new) })
+        let mut notes = notes(&generation, &found, new);
+        notes.extend(said_of(&signers));
+        Ok(Prepared { parts: made.parts, content_time: made.time, notes })
+    }
+
+    fn judges_signatures(&self) -> bool {
+        true
     }
 }
 
@@ -134,30 +140,6 @@ fn is_package(path: &TreePath) -> bool {
     str::from_utf8(path.file_name()).is_ok_and(|name| Container::of_name(name).is_some())
 }
 
-/// What was found in a package.
-struct Looked {
-    /// What the index says of it.
-    block: Block,
-    /// Whether its files are not compressed.
-    is_plain: bool,
-}
-
-impl Looked {
-    /// What is remembered of it: an index of it alone.
-    fn encode(&self) -> Vec<u8> {
-        let text = Index::new(0, Block::default(), vec![self.block.clone()]).render();
-        let plain = if self.is_plain { PLAIN } else { b"" };
-        [FINDING_VERSION, plain, text.as_bytes()].concat()
-    }
-
-    fn decode(finding: &[u8]) -> Option<Self> {
-        let rest = finding.strip_prefix(FINDING_VERSION)?;
-        let (text, is_plain) = rest.strip_prefix(PLAIN).map_or((rest, false), |rest| (rest, true));
-        let block = Index::parse(str::from_utf8(text).ok()?).ok()?.packages.pop()?;
-        Some(Self { block, is_plain })
-    }
-}
-
 /// Why there is nothing to say of a package.
 enum Unsound {
     /// The file cannot be read, which says nothing about the package.
@@ -177,18 +159,30 @@ fn look(directory: &AssembledSource, path: &TreePath, stat: &FileStat) -> Result
         Some(Container::Gpkg) => gpkg::read(input),
         _ => xpak::read(input),
     };
-    let package = package.map_err(|error| match error {
+    let unsound = |error| match error {
         PackageError::Read(source) => {
             let path = path.as_bytes().to_vec();
             Unsound::Unreadable(SourceError::Io { operation: "reading", path, source })
         }
         error => Unsound::Package(error),
-    })?;
+    };
+    let package = package.map_err(unsound)?;
     let modified = u64::try_from(stat.modified.seconds).unwrap_or_default();
     let block = stanza(&package, path, modified).map_err(Unsound::Stanza)?;
     // The older form says by itself how it is compressed.
     let is_plain = package.container == Container::Gpkg && package.image.codec == Codec::Plain;
-    Ok(Looked { block, is_plain })
+    let signatures = match &package.signature {
+        Signature::Unsigned => None,
+        Signature::Signed(parts) => {
+            let image = || {
+                let mut file = directory.open(path).map_err(io::Error::other)?;
+                file.seek(SeekFrom::Start(package.image.range.start))?;
+                Ok(file.take(package.image.range.end - package.image.range.start))
+            };
+            Some(parts.digest(image).map_err(unsound)?)
+        }
+    };
+    Ok(Looked { block, is_plain, container: package.container, signatures })
 }
 
 fn build_of(block: &Block) -> Build {
@@ -204,7 +198,6 @@ fn build_of(block: &Block) -> Build {
 
 /// The settings of the host that has built the packages, as far as Portage has written them there.
 fn settings_of(directory: &AssembledSource) -> Result<Option<Block>, KindError> {
-    use std::io::Read as _;
     let path = tree_path(INDEX)?;
     if !directory.files().any(|(known, stat)| *known == path && stat.size <= INDEX_BYTES_MAX as u64) {
         return Ok(None);

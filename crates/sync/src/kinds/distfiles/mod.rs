@@ -78,7 +78,7 @@ impl OtherNames for Distfiles {
 type Files = BTreeMap<String, (Dist, Part)>;
 
 fn prepare(job: Job<'_>) -> Result<Prepared, KindError> {
-    let Job { directory, before, absent, findings, now, verify_against } = job;
+    let Job { directory, before, absent, findings, now, verify_against, .. } = job;
     let expected = verify_against.map(named::of_ebuild_tree).transpose()?;
     let is_named = |name: &str| expected.as_ref().is_none_or(|expected| expected.contains_key(name));
     let found = look::look(directory, findings, now, is_named)?;

@@ -7,3 +7,4 @@ mod hostile;
 mod image;
 mod index;
 mod parts;
+mod signatures;

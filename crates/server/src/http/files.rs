@@ -138,6 +138,7 @@ pub(super) fn tree_view(app: &App, publication: &Publication, place: Place) -> R
         is_immutable: !matches!(reference, RefName::Branch(_)),
         other_names: kinds::find(&publication.kind).and_then(ArtifactKind::other_names),
         names: Arc::clone(&app.names),
+        pages: Arc::clone(&app.pages),
         archives: Arc::clone(&app.archives),
     })
 }

@@ -52,7 +52,7 @@ use deltas::Deltas;
 use events::Events;
 use problem::Problem;
 pub(crate) use read::DELTA_LEVEL;
-use tree::NamesCache;
+use tree::{NamesCache, PageCache};
 
 use crate::bundles::Bundles;
 use crate::hosts::HostReports;
@@ -79,6 +79,7 @@ pub(crate) struct App {
     events: Events,
     hosts: HostReports,
     names: Arc<NamesCache>,
+    pages: Arc<PageCache>,
     archives: Arc<Archives>,
     mirrors: Option<Arc<Mirrors>>,
     views: Option<Arc<Views>>,
@@ -97,6 +98,7 @@ impl App {
             events: Events::new(&realm.config.limits),
             hosts: HostReports::new(realm.data.hosts()),
             names: Arc::default(),
+            pages: Arc::default(),
             archives: Arc::new(Archives::open(realm.data.archives())),
             mirrors,
             realm,
@@ -117,6 +119,9 @@ impl App {
 
     /// The realm as it stands now.
     async fn view(&self) -> Result<Arc<View>, Problem> {
+        if let Some(view) = self.realm.view_at_hand() {
+            return Ok(view);
+        }
         let realm = Arc::clone(&self.realm);
         blocking(move || Ok(realm.view())).await
     }

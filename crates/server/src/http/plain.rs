@@ -22,6 +22,8 @@ use super::problem::Problem;
 use super::upstream::Question;
 use super::{App, blocking};
 use crate::realm::refs::Refs;
+use crate::realm::view::View;
+use crate::tokens::Caller;
 
 /// What the paths of the server itself begin with: none of them is ever taken for a channel.
 const OWN: &[&str] = &["bundle", "checkpoint", "files", "git", "healthz", "pack", "page", "tile", "v1"];
@@ -54,24 +56,9 @@ pub(super) async fn file(
     let caller = app.caller(&headers).await?;
     let view = app.view().await?;
     let from_upstream = if at.is_some() { None } else { Question::of(&app, &caller, &segments) };
-    let found = {
-        let (app, view) = (Arc::clone(&app), Arc::clone(&view));
-        blocking(move || {
-            let refs = app.realm.refs(&view)?;
-            let when = if at.is_some() { When::Then } else { When::Now };
-            let found = find(&below, when, &refs, |channel| app.may_read(&caller, channel));
-            match (found, at) {
-                (Found::Tree { publication, rest }, Some(at)) => {
-                    let (channel, reference) = (&publication.channel, &publication.reference);
-                    let then =
-                        app.realm.newest_at(&view, channel, reference, at)?.ok_or(Problem::NotFound)?;
-                    // The date and the word before it are no part of the channel.
-                    Ok(Found::Tree { publication: Box::new(then.publication), rest: rest + DATE_SEGMENTS })
-                }
-                (found, _) => Ok(found),
-            }
-        })
-        .await?
+    let found = match (at, view.refs_at_hand()) {
+        (None, Some(refs)) => find(&below, When::Now, refs, |channel| app.may_read(&caller, channel)),
+        _ => find_elsewhere(Arc::clone(&app), Arc::clone(&view), caller, below, at).await?,
     };
     let place = Place::below_root(app.realm.origin.as_str(), &segments);
     let moved = || Problem::MovedToDirectory(format!("/{path}/"));
@@ -103,6 +90,31 @@ pub(super) async fn file(
             answer(&Index::new(&place, rows), view.heads.time.seconds(), &headers)
         }
     }
+}
+
+/// Finds it where that may take longer: on a thread that may block.
+async fn find_elsewhere(
+    app: Arc<App>,
+    view: Arc<View>,
+    caller: Caller,
+    below: Vec<Vec<u8>>,
+    at: Option<UnixTime>,
+) -> Result<Found, Problem> {
+    let finding = move || {
+        let refs = app.realm.refs(&view)?;
+        let when = if at.is_some() { When::Then } else { When::Now };
+        let found = find(&below, when, &refs, |channel| app.may_read(&caller, channel));
+        match (found, at) {
+            (Found::Tree { publication, rest }, Some(at)) => {
+                let (channel, reference) = (&publication.channel, &publication.reference);
+                let then = app.realm.newest_at(&view, channel, reference, at)?.ok_or(Problem::NotFound)?;
+                // The date and the word before it are no part of the channel.
+                Ok(Found::Tree { publication: Box::new(then.publication), rest: rest + DATE_SEGMENTS })
+            }
+            (found, _) => Ok(found),
+        }
+    };
+    blocking(finding).await
 }
 
 /// What a path leads to.

@@ -114,9 +114,10 @@ pub(super) async fn content(
         Err(Problem::NotFound)
     })
     .await?;
-    let stream = off_runtime(store.read_content(&domain, wanted, 0..size).boxed()).inspect_err(|error| {
-        tracing::error!(error = %error, "reading a content that is being served");
-    });
+    let stream =
+        off_runtime(store.read_content(&domain, wanted, 0..size).boxed(), size).inspect_err(|error| {
+            tracing::error!(error = %error, "reading a content that is being served");
+        });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

@@ -138,6 +138,15 @@ impl Realm {
         newest
     }
 
+    /// What [`Self::view`] gives, where the log has not moved since: nobody waits for more than the metadata of a file.
+    pub(crate) fn view_at_hand(&self) -> Option<Arc<View>> {
+        let newest = Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner));
+        let served = Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner));
+        let is_newest = Arc::ptr_eq(&served, &newest)
+            && Identity::of(&self.files.checkpoint_path()).is_ok_and(|identity| identity == newest.identity);
+        is_newest.then_some(served)
+    }
+
     /// The realm as it stands now, for whoever goes on from there.
     pub(crate) fn newest_view(&self) -> anyhow::Result<Arc<View>> {
         let current = Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner));

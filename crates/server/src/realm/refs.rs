@@ -51,6 +51,13 @@ impl Refs {
     }
 }
 
+impl View {
+    /// All channels and refs, where somebody has asked for them before.
+    pub(crate) fn refs_at_hand(&self) -> Option<&Arc<Refs>> {
+        self.refs.get()
+    }
+}
+
 impl Realm {
     /// All channels and refs of a view, private ones included.
     pub(crate) fn refs(&self, view: &View) -> anyhow::Result<Arc<Refs>> {

@@ -40,6 +40,14 @@ pub trait PageSource {
     fn is_verified(&self) -> bool {
         false
     }
+
+    /// A page that was decoded before, and the number of its bytes, where the source keeps some.
+    fn decoded(&self, _id: &ObjectId) -> Option<(Arc<Page>, u64)> {
+        None
+    }
+
+    /// Is shown a page that was decoded, and the number of its bytes, to keep it if it likes.
+    fn keep(&self, _id: &ObjectId, _page: &Arc<Page>, _length: u64) {}
 }
 
 impl<S: PageSource + ?Sized> PageSource for &S {
@@ -50,6 +58,14 @@ impl<S: PageSource + ?Sized> PageSource for &S {
     fn is_verified(&self) -> bool {
         (**self).is_verified()
     }
+
+    fn decoded(&self, id: &ObjectId) -> Option<(Arc<Page>, u64)> {
+        (**self).decoded(id)
+    }
+
+    fn keep(&self, id: &ObjectId, page: &Arc<Page>, length: u64) {
+        (**self).keep(id, page, length);
+    }
 }
 
 impl<S: PageSource + ?Sized> PageSource for Arc<S> {
@@ -59,6 +75,14 @@ impl<S: PageSource + ?Sized> PageSource for Arc<S> {
 
     fn is_verified(&self) -> bool {
         (**self).is_verified()
+    }
+
+    fn decoded(&self, id: &ObjectId) -> Option<(Arc<Page>, u64)> {
+        (**self).decoded(id)
+    }
+
+    fn keep(&self, id: &ObjectId, page: &Arc<Page>, length: u64) {
+        (**self).keep(id, page, length);
     }
 }
 
@@ -142,7 +166,7 @@ impl<S: PageSource> Manifest<S> {
         if !has_sense {
             return Err(ReadError::corrupt(page, "it is not the root of a manifest"));
         }
-        Ok(Self { source, id, root: Arc::new(root), root_length: length })
+        Ok(Self { source, id, root, root_length: length })
     }
 
     /// Its id.
@@ -258,28 +282,38 @@ impl<S: PageSource> Manifest<S> {
         } else if !is_last && !page.is_closed() {
             "it ends before its end"
         } else {
-            return Ok(Arc::new(page));
+            return Ok(page);
         };
         Err(ReadError::corrupt(item.page, wrong))
     }
 }
 
-fn read_page<S: PageSource>(source: &S, id: ObjectId, length: Option<u64>) -> Result<(Page, u64), ReadError> {
+fn read_page<S: PageSource>(
+    source: &S,
+    id: ObjectId,
+    length: Option<u64>,
+) -> Result<(Arc<Page>, u64), ReadError> {
+    let check_length = |found: u64| match length {
+        Some(length) if length != found => {
+            let text = format!("it has {found} bytes, which is not the length it should have");
+            Err(ReadError::corrupt(id, text))
+        }
+        _ => Ok(found),
+    };
+    if let Some((page, found)) = source.decoded(&id) {
+        return Ok((page, check_length(found)?));
+    }
     let bytes = source.page(&id).map_err(|error| match error {
         PageError::Absent => ReadError::Absent(id),
         PageError::Failed(source) => ReadError::Source { page: id, source },
     })?;
-    let found = bytes.len() as u64;
-    if length.is_some_and(|length| length != found) {
-        return Err(ReadError::corrupt(
-            id,
-            format!("it has {found} bytes, which is not the length it should have"),
-        ));
-    }
+    let found = check_length(bytes.len() as u64)?;
     if !source.is_verified() && ObjectId::of(&bytes) != id {
         return Err(ReadError::corrupt(id, "its bytes do not have its id"));
     }
     let page = Page::decode(&bytes).map_err(|source| ReadError::Corrupt { page: id, source })?;
+    let page = Arc::new(page);
+    source.keep(&id, &page, found);
     Ok((page, found))
 }
 

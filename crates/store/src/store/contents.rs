@@ -37,7 +37,7 @@ pub enum LaidOut {
 #[derive(Debug)]
 enum Layout {
     Empty,
-    Chunk,
+    Chunk(Location),
     Recipe(StoredRecipe, Recipe),
 }
 
@@ -138,6 +138,12 @@ impl Store {
                 let file = self.rebuilt(domain, stored, recipe, plain).await?;
                 Ok(Reading::Rebuilt(file, range))
             }
+            // Where it is has just been looked up.
+            Layout::Chunk(location) if !range.is_empty() => {
+                let mut walk = ContentWalk { range, ..ContentWalk::of_chunk(domain, content) };
+                let located = walk.take_chunk().map(|chunk| (chunk, location));
+                Ok(Reading::Chunks(ChunkReading { walk, located: located.into_iter().collect() }))
+            }
             layout => Ok(Reading::Chunks(ChunkReading::new(ContentWalk::of(domain, content, layout, range)))),
         }
     }
@@ -151,7 +157,7 @@ impl Store {
         if let Some(location) = self.catalogue.locate(domain, &[key])?.pop().flatten()
             && u64::from(location.len) == content.size
         {
-            return Ok(Layout::Chunk);
+            return Ok(Layout::Chunk(location));
         }
         let mut failure = StoreError::AbsentContent { content: content.id, domain: domain.clone() };
         let (mut whole, mut to_rebuild) = (Vec::new(), Vec::new());
@@ -228,8 +234,8 @@ impl ContentWalk {
     fn of(domain: &Domain, content: &Content, layout: Layout, range: Range<u64>) -> Self {
         match layout {
             Layout::Recipe(stored, recipe) => Self::new(domain, content.id, stored, recipe, range),
-            Layout::Chunk if !range.is_empty() => Self { range, ..Self::of_chunk(domain, content) },
-            Layout::Chunk | Layout::Empty => Self { range, ..Self::of_nothing(domain, content.id) },
+            Layout::Chunk(_) if !range.is_empty() => Self { range, ..Self::of_chunk(domain, content) },
+            Layout::Chunk(_) | Layout::Empty => Self { range, ..Self::of_nothing(domain, content.id) },
         }
     }
 
@@ -241,6 +247,14 @@ impl ContentWalk {
             content: content.id,
             range: 0..content.size,
             way: Way::Chunk(Some(chunk)),
+        }
+    }
+
+    /// The chunk of a content that is one.
+    fn take_chunk(&mut self) -> Option<ChunkRef> {
+        match &mut self.way {
+            Way::Chunk(chunk) => chunk.take(),
+            Way::Recipe(..) => None,
         }
     }
 

@@ -22,8 +22,8 @@ use tokio::runtime::Handle;
 
 use super::super::problem::Problem;
 use super::TreeView;
+use super::pages::CachedPages;
 use super::resolve::read_problem;
-use crate::realm::pages::StorePages;
 
 /// The most files of an archive, and their bytes.
 const FILES_MAX: usize = 200_000;
@@ -42,7 +42,7 @@ impl TreeView {
     /// The only file of a directory whose name begins in a certain way. On a thread that may block.
     pub(super) fn only(
         &self,
-        manifest: &Manifest<StorePages>,
+        manifest: &Manifest<CachedPages>,
         directory: &TreePath,
         start: &str,
     ) -> Result<TreePath, Problem> {
@@ -105,7 +105,7 @@ fn key(domain: &str, members: &[Member]) -> ObjectId {
 
 /// The files below a directory, by their names from another one that it lies in.
 fn members(
-    manifest: &Manifest<StorePages>,
+    manifest: &Manifest<CachedPages>,
     directory: &TreePath,
     below: &str,
 ) -> Result<Vec<Member>, Problem> {

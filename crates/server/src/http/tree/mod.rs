@@ -5,6 +5,7 @@
 
 mod archive;
 mod names;
+mod pages;
 mod resolve;
 
 use std::ops::Range;
@@ -32,10 +33,15 @@ use super::index::{Index, Place, Row};
 use super::problem::Problem;
 use crate::realm::pages::StorePages;
 pub(crate) use names::NamesCache;
+use pages::CachedPages;
+pub(crate) use pages::PageCache;
 use resolve::{Resolved, read_problem};
 
 /// The number of bytes of a file that are read before they are sent.
 const BATCH_BYTES: usize = 512 << 10;
+
+/// Files up to this size are read when they are found.
+const SMALL_BYTES: u64 = 64 << 10;
 
 /// One version of a tree, as it is shown.
 #[derive(Clone)]
@@ -59,6 +65,8 @@ pub(crate) struct TreeView {
     pub(crate) other_names: Option<&'static dyn OtherNames>,
     /// Those that were learnt.
     pub(crate) names: Arc<NamesCache>,
+    /// Pages of manifests that were asked for last.
+    pub(crate) pages: Arc<PageCache>,
     /// Archives that were made of its directories.
     pub(crate) archives: Arc<Archives>,
 }
@@ -88,26 +96,40 @@ impl TreeView {
             found => found?,
         };
         match resolved {
-            Resolved::File { content, modified, name } => {
-                Ok(Some(self.file(content, modified, &name, headers)))
+            Resolved::File { content, modified, name, bytes } => {
+                Ok(Some(self.file(content, bytes, modified, &name, headers)))
             }
             Resolved::Directory { rows, is_whole } => self.directory(rows, is_whole, headers).map(Some),
             Resolved::DirectoryWithoutSlash => Ok(None),
         }
     }
 
+    /// Finds what stands at a path. A small file is read at once: going to another thread twice would cost more than that.
     async fn look_up(&self, path: Vec<u8>) -> Result<Resolved, Problem> {
-        self.read_with(move |view, manifest| view.resolve(manifest, &path)).await
+        let runtime = Handle::current();
+        self.read_with(move |view, manifest| {
+            let mut resolved = view.resolve(manifest, &path)?;
+            if let Resolved::File { content, bytes, .. } = &mut resolved
+                && content.size <= SMALL_BYTES
+            {
+                let stream = view.store.read_content(&view.domain, *content, 0..content.size);
+                // One that cannot be read is found out, and said, by whoever begins to send it.
+                *bytes = runtime.block_on(stream.try_collect::<Vec<_>>()).ok().map(joined);
+            }
+            Ok(resolved)
+        })
+        .await
     }
 
     /// Looks at the manifest, on a thread that may block.
     async fn read_with<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Self, &Manifest<StorePages>) -> Result<T, Problem> + Send + 'static,
+        look: impl FnOnce(&Self, &Manifest<CachedPages>) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let view = self.clone();
         let looking = tokio::task::spawn_blocking(move || {
             let pages = StorePages::new(Arc::clone(&view.store), view.domain.clone());
+            let pages = CachedPages::new(pages, view.domain.clone(), Arc::clone(&view.pages));
             let manifest = Manifest::open(pages, view.manifest, None).map_err(read_problem)?;
             look(&view, &manifest)
         });
@@ -122,9 +144,23 @@ impl TreeView {
         })
     }
 
-    fn file(self, content: Content, modified: u64, name: &[u8], headers: &HeaderMap) -> Response {
+    /// A file, whose bytes may be at hand.
+    fn file(
+        self,
+        content: Content,
+        bytes: Option<Bytes>,
+        modified: u64,
+        name: &[u8],
+        headers: &HeaderMap,
+    ) -> Response {
         let is_it = (content.id, content.size);
-        self.answer_with(is_it, modified, name, headers, |range| self.body_of(content, range))
+        self.answer_with(is_it, modified, name, headers, |range| {
+            let part = |bytes: Bytes| {
+                let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+                (start <= end && end <= bytes.len()).then(|| Body::from(bytes.slice(start..end)))
+            };
+            bytes.and_then(part).unwrap_or_else(|| self.body_of(content, range.clone()))
+        })
     }
 
     /// Answers with a content, or the part of it that is asked for.
@@ -223,8 +259,9 @@ pub(super) fn part_of(bytes: &'static [u8], range: &Range<u64>) -> Body {
 
 /// A part of a content of the store.
 pub(super) fn content_body(store: &Arc<Store>, domain: &Domain, content: Content, range: Range<u64>) -> Body {
+    let length = range.end - range.start;
     let stream = store.read_content(domain, content, range);
-    Body::from_stream(off_runtime(stream.boxed()).inspect_err(|error| {
+    Body::from_stream(off_runtime(stream.boxed(), length).inspect_err(|error| {
         // The status is out already: all that is left is to break the connection off, and to say why here.
         tracing::error!(error = %error, "reading a content that is being served");
     }))
@@ -234,12 +271,19 @@ pub(super) fn content_body(store: &Arc<Store>, domain: &Domain, content: Content
 /// meanwhile. Several pieces are made at a time, because going to another thread costs about as much as a piece.
 pub(super) fn off_runtime(
     pieces: BoxStream<'static, Result<Bytes, StoreError>>,
+    length: u64,
 ) -> impl Stream<Item = anyhow::Result<Bytes>> + Send {
-    let batches = stream::try_unfold(pieces, |pieces| async move {
+    let batches = stream::try_unfold((pieces, length), |(pieces, left)| async move {
+        // Nobody goes to another thread to hear that there is no more.
+        if left == 0 {
+            return Ok(None);
+        }
         let runtime = Handle::current();
         let next = tokio::task::spawn_blocking(move || runtime.block_on(next_batch(pieces))).await?;
         let (batch, pieces) = next?;
-        Ok::<_, anyhow::Error>((!batch.is_empty()).then(|| (stream::iter(batch.into_iter().map(Ok)), pieces)))
+        let come: u64 = batch.iter().map(|piece| piece.len() as u64).sum();
+        let more = (pieces, left.saturating_sub(come));
+        Ok::<_, anyhow::Error>((!batch.is_empty()).then(|| (stream::iter(batch.into_iter().map(Ok)), more)))
     });
     batches.try_flatten()
 }
@@ -255,6 +299,14 @@ async fn next_batch(
         batch.push(piece);
     }
     Ok((batch, pieces))
+}
+
+/// Pieces as one.
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        1 => pieces.swap_remove(0),
+        _ => pieces.concat().into(),
+    }
 }
 
 /// A page of ours, with an entity tag made of its bytes.

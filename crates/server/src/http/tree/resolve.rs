@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::super::index::Row;
 use super::super::problem::Problem;
 use super::TreeView;
-use crate::realm::pages::StorePages;
+use super::pages::CachedPages;
 
 /// How many symbolic links are followed on the way to a file.
 const LINKS_MAX: usize = 40;
@@ -25,6 +25,8 @@ pub(super) enum Resolved {
         content: Content,
         modified: u64,
         name: Vec<u8>,
+        /// Its bytes, where they are at hand.
+        bytes: Option<Bytes>,
     },
     Directory {
         rows: Vec<Row>,
@@ -37,7 +39,7 @@ pub(super) enum Resolved {
 
 impl TreeView {
     /// What a decoded path leads to. On a thread that may block.
-    pub(super) fn resolve(&self, manifest: &Manifest<StorePages>, path: &[u8]) -> Result<Resolved, Problem> {
+    pub(super) fn resolve(&self, manifest: &Manifest<CachedPages>, path: &[u8]) -> Result<Resolved, Problem> {
         let (path, is_slashed) = match path.strip_suffix(b"/") {
             Some(path) => (path, true),
             None => (path, path.is_empty()),
@@ -68,11 +70,11 @@ impl TreeView {
             Attributes::System(Some(metadata)) => u64::try_from(metadata.modified.seconds).unwrap_or(0),
             _ => self.modified,
         };
-        Ok(Resolved::File { content: *content, modified, name: path.file_name().to_vec() })
+        Ok(Resolved::File { content: *content, modified, name: path.file_name().to_vec(), bytes: None })
     }
 
     /// Finds what stands at a path, through symbolic links as long as they stay within the tree.
-    fn follow(&self, manifest: &Manifest<StorePages>, path: TreePath) -> Result<(TreePath, Found), Problem> {
+    fn follow(&self, manifest: &Manifest<CachedPages>, path: TreePath) -> Result<(TreePath, Found), Problem> {
         let mut path = path;
         for _ in 0..LINKS_MAX {
             match manifest.find(&path).map_err(read_problem)? {
@@ -90,7 +92,7 @@ impl TreeView {
     /// The path with the first of its directories that is a symbolic link replaced by where that leads.
     fn through_parent_link(
         &self,
-        manifest: &Manifest<StorePages>,
+        manifest: &Manifest<CachedPages>,
         path: &TreePath,
     ) -> Result<TreePath, Problem> {
         let bytes = path.as_bytes();
@@ -126,7 +128,7 @@ fn is_directory(found: &Found) -> bool {
     }
 }
 
-fn directory_of(manifest: &Manifest<StorePages>, path: &TreePath) -> Result<Resolved, Problem> {
+fn directory_of(manifest: &Manifest<CachedPages>, path: &TreePath) -> Result<Resolved, Problem> {
     let mut children = manifest.children(path, None).map_err(read_problem)?.ok_or(Problem::NotFound)?;
     let mut rows = Vec::new();
     for child in children.by_ref().take(ROWS_MAX) {

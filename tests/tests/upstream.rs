@@ -275,7 +275,11 @@ fn what_came_is_published_when_that_is_asked_for() {
         assert_eq!(get(&environment, &url, None).expect(200).body, bytes);
     }
     let requests = upstream.take_requests();
-    assert_eq!(requests.iter().filter(|request| request.path.ends_with(".tar")).count(), 2, "{requests:?}");
+    assert_eq!(
+        requests.iter().filter(|request| !request.path.ends_with("layout.conf")).count(),
+        2,
+        "{requests:?}"
+    );
     scene.realm.run(&environment, &["check"]).success();
     scene.realm.run(&environment, &["log", "audit"]).success();
 }

@@ -42,7 +42,22 @@ impl<'environment> Mirroring<'environment> {
         files: &[(&str, &[u8])],
         seconds: u64,
     ) -> Self {
-        let scene = Self { environment, realm: start(environment, sources, seconds) };
+        let sources: Vec<String> = sources.iter().map(|source| format!("{source:?}")).collect();
+        Self::with(environment, &format!("sources = [{}]", sources.join(", ")), files, seconds)
+    }
+
+    /// The same, where a line of the settings says what the upstreams are.
+    pub fn with(
+        environment: &'environment TestEnvironment,
+        line: &str,
+        files: &[(&str, &[u8])],
+        stall_seconds: u64,
+    ) -> Self {
+        let settings = format!(
+            "[upstream]\nstall-seconds = {stall_seconds}\n[[mirror]]\nname = \"upstream\"\nchannel = \"{CHANNEL}\"\n\
+             kind = \"distfiles\"\nnames-from = \"{TREE}\"\n{line}\n"
+        );
+        let scene = Self { environment, realm: Realm::start_with(environment, "realm", &settings, &[]) };
         scene.name_files("files", files);
         scene
     }
@@ -102,16 +117,6 @@ impl<'environment> Mirroring<'environment> {
         while body.read_line(&mut head)? > 2 {}
         Ok(Download { head, body })
     }
-}
-
-fn start(environment: &TestEnvironment, sources: &[String], stall_seconds: u64) -> Realm {
-    let sources: Vec<String> = sources.iter().map(|source| format!("{source:?}")).collect();
-    let settings = format!(
-        "[upstream]\nstall-seconds = {stall_seconds}\n[[mirror]]\nname = \"upstream\"\nchannel = \"{CHANNEL}\"\nkind = \"distfiles\"\n\
-         names-from = \"{TREE}\"\nsources = [{}]\n",
-        sources.join(", ")
-    );
-    Realm::start_with(environment, "realm", &settings, &[])
 }
 
 /// The line of a Manifest for a file, with the digests that other programs compute.

@@ -192,7 +192,11 @@ pub(crate) struct MirrorConfig {
     /// What kind of tree that is.
     pub(crate) kind: String,
     /// The URLs of the directories that upstreams have the files in, the best one first.
+    #[serde(default)]
     pub(crate) sources: Vec<String>,
+    /// Files with more of them, a URL on each line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) source_lists: Vec<PathBuf>,
     /// A channel, or a directory, in which it is written which files there are and what each has to be.
     pub(crate) names_from: String,
     /// The key that publishes what came, with `mirror sync`.

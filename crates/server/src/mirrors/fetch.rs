@@ -4,26 +4,23 @@
 //! are compared in the end. Where parts of several do not fit together, nobody knows whose was wrong, so the file is
 //! taken from one alone the next time. [`health`] says whom to ask, [`answer`] what an answer promises.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::{Client, StatusCode};
 use smart_sync_sync::kinds::pull::{Judge, Places};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::answer::{self, Fault, Question};
 use super::flight::{Failure, Flight};
 use super::health;
 use super::marks::Mark;
 use super::mirror::{Mirror, Source};
+use super::pace::Pace;
 use super::record::Attempt;
+use super::transport::{self, Body, Opened, Wanted};
 use crate::http::now;
-
-/// What stands in a URL as it is; everything else, such as a plus, means something else to some server.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-/// An upstream that gives less than this in a second, for as long as it may stand still, is too slow.
-const BYTES_PER_SECOND_MIN: u64 = 1024;
 
 /// What is said of an upstream whose file, or whose part of it, is another one.
 const OTHER_DIGESTS: &str = "its digests are not those of the Manifest";
@@ -87,6 +84,8 @@ pub(super) struct Fetch<'a> {
     pub(super) flight: &'a Arc<Flight>,
     /// How long an upstream may give nothing.
     pub(super) stall: Duration,
+    /// Where what comes has room.
+    pub(super) room: &'a Path,
 }
 
 impl Fetch<'_> {
@@ -209,16 +208,26 @@ impl Fetch<'_> {
         let places = layout.get_or_try_init(|| self.layout(source)).await?;
         let (name, expected) = (&self.flight.name, &self.flight.expected);
         let question = Question { name, size: expected.size, from: coming.written };
-        let mut response = self.get(source, &places.path(name, expected), question.from).await?;
-        let mut skip = answer::judge(question, response.status(), response.headers(), now())?;
+        let opened = self.open(source, &places.path(name, expected), question.from, expected.size).await?;
+        let (mut body, mut skip) = match opened {
+            Opened::Http(response) => {
+                let skip = answer::judge(question, response.status(), response.headers(), now())?;
+                (Body::Http(response), skip)
+            }
+            Opened::Other(_, Some(size)) if size != expected.size => {
+                return Err(Fault::Wrong(format!("it has {size} bytes in place of {}", expected.size)).into());
+            }
+            Opened::Other(body, _) => (body, 0),
+        };
         let (begun, mut pace) = (Instant::now(), Pace::new(self.stall));
         loop {
-            let bytes = match timeout(self.stall, response.chunk()).await {
+            let bytes = match timeout(self.stall, body.next()).await {
                 Ok(Ok(Some(bytes))) => bytes,
                 // What has to come is there: how the connection ends does not matter.
                 _ if coming.is_whole() => return Ok(()),
                 Ok(Ok(None)) => return Err(self.broke_off(coming, "it ended").into()),
-                Ok(Err(error)) => return Err(self.broke_off(coming, &described(&error)).into()),
+                Ok(Err(Fault::Absent)) => return Err(Fault::Absent.into()),
+                Ok(Err(fault)) => return Err(self.broke_off(coming, &fault.to_string()).into()),
                 Err(_) => {
                     let text = format!("it gave nothing for {} seconds", self.stall.as_secs());
                     return Err(self.broke_off(coming, &text).into());
@@ -248,99 +257,39 @@ impl Fetch<'_> {
         Fault::down(format!("{reason}, after {} of {} bytes", coming.written, self.flight.expected.size))
     }
 
-    async fn get(&self, source: &Source, path: &str, from: u64) -> Result<Response, Fault> {
-        let url = format!("{}/{}", source.url, utf8_percent_encode(path, ENCODED));
-        let mut request = self.client.get(url).header(header::ACCEPT_ENCODING, "identity");
-        if from > 0 {
-            request = request.header(header::RANGE, format!("bytes={from}-"));
-        }
-        match timeout(self.stall, request.send()).await {
-            Ok(response) => response.map_err(|error| Fault::down(described(&error))),
-            Err(_) => Err(Fault::down(format!("it did not answer for {} seconds", self.stall.as_secs()))),
-        }
+    async fn open(&self, source: &Source, path: &str, from: u64, bytes_max: u64) -> Result<Opened, Fault> {
+        let wanted = Wanted { path, from, bytes_max, stall: self.stall, room: self.room };
+        transport::open(self.client, &source.url, &source.scheme, wanted).await
     }
 
     /// Asks an upstream where it keeps its files.
     async fn layout(&self, source: &Source) -> Result<Box<dyn Places>, Fault> {
         let (file, bytes_max) = self.mirror.pull.layout_file();
-        let mut response = self.get(source, file, 0).await?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(self.mirror.pull.read_layout(None)),
-            status => return Err(Fault::down(format!("it answered {status} for its {file}"))),
-        }
+        let read = |text: Option<&[u8]>| Ok(self.mirror.pull.read_layout(text));
+        let mut body = match self.open(source, file, 0, bytes_max).await {
+            Ok(Opened::Http(response)) => match response.status() {
+                StatusCode::OK => Body::Http(response),
+                StatusCode::NOT_FOUND | StatusCode::GONE => return read(None),
+                status => return Err(Fault::down(format!("it answered {status} for its {file}"))),
+            },
+            Ok(Opened::Other(body, _)) => body,
+            Err(Fault::Absent) => return read(None),
+            Err(fault) => return Err(fault),
+        };
         let mut text = Vec::new();
         loop {
-            match timeout(self.stall, response.chunk()).await {
+            match timeout(self.stall, body.next()).await {
                 Ok(Ok(Some(bytes))) if (text.len() + bytes.len()) as u64 <= bytes_max => {
                     text.extend_from_slice(&bytes);
                 }
                 Ok(Ok(Some(_))) => {
                     return Err(Fault::down(format!("its {file} is longer than {bytes_max} bytes")));
                 }
-                Ok(Ok(None)) => return Ok(self.mirror.pull.read_layout(Some(&text))),
-                Ok(Err(error)) => return Err(Fault::down(described(&error))),
+                Ok(Ok(None)) => return read(Some(&text)),
+                Ok(Err(Fault::Absent)) => return read(None),
+                Ok(Err(fault)) => return Err(fault),
                 Err(_) => return Err(Fault::down(format!("it broke off in its {file}"))),
             }
         }
-    }
-}
-
-/// How fast an upstream is: one that gives a byte now and then never stands still, and never ends. Time comes in, since the
-/// answer began.
-struct Pace {
-    window: Duration,
-    since: Duration,
-    bytes: u64,
-}
-
-impl Pace {
-    const fn new(window: Duration) -> Self {
-        Self { window, since: Duration::ZERO, bytes: 0 }
-    }
-
-    /// Notes what came just now, and says whether it was too little for the time that went by.
-    const fn is_too_slow(&mut self, bytes: u64, at: Duration) -> bool {
-        self.bytes = self.bytes.saturating_add(bytes);
-        let elapsed = at.saturating_sub(self.since);
-        if elapsed.as_secs() < self.window.as_secs() {
-            return false;
-        }
-        let was_enough = self.bytes >= elapsed.as_secs().saturating_mul(BYTES_PER_SECOND_MIN);
-        (self.since, self.bytes) = (at, 0);
-        !was_enough
-    }
-}
-
-/// An error with its causes, without the URL, which stands beside it.
-fn described(error: &reqwest::Error) -> String {
-    let mut text = match () {
-        () if error.is_connect() => "connecting failed".to_owned(),
-        () if error.is_redirect() => "it was not followed".to_owned(),
-        () => "the connection broke".to_owned(),
-    };
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let reason = error.to_string();
-        if !text.ends_with(&reason) {
-            text = format!("{text}: {reason}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_byte_now_and_then_is_too_slow() {
-        let seconds = Duration::from_secs;
-        let mut pace = Pace::new(seconds(30));
-        assert!(!pace.is_too_slow(1, seconds(0)) && !pace.is_too_slow(1, seconds(29)));
-        assert!(!pace.is_too_slow(30 * BYTES_PER_SECOND_MIN, seconds(30)), "it gave enough in all");
-        assert!(!pace.is_too_slow(1, seconds(59)));
-        assert!(pace.is_too_slow(1, seconds(60)));
     }
 }

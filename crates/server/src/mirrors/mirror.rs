@@ -1,6 +1,7 @@
 //! A mirror as it is configured, and what was found out about its upstreams since the server has started.
 
 use std::collections::HashMap;
+use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,8 +16,11 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::health::{Health, Standing};
 use super::marks::{Mark, Marks};
+use super::transport::Scheme;
 use crate::config::MirrorConfig;
 
+/// The most upstreams of a mirror.
+const SOURCES_MAX: usize = 64;
 /// How long it is believed what an upstream says of its layout, in seconds.
 const LAYOUT_SECONDS: u64 = 24 * 3600;
 
@@ -64,6 +68,8 @@ impl NamesFrom {
 pub(super) struct Source {
     /// Its URL, without a slash at the end.
     pub(super) url: String,
+    /// What it is spoken to with.
+    pub(super) scheme: Scheme,
     /// Requests to its host take turns.
     pub(super) turns: Arc<Semaphore>,
     pub(super) health: Mutex<Health>,
@@ -99,7 +105,7 @@ pub(super) type Turns = HashMap<String, Arc<Semaphore>>;
 impl Mirror {
     /// Reads what is configured, and gives each new host so many turns.
     pub(super) fn new(config: &MirrorConfig, per_host: usize, turns: &mut Turns) -> anyhow::Result<Self> {
-        let MirrorConfig { name, channel, kind, sources, names_from, .. } = config;
+        let MirrorConfig { name, channel, kind, sources, source_lists, names_from, .. } = config;
         let kind: Kind = kind.parse().with_context(|| format!("kind = {kind:?}"))?;
         let found = kinds::find(&kind).and_then(|kind| Some((kind, kind.pull_through()?)));
         let Some((kind, pull)) = found else {
@@ -113,12 +119,19 @@ impl Mirror {
                 names_from.parse().with_context(|| format!("names-from = {names_from:?}: {hint}"))?,
             )
         };
-        ensure!(!sources.is_empty(), "sources is empty");
+        let mut sources = sources.clone();
+        for list in source_lists {
+            let text = fs::read_to_string(list).with_context(|| format!("reading {}", list.display()))?;
+            sources.extend(listed(&text));
+        }
+        ensure!(!sources.is_empty(), "there is no source");
+        ensure!(sources.len() <= SOURCES_MAX, "there are more than {SOURCES_MAX} sources");
         let sources = sources.iter().map(|url| {
-            let host = host_of(url)?;
+            let (host, scheme) = spoken_to(url)?;
             let turns = turns.entry(host).or_insert_with(|| Arc::new(Semaphore::new(per_host.max(1))));
             Ok(Source {
                 url: url.trim_end_matches('/').to_owned(),
+                scheme,
                 turns: Arc::clone(turns),
                 health: Mutex::default(),
                 layout: Mutex::default(),
@@ -170,15 +183,38 @@ impl Mirror {
     }
 }
 
-/// The host of an upstream, with its port.
-fn host_of(text: &str) -> anyhow::Result<String> {
+/// The upstreams in a list of mirrors: a URL on each line, and comments.
+fn listed(text: &str) -> impl Iterator<Item = String> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines.filter(|line| !line.is_empty()).map(str::to_owned)
+}
+
+/// The host of an upstream, with its port, and what it is spoken to with.
+fn spoken_to(text: &str) -> anyhow::Result<(String, Scheme)> {
     let url = Url::parse(text).with_context(|| format!("sources: {text:?} is not a URL"))?;
-    ensure!(matches!(url.scheme(), "http" | "https"), "sources: {text:?} begins with neither http nor https");
     // It would stand in logs.
     ensure!(url.username().is_empty() && url.password().is_none(), "sources: a URL with a password in it");
     ensure!(url.query().is_none() && url.fragment().is_none(), "sources: {text:?} is no directory");
-    let host = url.host_str().with_context(|| format!("sources: {text:?} has no host"))?;
-    Ok(format!("{host}:{}", url.port_or_known_default().unwrap_or_default()))
+    let port = match url.scheme() {
+        "file" => {
+            let path =
+                url.to_file_path().ok().with_context(|| format!("sources: {text:?} is no directory"))?;
+            return Ok(("file".to_owned(), Scheme::File(path)));
+        }
+        "http" | "https" | "ftp" => url.port_or_known_default(),
+        "rsync" => url.port().or(Some(873)),
+        _ => bail!("sources: {text:?} begins with none of http, https, ftp, rsync and file"),
+    };
+    let scheme = match url.scheme() {
+        "ftp" => Scheme::Ftp,
+        "rsync" => Scheme::Rsync,
+        _ => Scheme::Http,
+    };
+    let host = url.host_str().filter(|host| !host.is_empty());
+    let host = host.with_context(|| format!("sources: {text:?} has no host"))?;
+    // What a program is given must not look like an option to it, or to what it starts.
+    ensure!(!host.starts_with('-'), "sources: {text:?} has no host");
+    Ok((format!("{host}:{}", port.unwrap_or_default()), scheme))
 }
 
 /// The name or address of the host in an upstream's URL.
@@ -196,6 +232,7 @@ mod tests {
             channel: "distfiles".to_owned(),
             kind: kind.to_owned(),
             sources: vec![source.to_owned()],
+            source_lists: Vec::new(),
             names_from: "repos/gentoo".to_owned(),
             key: None,
         }
@@ -212,7 +249,10 @@ mod tests {
         for (kind, url, said) in [
             ("repo", "https://one.example.org", "cannot be fetched one by one"),
             ("distfiles", "one.example.org", "is not a URL"),
-            ("distfiles", "gopher://one.example.org", "neither http nor https"),
+            ("distfiles", "gopher://one.example.org", "begins with none of"),
+            ("distfiles", "rsync://-oProxyCommand=a/b", "has no host"),
+            ("distfiles", "rsync:///a", "has no host"),
+            ("distfiles", "file://elsewhere/a", "is no directory"),
             ("distfiles", "https://me:secret@one.example.org", "a password in it"),
             ("distfiles", "https://one.example.org/?a", "is no directory"),
         ] {
@@ -220,6 +260,18 @@ mod tests {
             assert!(format!("{error:#}").contains(said), "{error:#}");
             assert!(!format!("{error:#}").contains("secret"), "{error:#}");
         }
+    }
+
+    #[test]
+    fn a_list_of_mirrors_has_a_url_on_each_line() {
+        let text =
+            "# ours\nhttp://one.example.org/gentoo/distfiles/\n\n  ftp://two.example.org/distfiles # slow\n";
+        let urls: Vec<String> = listed(text).collect();
+        assert_eq!(urls, ["http://one.example.org/gentoo/distfiles/", "ftp://two.example.org/distfiles"]);
+        let scheme = |url: &str| spoken_to(url).unwrap();
+        assert_eq!(scheme("ftp://a.example.org/b"), ("a.example.org:21".to_owned(), Scheme::Ftp));
+        assert_eq!(scheme("rsync://a.example.org/b"), ("a.example.org:873".to_owned(), Scheme::Rsync));
+        assert_eq!(scheme("file:///srv/a%20b/").1, Scheme::File(PathBuf::from("/srv/a b/")));
     }
 
     #[test]

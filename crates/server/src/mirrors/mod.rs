@@ -16,7 +16,9 @@ mod learn;
 mod marks;
 mod mirror;
 mod names;
+mod pace;
 mod record;
+mod transport;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -281,7 +283,8 @@ impl Landing {
         let fetched = {
             // The turns are never taken away.
             let _turn = mirrors.turns.acquire().await;
-            let fetch = Fetch { client: &mirrors.client, mirror: &mirror, flight, stall: mirrors.stall };
+            let (client, stall, room) = (&mirrors.client, mirrors.stall, &*mirrors.incoming);
+            let fetch = Fetch { client, mirror: &mirror, flight, stall, room };
             fetch.run(&mut attempts).await
         };
         self.note(&mirror, attempts, fetched.as_ref().err()).await;

@@ -1,0 +1,150 @@
+//! Files that come from upstream by FTP, by rsync and out of a directory, from the servers that mirrors have.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use smart_sync_tests::hostile::Reply;
+use smart_sync_tests::noise::noise;
+use smart_sync_tests::upstream::{Mirroring, upstream};
+use smart_sync_tests::{TestEnvironment, skipped};
+
+/// How often another port is tried, when somebody else was faster.
+const PORTS_MAX: usize = 5;
+
+/// A daemon that ends with the test.
+struct Daemon {
+    child: Child,
+    port: u16,
+}
+
+impl Daemon {
+    /// Starts one on a free port, and waits until it listens; None where it cannot be started.
+    fn start(command: impl Fn(u16) -> Command) -> Option<Self> {
+        for _ in 0..PORTS_MAX {
+            let port = TcpListener::bind(("127.0.0.1", 0)).ok()?.local_addr().ok()?.port();
+            let mut command = command(port);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut daemon = Self { child: command.spawn().ok()?, port };
+            while daemon.child.try_wait().ok()?.is_none() {
+                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    return Some(daemon);
+                }
+                std::thread::yield_now();
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ftp(environment: &TestEnvironment, directory: &Path) -> Option<Daemon> {
+    let program = ["/usr/sbin/vsftpd", "/usr/bin/vsftpd"].into_iter().find(|path| Path::new(path).exists());
+    let Some(program) = program else {
+        skipped("there is no vsftpd");
+        return None;
+    };
+    Daemon::start(|port| {
+        let settings = format!(
+            "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\nanonymous_enable=YES\n\
+             no_anon_password=YES\nanon_root={}\nrun_as_launching_user=YES\nlocal_enable=NO\nseccomp_sandbox=NO\n",
+            directory.display()
+        );
+        let settings = environment.write("etc/vsftpd.conf", settings);
+        let mut command = environment.command(program);
+        command.arg(settings);
+        command
+    })
+}
+
+fn rsync(environment: &TestEnvironment, directory: &Path) -> Option<Daemon> {
+    let settings = format!(
+        "use chroot = no\n[gentoo]\npath = {}\nread only = yes\n",
+        directory.parent().unwrap().display()
+    );
+    let settings = environment.write("etc/rsyncd.conf", settings);
+    Daemon::start(|port| {
+        let mut command = environment.command("rsync");
+        command.args(["--daemon", "--no-detach", "--address=127.0.0.1", &format!("--port={port}")]);
+        command.arg(format!("--config={}", settings.display()));
+        command
+    })
+}
+
+/// Asks for files that an upstream has, has not, and has otherwise, and for the rest of one that broke off elsewhere.
+fn check(environment: &TestEnvironment, url: &str, right: &[u8]) {
+    let begins = right[..100_000].to_vec();
+    let breaks_off = upstream(move |request| {
+        let is_right = request.path.ends_with("b-1.tar.gz");
+        if is_right {
+            Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 300000", begins.clone())
+        } else {
+            Reply::Status(404, "not found")
+        }
+    });
+    environment
+        .write("mirrors", format!("# of the old backend\n{}/\n\n{url}/ # the other one\n", breaks_off.url()));
+    let list = format!("source-lists = [\"{}\"]", environment.path("mirrors").display());
+    let absent = b"it is named, and nobody has it";
+    let (other, longer) = (noise("other", 300_000), noise("longer", 300_000));
+    let files: [(&str, &[u8]); 4] = [
+        ("a+b-1.tar.gz", right),
+        ("absent-1.tar.gz", absent),
+        ("other-1.tar.gz", &other),
+        ("short-1.tar.gz", &longer),
+    ];
+    let scene = Mirroring::with(environment, &list, &files, 3600);
+    // Before one of them fails: one that is left alone may have it.
+    assert_eq!(scene.get("absent-1.tar.gz").status, 404, "{url}");
+    assert_eq!(scene.get("a+b-1.tar.gz").expect(200).body, right, "{url}");
+    let mut cut = scene.begin("other-1.tar.gz", "").unwrap();
+    assert!(cut.head.starts_with("HTTP/1.1 200"), "{}", cut.head);
+    assert!(cut.read(other.len()).is_err(), "{url}: the end is held back");
+    // One whose file ends early may be taken for one that broke off, and is left alone for a while.
+    let mut short = scene.begin("short-1.tar.gz", "").unwrap();
+    assert!(short.read(longer.len()).is_err(), "{url}");
+    assert_eq!(scene.status(1)["kept_bytes"], 300_000);
+}
+
+/// A directory of upstream, with one file that is right, one that is another one and one that is too short.
+fn files(environment: &TestEnvironment) -> Vec<u8> {
+    let right = noise("right", 300_000);
+    environment.write("upstream/distfiles/a+b-1.tar.gz", &right);
+    environment.write("upstream/distfiles/other-1.tar.gz", noise("wrong", 300_000));
+    environment.write("upstream/distfiles/short-1.tar.gz", "short");
+    right
+}
+
+#[test]
+fn files_come_out_of_a_directory() {
+    let environment = TestEnvironment::new();
+    let right = files(&environment);
+    check(&environment, &format!("file://{}", environment.path("upstream/distfiles").display()), &right);
+}
+
+#[test]
+fn files_come_over_rsync() {
+    let environment = TestEnvironment::new();
+    let right = files(&environment);
+    let daemon = rsync(&environment, &environment.path("upstream/distfiles")).expect("rsync starts");
+    check(&environment, &format!("rsync://127.0.0.1:{}/gentoo/distfiles", daemon.port), &right);
+}
+
+#[test]
+fn files_come_over_ftp() {
+    let environment = TestEnvironment::new();
+    let right = files(&environment);
+    fs::set_permissions(environment.root(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let Some(daemon) = ftp(&environment, &environment.path("upstream")) else { return };
+    check(&environment, &format!("ftp://127.0.0.1:{}/distfiles", daemon.port), &right);
+}

@@ -12,6 +12,7 @@ mod flight;
 mod health;
 mod keep;
 mod kept;
+mod landing;
 mod learn;
 mod marks;
 mod mirror;
@@ -34,7 +35,6 @@ use smart_sync_store::manifest::Content;
 use smart_sync_sync::kinds::Located;
 use smart_sync_sync::kinds::pull::{Asked, Expected};
 use smart_sync_sync::name::Channel;
-use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -42,14 +42,13 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::realm::{Realm, timestamp};
-use fetch::Fetch;
 pub(crate) use flight::{Failure, Flight};
 pub(crate) use kept::Kept;
+use landing::Landing;
 pub(crate) use learn::learn;
 use marks::Mark;
 pub(crate) use mirror::Mirror;
 use mirror::{Turns, host_name_of};
-use record::{Attempt, Report};
 pub(crate) use record::{SourceStatus, Status};
 
 /// The most files that are on their way or wait for their turn.
@@ -266,94 +265,6 @@ impl Mirror {
             Some(Located::Made(bytes)) => Some(bytes),
             _ => None,
         }
-    }
-}
-
-/// A flight that is brought to its end, whatever happens on the way.
-struct Landing {
-    mirrors: Arc<Mirrors>,
-    key: Key,
-    flight: Arc<Flight>,
-}
-
-impl Landing {
-    async fn land(self, mirror: Arc<Mirror>, directory: TempDir) {
-        let (mirrors, flight) = (&self.mirrors, &self.flight);
-        let mut attempts = Vec::new();
-        let fetched = {
-            // The turns are never taken away.
-            let _turn = mirrors.turns.acquire().await;
-            let (client, stall, room) = (&mirrors.client, mirrors.stall, &*mirrors.incoming);
-            let fetch = Fetch { client, mirror: &mirror, flight, stall, room };
-            fetch.run(&mut attempts).await
-        };
-        self.note(&mirror, attempts, fetched.as_ref().err()).await;
-        let source = match fetched {
-            Ok(source) => source,
-            Err(failure) => {
-                let (mirror, file) = (&mirror.name, &flight.name);
-                tracing::warn!(
-                    mirror,
-                    file,
-                    %failure,
-                    "a file did not come from upstream; nothing of it is kept"
-                );
-                return flight.fail(failure);
-            }
-        };
-        flight.release();
-        let keeping = {
-            let (mirrors, flight, mirror) = (Arc::clone(mirrors), Arc::clone(flight), Arc::clone(&mirror));
-            tokio::task::spawn_blocking(move || mirrors.keep(&mirror, &flight, directory.path(), source))
-        };
-        let kept = keeping.await.map_err(anyhow::Error::from).and_then(|kept| kept);
-        if let Err(error) = kept {
-            let (mirror, file, error) = (&mirror.name, &flight.name, format!("{error:#}"));
-            tracing::error!(mirror, file, error, "a file came from upstream and could not be kept");
-        }
-    }
-
-    /// Writes down what was done for the file.
-    async fn note(&self, mirror: &Arc<Mirror>, attempts: Vec<Attempt>, failure: Option<&Failure>) {
-        let failure = failure.map(ToString::to_string);
-        let (mirrors, flight, mirror) =
-            (Arc::clone(&self.mirrors), Arc::clone(&self.flight), Arc::clone(mirror));
-        let noting = tokio::task::spawn_blocking(move || {
-            let (mirror, file, failure) = (&*mirror.name, &*flight.name, failure.as_deref());
-            let report = Report { mirror, file, attempts: &attempts, failure, now: crate::http::now() };
-            record::note(&mut mirrors.db(), &report)
-        });
-        if let Err(error) = noting.await.map_err(anyhow::Error::from).and_then(|noted| noted) {
-            tracing::error!(error = format!("{error:#}"), "writing down what happened with upstreams");
-        }
-    }
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        self.mirrors.flights().remove(&self.key);
-        // One that was given up in the middle says so to those who wait.
-        self.flight.fail(Failure::Upstream);
-    }
-}
-
-impl Mirrors {
-    /// Makes what has come durable, and remembers that it is there. On a thread of the runtime that may block.
-    fn keep(&self, mirror: &Mirror, flight: &Flight, directory: &Path, source: String) -> anyhow::Result<()> {
-        let content = keep::store(&self.realm, &mirror.channel, directory, crate::http::now())?;
-        anyhow::ensure!(content.size == flight.expected.size, "{} changed before it was kept", flight.name);
-        let (name, expected) = (flight.name.clone(), flight.expected);
-        let kept = Kept { name, expected, content, time: flight.time, source };
-        kept::note(&self.db(), &mirror.channel, &kept)?;
-        let (mirror, file, bytes, upstream) = (&mirror.name, &kept.name, content.size, &kept.source);
-        tracing::info!(
-            mirror,
-            file,
-            bytes,
-            upstream,
-            "a file came from upstream, is what it has to be, and stays"
-        );
-        Ok(())
     }
 }
 

@@ -53,20 +53,29 @@ impl<'environment> Mirroring<'environment> {
         files: &[(&str, &[u8])],
         stall_seconds: u64,
     ) -> Self {
-        let settings = format!(
-            "[upstream]\nstall-seconds = {stall_seconds}\n[[mirror]]\nname = \"upstream\"\nchannel = \"{CHANNEL}\"\n\
-             kind = \"distfiles\"\nnames-from = \"{TREE}\"\n{line}\n"
-        );
-        let scene = Self { environment, realm: Realm::start_with(environment, "realm", &settings, &[]) };
+        let scene = Self::start(environment, TREE, line, stall_seconds, &[]);
         scene.name_files("files", files);
         scene
     }
 
+    /// Starts a server with a mirror that reads somewhere which files there are, with more arguments of `init`.
+    pub fn start(
+        environment: &'environment TestEnvironment,
+        names_from: &str,
+        line: &str,
+        stall_seconds: u64,
+        arguments: &[&str],
+    ) -> Self {
+        let settings = format!(
+            "[upstream]\nstall-seconds = {stall_seconds}\n[[mirror]]\nname = \"upstream\"\nchannel = \"{CHANNEL}\"\n\
+             kind = \"distfiles\"\nnames-from = \"{names_from}\"\n{line}\n"
+        );
+        Self { environment, realm: Realm::start_with(environment, "realm", &settings, arguments) }
+    }
+
     /// Adds a package whose Manifest names these files to the ebuild tree, and publishes it.
     pub fn name_files(&self, package: &str, files: &[(&str, &[u8])]) {
-        let lines: Vec<String> =
-            files.iter().map(|(name, bytes)| manifest_line(self.environment, name, bytes)).collect();
-        self.environment.write(&format!("tree/app-test/{package}/Manifest"), lines.concat());
+        write_manifest(self.environment, package, files);
         let tree = self.environment.path("tree");
         self.realm.publish_local(self.environment, TREE, "main", &tree, &[]).success();
     }
@@ -117,6 +126,13 @@ impl<'environment> Mirroring<'environment> {
         while body.read_line(&mut head)? > 2 {}
         Ok(Download { head, body })
     }
+}
+
+/// Writes the Manifest of a package of the ebuild tree, which names these files.
+pub fn write_manifest(environment: &TestEnvironment, package: &str, files: &[(&str, &[u8])]) {
+    let lines: Vec<String> =
+        files.iter().map(|(name, bytes)| manifest_line(environment, name, bytes)).collect();
+    environment.write(&format!("tree/app-test/{package}/Manifest"), lines.concat());
 }
 
 /// The line of a Manifest for a file, with the digests that other programs compute.

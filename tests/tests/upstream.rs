@@ -12,7 +12,7 @@ use smart_sync_tests::program;
 use smart_sync_tests::proxy::Protocol;
 use smart_sync_tests::server::age_marks;
 use smart_sync_tests::static_files::answer;
-use smart_sync_tests::upstream::{Mirroring, TREE, asked, upstream, without_layout};
+use smart_sync_tests::upstream::{Mirroring, TREE, asked, upstream, without_layout, write_manifest};
 use smart_sync_tests::{CountingProxy, Gentoo, TestEnvironment};
 
 /// How much everybody has before an upstream goes on.
@@ -244,6 +244,59 @@ fn what_came_what_that_saved_and_what_went_wrong_is_shown() {
     ] {
         assert!(shown.stdout.contains(text), "{text}: {}", shown.stdout);
     }
+}
+
+#[test]
+fn a_server_that_is_killed_while_a_file_comes_begins_again() {
+    let environment = TestEnvironment::new();
+    let file = noise("killed", 2_000_000);
+    let given = file.clone();
+    let upstream = upstream(move |_| Reply::Ok(given.clone()));
+    let proxy = CountingProxy::start(upstream.url().trim_start_matches("http://"), Protocol::Http).unwrap();
+    let scene = Mirroring::new(&environment, &[proxy.url()], &[("a-1.tar.gz", &file)]);
+    assert_eq!(scene.get("none.tar.gz").status, 404);
+    proxy.hold_received_after(proxy.totals().received + 1_000_000);
+    let mut download = scene.begin("a-1.tar.gz", "").unwrap();
+    download.read(PART).unwrap();
+    let incoming = scene.realm.data().join("incoming");
+    let Mirroring { realm, .. } = scene;
+    let realm = realm.restart(&environment, |server| {
+        server.kill();
+        assert_eq!(fs::read_dir(&incoming).unwrap().count(), 1, "nobody could tidy up");
+    });
+    assert_eq!(fs::read_dir(&incoming).unwrap().count(), 0);
+    assert!(download.read(file.len() - PART).is_err());
+    proxy.release();
+    let scene = Mirroring { environment: &environment, realm };
+    assert_eq!(scene.get("a-1.tar.gz").expect(200).body, file);
+    assert_eq!(asked(&upstream, "a-1.tar.gz"), 2);
+}
+
+#[test]
+fn a_private_mirror_is_not_there_for_others_and_names_may_come_out_of_a_directory() {
+    let environment = TestEnvironment::new();
+    let file = noise("private", 1000);
+    let given = file.clone();
+    let upstream = upstream(move |_| Reply::Ok(given.clone()));
+    write_manifest(&environment, "files", &[("a-1.tar.gz", &file)]);
+    let tree = environment.path("tree").display().to_string();
+    let line = format!("sources = [\"{}\"]", upstream.url());
+    let scene = Mirroring::start(&environment, &tree, &line, 3600, &["--private", "repos/distfiles"]);
+    let token = Some(scene.realm.token());
+    let of_holder = loop {
+        let answer = get(&environment, &scene.url("a-1.tar.gz"), token);
+        if answer.status != 503 {
+            break answer;
+        }
+    };
+    assert_eq!(of_holder.expect(200).body, file);
+    let others = |path: &str| get(&environment, &scene.realm.url(path), None);
+    assert_eq!(others("repos/distfiles/a-1.tar.gz").status, 404, "though it is kept");
+    assert_eq!(others("repos/distfiles/layout.conf").status, 404);
+    assert!(others("v1/mirrors").expect(200).text().ends_with("\"mirrors\":[]}"));
+    let status = get(&environment, &scene.realm.url("v1/mirrors"), token).expect(200).text();
+    assert!(status.contains(&upstream.url()), "{status}");
+    assert_eq!(asked(&upstream, "a-1.tar.gz"), 1);
 }
 
 #[test]

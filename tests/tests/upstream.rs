@@ -300,6 +300,27 @@ fn a_private_mirror_is_not_there_for_others_and_names_may_come_out_of_a_director
 }
 
 #[test]
+fn manifests_that_cannot_be_believed_or_contradict_each_other_are_not_relied_on() {
+    let environment = TestEnvironment::new();
+    let (one, other) = (noise("one", 1000), noise("other", 2000));
+    let (given, asked_for) = (one.clone(), other.clone());
+    let upstream = upstream(move |request| {
+        Reply::Ok(if request.path.ends_with("/both.tar") { asked_for.clone() } else { given.clone() })
+    });
+    environment.write("tree/app-test/broken/Manifest", "DIST broken.tar 1000 SHA512 00\n");
+    write_manifest(&environment, "first", &[("both.tar", &one)]);
+    let scene = Mirroring::new(&environment, &[upstream.url()], &[("good.tar", &one), ("both.tar", &other)]);
+    assert_eq!(scene.get("good.tar").expect(200).body, one);
+    assert_eq!(scene.get("broken.tar").status, 404);
+    assert!(scene.realm.server().log().contains("what a list names is not believed"));
+    assert_eq!(scene.get("both.tar").status, 404, "nobody knows which of them is meant");
+    environment.write("both", &other);
+    let digest = program::run(environment.command("sha512sum").arg("both")).success().stdout;
+    let by_content = format!("{}/{}/{}/{}", &digest[..2], &digest[2..4], &digest[4..6], &digest[..128]);
+    assert_eq!(scene.get(&by_content).expect(200).body, other);
+}
+
+#[test]
 fn what_came_is_published_when_that_is_asked_for() {
     let environment = TestEnvironment::new();
     let (one, other) = (noise("one", 200_000), noise("other", 1000));

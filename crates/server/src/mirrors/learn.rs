@@ -36,6 +36,8 @@ use crate::realm::pages::StorePages;
 const POLL: Duration = Duration::from_secs(1);
 /// How often a directory is gone through.
 const DIRECTORY_EVERY: Duration = Duration::from_secs(600);
+/// How long a tree is left alone that could not be read.
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
 /// The lists that are taken at once.
 const BATCH: usize = 256;
 /// The most lists of a tree.
@@ -70,9 +72,9 @@ pub(crate) fn learn(mirrors: &Arc<Mirrors>) -> anyhow::Result<Learning> {
     let working = move || {
         priority::lower();
         let _runtime = runtime.enter();
-        let mut walked = HashMap::new();
+        let mut until = HashMap::new();
         loop {
-            learner.go(&mut db, &mut walked);
+            learner.go(&mut db, &mut until);
             if asleep.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
@@ -114,14 +116,23 @@ struct Learner {
 }
 
 impl Learner {
-    /// Looks at every tree once.
-    fn go(&self, db: &mut Connection, walked: &mut HashMap<PathBuf, Instant>) {
+    /// Looks at every tree once that is not to be left alone yet.
+    fn go(&self, db: &mut Connection, until: &mut HashMap<NamesFrom, Instant>) {
         let mut seen = HashSet::new();
         for (names, pull) in self.trees.iter().filter(|(names, _)| seen.insert(names.clone())) {
-            if let Err(error) = self.look(names, *pull, db, walked) {
-                let (tree, error) = (names.key(), format!("{error:#}"));
-                tracing::warn!(tree, error, "learning which files a mirror may fetch");
+            if until.get(names).is_some_and(|until| *until > Instant::now()) {
+                continue;
             }
+            let pause = match (self.look(names, *pull, db), names) {
+                (Ok(()), NamesFrom::Channel(_)) => continue,
+                (Ok(()), NamesFrom::Directory(_)) => DIRECTORY_EVERY,
+                (Err(error), _) => {
+                    let (tree, error) = (names.key(), format!("{error:#}"));
+                    tracing::warn!(tree, error, "learning which files a mirror may fetch");
+                    AFTER_FAILURE
+                }
+            };
+            until.insert(names.clone(), Instant::now() + pause);
         }
     }
 
@@ -130,7 +141,6 @@ impl Learner {
         names: &NamesFrom,
         pull: &'static dyn PullThrough,
         db: &mut Connection,
-        walked: &mut HashMap<PathBuf, Instant>,
     ) -> anyhow::Result<()> {
         match names {
             NamesFrom::Channel(_) => {
@@ -146,10 +156,6 @@ impl Learner {
                 self.read(&names.key(), &tree, version.as_bytes(), pull, db)
             }
             NamesFrom::Directory(path) => {
-                if walked.get(path).is_some_and(|at| at.elapsed() < DIRECTORY_EVERY) {
-                    return Ok(());
-                }
-                walked.insert(path.clone(), Instant::now());
                 self.read(&names.key(), &Directory { root: path.clone() }, GONE_THROUGH, pull, db)
             }
         }
@@ -178,15 +184,14 @@ impl Learner {
             }
             let mut learnt = Vec::with_capacity(batch.len());
             for Listed { path, version, list } in batch {
-                let named = tree.read(list, pull.list_bytes_max()).map(|bytes| pull.read_list(&bytes));
-                let files = match named.with_context(|| format!("reading {}", path.escape_ascii()))? {
-                    Ok(files) => files,
-                    Err(reason) => {
-                        let (tree, list) = (key, path.escape_ascii().to_string());
-                        tracing::warn!(tree, list, reason, "what a list names is not believed");
-                        Vec::new()
-                    }
-                };
+                let read = tree.read(list, pull.list_bytes_max());
+                let named = read.and_then(|bytes| pull.read_list(&bytes).map_err(anyhow::Error::msg));
+                // One list that cannot be believed does not keep the others from being.
+                let files = named.unwrap_or_else(|error| {
+                    let (list, error) = (path.escape_ascii().to_string(), format!("{error:#}"));
+                    tracing::warn!(tree = key, list, error, "what a list names is not believed");
+                    Vec::new()
+                });
                 learnt.push(Learnt {
                     path: path.clone(),
                     list: Some(List { version: version.clone(), files }),

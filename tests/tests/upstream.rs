@@ -12,8 +12,8 @@ use smart_sync_tests::program;
 use smart_sync_tests::proxy::Protocol;
 use smart_sync_tests::server::age_marks;
 use smart_sync_tests::static_files::answer;
-use smart_sync_tests::upstream::{Mirroring, TREE, asked, upstream, without_layout, write_manifest};
-use smart_sync_tests::{CountingProxy, Gentoo, TestEnvironment};
+use smart_sync_tests::upstream::{CHANNEL, Mirroring, TREE, asked, upstream, without_layout, write_manifest};
+use smart_sync_tests::{CountingProxy, Gentoo, Realm, TestEnvironment};
 
 /// How much everybody has before an upstream goes on.
 const PART: usize = 500_000;
@@ -297,6 +297,36 @@ fn a_private_mirror_is_not_there_for_others_and_names_may_come_out_of_a_director
     let status = get(&environment, &scene.realm.url("v1/mirrors"), token).expect(200).text();
     assert!(status.contains(&upstream.url()), "{status}");
     assert_eq!(asked(&upstream, "a-1.tar.gz"), 1);
+}
+
+#[test]
+fn a_mirror_is_added_and_removed_by_commands() {
+    let environment = TestEnvironment::new();
+    let file = noise("added", 1000);
+    let given = file.clone();
+    let upstream = upstream(move |_| Reply::Ok(given.clone()));
+    let realm = Realm::start(&environment, "realm");
+    let settings = || fs::read_to_string(realm.data().join("server.toml")).unwrap();
+    let before = settings();
+    let url = upstream.url();
+    let add = |source: &str| {
+        let words =
+            ["mirror", "add", "upstream", "--channel", CHANNEL, "--names-from", TREE, "--source", source];
+        realm.run(&environment, &words)
+    };
+    add("gopher://example.org/").expect_code(4).stderr_contains("begins with none of");
+    assert_eq!(settings(), before);
+    add(&url).success().stdout_contains("upstream is in server.toml");
+    add(&url).expect_code(4).stderr_contains("another one has its name");
+    let scene = Mirroring { environment: &environment, realm }.restart();
+    scene.name_files("files", &[("a-1.tar.gz", &file)]);
+    assert_eq!(scene.get("a-1.tar.gz").expect(200).body, file);
+    let remove = || scene.realm.run(&environment, &["mirror", "remove", "upstream"]);
+    remove().success().stdout_contains("is not in server.toml any more");
+    remove().expect_code(4).stderr_contains("there is no [[mirror]]");
+    let settings = fs::read_to_string(scene.realm.data().join("server.toml")).unwrap();
+    assert_eq!(settings.trim_end(), before.trim_end());
+    assert_eq!(scene.restart().get("a-1.tar.gz").status, 404);
 }
 
 #[test]

@@ -321,6 +321,15 @@ pub(crate) enum HostsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MirrorCommand {
+    /// Add a mirror to server.toml
+    Add(MirrorAddArgs),
+    /// Remove a mirror from server.toml; what came from upstream for it is kept
+    Remove {
+        #[command(flatten)]
+        data: Data,
+        /// Its name
+        name: String,
+    },
     /// Publish what came from upstream and is not published yet, so that it is signed and hosts can follow it
     Sync(MirrorSyncArgs),
     /// Show what came from upstream, what that saved, and what went wrong
@@ -331,6 +340,32 @@ pub(crate) enum MirrorCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MirrorAddArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Where it is served
+    #[arg(long)]
+    pub(crate) channel: String,
+    /// What kind of tree that is
+    #[arg(long, default_value = "distfiles")]
+    pub(crate) kind: String,
+    /// A directory upstream that has the files, by http, https, ftp, rsync or file; the best one first (repeatable)
+    #[arg(long = "source", value_name = "URL", required_unless_present = "source_lists")]
+    pub(crate) sources: Vec<String>,
+    /// A file with more of them, a URL on each line (repeatable)
+    #[arg(long = "source-list", value_name = "FILE")]
+    pub(crate) source_lists: Vec<PathBuf>,
+    /// A channel with an ebuild tree, or a directory that begins with a slash: where it stands which files there are
+    #[arg(long, value_name = "CHANNEL|DIR")]
+    pub(crate) names_from: String,
+    /// The key that `mirror sync` signs with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// What it is called
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

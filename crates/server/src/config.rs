@@ -192,7 +192,7 @@ pub(crate) struct MirrorConfig {
     /// What kind of tree that is.
     pub(crate) kind: String,
     /// The URLs of the directories that upstreams have the files in, the best one first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) sources: Vec<String>,
     /// Files with more of them, a URL on each line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

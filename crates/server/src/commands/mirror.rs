@@ -1,5 +1,6 @@
 //! `mirror`: what came from the mirrors of others, and what went wrong with them.
 
+mod configure;
 mod sync;
 
 use smart_sync_store::count::counted;
@@ -12,6 +13,8 @@ use crate::mirrors::{SourceStatus, Status, status_of};
 
 pub(super) async fn run(command: MirrorCommand) -> anyhow::Result<()> {
     match command {
+        MirrorCommand::Add(args) => configure::add(args),
+        MirrorCommand::Remove { data, name } => configure::remove(&DataDir::open(&data.path)?, &name),
         MirrorCommand::Sync(args) => sync::run(args).await,
         MirrorCommand::Status { data, json } => status(&data, json),
     }

@@ -268,6 +268,11 @@ impl Mirror {
     }
 }
 
+/// Refuses a configuration whose mirrors make no sense.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    configured(config, &mut Turns::new()).map(drop)
+}
+
 /// What is known of the mirrors of a data directory, whether a server is at work there or not.
 pub(crate) fn status_of(data: &DataDir) -> anyhow::Result<Vec<Status>> {
     let mirrors = configured(&data.load_config()?, &mut Turns::new())?;

@@ -184,12 +184,13 @@ fn whoever_is_not_root_serves_too() {
     let data = scene.realm.end(|server| {
         server.stop();
     });
+    // A directory of root's may be closed to others, the programs in it too.
+    let server = environment.path("smart-sync-server");
+    fs::copy(program::built("smart-sync-server"), &server).unwrap();
     let root = environment.root().display().to_string();
     program::run(environment.command("chown").args(["-R", "nobody", &root])).success();
     let mut command = environment.command("setpriv");
-    command
-        .args(["--reuid", "nobody", "--clear-groups", "--inh-caps=-all"])
-        .arg(program::built("smart-sync-server"));
+    command.args(["--reuid", "nobody", "--clear-groups", "--inh-caps=-all"]).arg(server);
     let server =
         Server::start(command.arg("serve").arg("--data").arg(&data).args(["--listen", "127.0.0.1:0"]));
     let log = server.log();

@@ -28,7 +28,7 @@ pub(super) const BODY_BYTES_MAX: usize = 4 << 20;
 /// The same once it is decompressed.
 const PLAIN_BYTES_MAX: u64 = 16 << 20;
 /// How long a request waits for what has just been published.
-const REACH_MAX: Duration = Duration::from_secs(5);
+const REACH_MAX: Duration = Duration::from_secs(30);
 /// How long a request waits for its turn.
 const TURN_MAX: Duration = Duration::from_secs(20);
 

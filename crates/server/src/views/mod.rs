@@ -38,7 +38,7 @@ pub(crate) struct Views {
     pub(crate) git: Arc<GitViews>,
     pub(crate) rsync: Arc<RsyncViews>,
     awake: SyncSender<()>,
-    /// The size of the log up to which the views have come.
+    /// The size of the log up to which the repositories have come.
     done: watch::Receiver<u64>,
 }
 
@@ -49,7 +49,7 @@ impl Views {
         let _ = self.awake.try_send(());
     }
 
-    /// Waits until the views have come as far as a log of this size, or for as long as somebody may have to wait.
+    /// Waits until the repositories have come as far as a log of this size, or for as long as somebody may have to wait.
     pub(crate) async fn reach(&self, size: u64, within: Duration) {
         let mut done = self.done.clone();
         if *done.borrow_and_update() >= size {
@@ -69,9 +69,11 @@ pub(crate) fn open(realm: &Arc<Realm>) -> anyhow::Result<Option<Arc<Views>>> {
     if channels.is_empty() && modules.is_empty() {
         return Ok(None);
     }
-    // Programs that work on it have another current directory.
-    let directory = std::path::absolute(realm.data.views()).context("the data directory")?;
+    let directory = realm.data.views();
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+    // Programs that work on it have another current directory, and compare it with where they find themselves.
+    let directory =
+        fs::canonicalize(&directory).with_context(|| format!("opening {}", directory.display()))?;
     let lock =
         File::create(directory.join("lock")).with_context(|| format!("locking {}", directory.display()))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).with_context(|| {
@@ -105,9 +107,10 @@ struct Tending {
 }
 
 impl Tending {
-    /// Whether all views have come as far as this.
-    fn round(&mut self, view: &View) -> bool {
+    /// Brings all views as far as this; whether that worked. Requests wait for the repositories alone.
+    fn round(&mut self, view: &View, say: &watch::Sender<u64>) -> bool {
         let is_done = self.git.round(&self.realm, view);
+        say.send_replace(view.size);
         self.rsync.round(&self.realm, view) && is_done
     }
 }
@@ -119,21 +122,23 @@ fn start(mut tending: Tending, asleep: mpsc::Receiver<()>, say: watch::Sender<u6
         .worker_threads(1)
         .thread_name("views-io")
         .enable_all()
-        .on_thread_start(priority::lower)
         .build()
         .context(failed)?;
     let working = move || {
-        priority::lower();
         let _runtime = runtime.enter();
         let (mut size, mut failed) = (0, None::<Instant>);
         loop {
             let view = tending.realm.view();
             let is_retry = failed.is_some_and(|failed| failed.elapsed() >= RETRY);
             if view.size != size || is_retry || tending.git.is_due() {
-                failed = (!tending.round(&view)).then(Instant::now);
+                failed = (!tending.round(&view, &say)).then(Instant::now);
                 size = view.size;
-                say.send_replace(size);
-                tending.git.tidy();
+                // Whoever has published may wait for what is above, and nobody for this.
+                let tidying = || {
+                    priority::lower();
+                    tending.git.tidy();
+                };
+                thread::scope(|scope| drop(scope.spawn(tidying)));
             }
             tending.rsync.remove_old();
             if asleep.recv_timeout(POLL) == Err(RecvTimeoutError::Disconnected) {

@@ -50,6 +50,14 @@ enum Advance {
     Anew,
 }
 
+/// How a repository came to where its channel is.
+enum Followed {
+    /// It has gone on from where it was.
+    WentOn,
+    /// It is another one, which git has not packed yet.
+    Made,
+}
+
 impl GitViews {
     /// The repositories of these channels, below a directory.
     pub(super) fn new(
@@ -87,11 +95,11 @@ impl GitViews {
     }
 
     /// Brings a channel's repository up to what is published.
-    fn follow(&self, realm: &Realm, view: &View, channel: &Channel) -> anyhow::Result<()> {
+    fn follow(&self, realm: &Realm, view: &View, channel: &Channel) -> anyhow::Result<Followed> {
         let repository = Repository::at(self.path(channel));
         if repository.exists() {
             match self.advance(&repository, realm, view, channel) {
-                Ok(Advance::Done) => return Ok(()),
+                Ok(Advance::Done) => return Ok(Followed::WentOn),
                 Ok(Advance::Anew) => {}
                 Err(error) if is_damage(&error) => {
                     let error = format!("{error:#}");
@@ -100,7 +108,8 @@ impl GitViews {
                 Err(error) => return Err(error),
             }
         }
-        self.make(realm, view, channel)
+        self.make(realm, view, channel)?;
+        Ok(Followed::Made)
     }
 
     /// Makes a repository, and puts it in the place of the one that is there.
@@ -116,7 +125,7 @@ impl GitViews {
         remove(&place)?;
         fs::rename(&beside, &place).with_context(|| format!("placing {}", place.display()))?;
         tracing::info!(%channel, "a repository was made");
-        Repository::at(place).repack()
+        Ok(())
     }
 
     fn advance(
@@ -155,6 +164,8 @@ impl GitViews {
 /// Looks after the repositories, one round after the other.
 pub(super) struct Tending {
     views: Arc<GitViews>,
+    /// Channels whose repositories were made and not packed yet.
+    unpacked: BTreeSet<Channel>,
     /// When repositories were last read as a whole.
     checked: Option<Instant>,
 }
@@ -169,7 +180,7 @@ impl Tending {
                 tracing::error!(error = format!("{error:#}"), "trees are not served by git");
             }
         }
-        Ok(Self { views, checked: None })
+        Ok(Self { views, unpacked: BTreeSet::new(), checked: None })
     }
 
     /// Whether there is something to do although nothing was published.
@@ -185,21 +196,31 @@ impl Tending {
         }
         let mut is_done = true;
         for channel in &self.views.channels {
-            if let Err(error) = self.views.follow(realm, view, channel) {
-                tracing::error!(%channel, error = format!("{error:#}"), "a repository does not follow its channel");
-                is_done = false;
+            match self.views.follow(realm, view, channel) {
+                Ok(Followed::WentOn) => {}
+                Ok(Followed::Made) => {
+                    self.unpacked.insert(channel.clone());
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(%channel, error, "a repository does not follow its channel");
+                    is_done = false;
+                }
             }
         }
         is_done
     }
 
     /// What need not be done before what is new is served.
-    pub(super) fn tidy(&self) {
+    pub(super) fn tidy(&mut self) {
         for channel in &self.views.channels {
             let repository = Repository::at(self.views.path(channel));
-            if repository.exists()
-                && let Err(error) = repository.tidy(self.views.commits)
-            {
+            if !repository.exists() {
+                continue;
+            }
+            let is_unpacked = self.unpacked.remove(channel);
+            let packed = if is_unpacked { repository.repack() } else { repository.tidy(self.views.commits) };
+            if let Err(error) = packed {
                 tracing::warn!(%channel, error = format!("{error:#}"), "packing a repository");
             }
         }

@@ -12,9 +12,7 @@ const COMPLAINT_BYTES_MAX: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GitError {
     /// There is no git.
-    #[error(
-        "git is not installed\nhint: install it, on Debian with `apt-get install git`; the trees are served otherwise meanwhile"
-    )]
+    #[error("git is not installed\nhint: install it, on Debian with `apt-get install git`")]
     Missing,
     /// It could not be run.
     #[error("running git {0}")]

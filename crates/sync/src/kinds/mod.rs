@@ -11,6 +11,7 @@ pub mod kernels;
 mod published;
 pub mod pull;
 pub mod retired;
+pub mod treesnapshots;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +27,8 @@ use findings::Findings;
 use pull::PullThrough;
 
 /// The kinds that have something to say.
-const ALL: &[&dyn ArtifactKind] = &[&binpkgs::Binpkgs, &distfiles::Distfiles, &kernels::Kernels];
+const ALL: &[&dyn ArtifactKind] =
+    &[&binpkgs::Binpkgs, &distfiles::Distfiles, &kernels::Kernels, &treesnapshots::TreeSnapshots];
 
 /// A kind whose trees are put together when they are published.
 pub trait ArtifactKind: Sync {

@@ -1,0 +1,105 @@
+//! Snapshots of ebuild trees: published with what belongs to them, and brought by stock `emerge-webrsync`.
+
+use std::fs;
+
+use smart_sync_tests::{Finished, Gentoo, PublishingHost, TestEnvironment, program};
+
+/// When 2026-11-30 begins.
+const DAY: u64 = 1_795_996_800;
+
+/// Makes a snapshot of a tree with one package of this version, with a file in place of its signature.
+fn make(environment: &TestEnvironment, name: &str, time: u64, version: u32) {
+    let root = format!("making-{name}/gentoo-20261130");
+    environment.write(&format!("{root}/metadata/timestamp.x"), format!("{time} the time\n"));
+    environment.write(&format!("{root}/metadata/layout.conf"), "masters =\nthin-manifests = true\n");
+    environment.write(&format!("{root}/profiles/repo_name"), "gentoo\n");
+    environment.write(&format!("{root}/app-test/thing/thing-{version}.ebuild"), "EAPI=8\n");
+    fs::create_dir_all(environment.path("snapshots")).expect("a directory can be made");
+    let archive = format!("snapshots/{name}");
+    let (from, inside) = (format!("making-{name}"), "gentoo-20261130");
+    let arguments = ["--create", "--auto-compress", "--file", &archive, "--directory", &from, inside];
+    program::run(environment.command("tar").args(arguments)).success();
+    environment.write(&format!("{archive}.gpgsig"), "a signature");
+}
+
+fn publish(scene: &PublishingHost<'_>) -> Finished {
+    scene.publish(&["snapshots", "--channel", "repos/snapshots", "--kind", "treesnapshots"])
+}
+
+#[test]
+fn emerge_webrsync_brings_a_tree() {
+    let environment = TestEnvironment::new();
+    let Some(gentoo) = Gentoo::new(&environment, "gentoo") else { return };
+    let scene = PublishingHost::new(&environment);
+    make(&environment, "gentoo-20261130.tar.xz", DAY + 89_100, 1);
+    let published = publish(&scene).success();
+    assert!(published.stdout.contains("the tree has snapshots of 1 day"), "{published:?}");
+    let md5 =
+        program::run(environment.command("md5sum").arg("snapshots/gentoo-20261130.tar.xz")).success().stdout;
+    assert_eq!(
+        scene.get("repos/snapshots/gentoo-20261130.tar.xz.md5sum").expect(200).text(),
+        format!("{}  gentoo-20261130.tar.xz\n", &md5[..32])
+    );
+
+    gentoo.write(
+        "etc/portage/repos.conf",
+        &format!(
+            "[DEFAULT]\nmain-repo = gentoo\n[gentoo]\nlocation = {}\nsync-type = webrsync\n",
+            gentoo.path("synced").display()
+        ),
+    );
+    fs::create_dir_all(gentoo.path("synced")).unwrap();
+    let mut webrsync = gentoo.command("emerge-webrsync");
+    webrsync.args(["--revert=20261130", "--no-pgp-verify"]).env("GENTOO_MIRRORS", scene.realm.url("repos"));
+    program::run(&mut webrsync).success();
+    assert!(gentoo.path("synced/app-test/thing/thing-1.ebuild").exists());
+}
+
+#[test]
+fn what_clients_would_not_take_is_refused() {
+    let environment = TestEnvironment::new();
+    let scene = PublishingHost::new(&environment);
+    let refused = |expected: &str| {
+        let refused = publish(&scene).expect_code(7);
+        assert!(refused.stderr.contains(expected), "{refused:?}");
+        assert_eq!(scene.get("repos/snapshots/gentoo-20261130.tar.xz").status, 404);
+        fs::remove_dir_all(environment.path("snapshots")).unwrap();
+    };
+    make(&environment, "gentoo-20261130.tar.xz", DAY + 89_100, 1);
+    fs::remove_file(environment.path("snapshots/gentoo-20261130.tar.xz.gpgsig")).unwrap();
+    refused("there is no signature beside it");
+    make(&environment, "gentoo-20261130.tar.xz", DAY - 1, 1);
+    refused("says another day than its name");
+    make(&environment, "gentoo-20261130.tar.xz", DAY, 1);
+    environment.write("snapshots/gentoo-20261130.tar.xz.md5sum", "0123456789abcdef0123456789abcdef  x\n");
+    refused("it is not what the file with its digest says");
+    environment.write("snapshots/gentoo-20261130.tar.xz", "<html>404 not found</html>");
+    refused("it is no sound stream of xz");
+    make(&environment, "gentoo-20261130.tar.xz", DAY, 1);
+    let whole = fs::read(environment.path("snapshots/gentoo-20261130.tar.xz")).unwrap();
+    environment.write("snapshots/gentoo-20261130.tar.xz", &whole[..whole.len() - 20]);
+    refused("it is cut short");
+}
+
+#[test]
+fn a_snapshot_never_changes_and_others_stay() {
+    let environment = TestEnvironment::new();
+    let scene = PublishingHost::new(&environment);
+    make(&environment, "gentoo-20261130.tar.xz", DAY, 1);
+    environment.write("snapshots/README", "is left out");
+    publish(&scene).success();
+    let first = scene.get("repos/snapshots/gentoo-20261130.tar.xz").expect(200).body;
+    make(&environment, "gentoo-20261130.tar.xz", DAY, 2);
+    let refused = publish(&scene).expect_code(7);
+    assert!(
+        refused.stderr.contains("a snapshot of this name is published, and is another one"),
+        "{refused:?}"
+    );
+
+    fs::remove_dir_all(environment.path("snapshots")).unwrap();
+    make(&environment, "gentoo-20261201.tar.bz2", DAY + 86_400, 2);
+    publish(&scene).success().stdout_contains("the tree has snapshots of 2 days");
+    assert_eq!(scene.get("repos/snapshots/gentoo-20261130.tar.xz").expect(200).body, first);
+    scene.get("repos/snapshots/gentoo-20261201.tar.bz2.gpgsig").expect(200);
+    assert_eq!(scene.get("repos/snapshots/README").status, 404);
+}

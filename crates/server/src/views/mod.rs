@@ -126,19 +126,22 @@ fn start(mut tending: Tending, asleep: mpsc::Receiver<()>, say: watch::Sender<u6
         .context(failed)?;
     let working = move || {
         let _runtime = runtime.enter();
-        let (mut size, mut failed) = (0, None::<Instant>);
+        let (mut size, mut failed, mut is_untidy) = (0, None::<Instant>, false);
         loop {
             let view = tending.realm.view();
             let is_retry = failed.is_some_and(|failed| failed.elapsed() >= RETRY);
             if view.size != size || is_retry || tending.git.is_due() {
                 failed = (!tending.round(&view, &say)).then(Instant::now);
                 size = view.size;
+                is_untidy = true;
+            }
+            if is_untidy {
                 // Whoever has published may wait for what is above, and nobody for this.
                 let tidying = || {
                     priority::lower();
-                    tending.git.tidy();
+                    tending.git.tidy()
                 };
-                thread::scope(|scope| drop(scope.spawn(tidying)));
+                is_untidy = thread::scope(|scope| scope.spawn(tidying).join()).unwrap_or(false);
             }
             tending.rsync.remove_old();
             if asleep.recv_timeout(POLL) == Err(RecvTimeoutError::Disconnected) {

@@ -25,7 +25,7 @@ use super::history::{has_tree, history};
 use crate::realm::Realm;
 use crate::realm::view::View;
 use program::GitError;
-use repository::Repository;
+use repository::{Length, Repository};
 
 /// How often a repository is read as a whole because a request on it has failed: whoever asks can make one fail.
 const CHECK_EVERY: Duration = Duration::from_secs(600);
@@ -38,6 +38,7 @@ pub(crate) struct GitViews {
     commits: u64,
     /// Requests that are answered at once.
     pub(crate) requests: Arc<Semaphore>,
+    at_once: usize,
     /// Channels of which a request has failed.
     suspects: Mutex<BTreeSet<Channel>>,
 }
@@ -66,8 +67,9 @@ impl GitViews {
         commits: u64,
         requests: usize,
     ) -> Self {
-        let requests = Arc::new(Semaphore::new(requests.max(1)));
-        Self { directory, channels, commits: commits.max(1), requests, suspects: Mutex::default() }
+        let at_once = requests.clamp(1, 1024);
+        let requests = Arc::new(Semaphore::new(at_once));
+        Self { directory, channels, commits: commits.max(1), requests, at_once, suspects: Mutex::default() }
     }
 
     /// The directory of all repositories.
@@ -126,6 +128,20 @@ impl GitViews {
         fs::rename(&beside, &place).with_context(|| format!("placing {}", place.display()))?;
         tracing::info!(%channel, "a repository was made");
         Ok(())
+    }
+
+    /// Lets the history of a repository begin later, if it is long; whether that has to wait. A request that reads in
+    /// between where it begins could take the one for the other, so that is done while there is none.
+    fn shorten(&self, repository: &Repository) -> anyhow::Result<bool> {
+        let length = repository.length(self.commits)?;
+        let alone = u32::try_from(self.at_once).ok().and_then(|all| self.requests.try_acquire_many(all).ok());
+        match (length, &alone) {
+            (Length::Right, _) => Ok(false),
+            (Length::Long, None) => Ok(true),
+            (Length::Long, Some(_)) | (Length::TooLong, _) => {
+                repository.shorten(self.commits).map(|()| false)
+            }
+        }
     }
 
     fn advance(
@@ -211,19 +227,25 @@ impl Tending {
         is_done
     }
 
-    /// What need not be done before what is new is served.
-    pub(super) fn tidy(&mut self) {
+    /// What need not be done before what is new is served; whether a part of it has to wait.
+    pub(super) fn tidy(&mut self) -> bool {
+        let mut is_waiting = false;
         for channel in &self.views.channels {
             let repository = Repository::at(self.views.path(channel));
             if !repository.exists() {
                 continue;
             }
             let is_unpacked = self.unpacked.remove(channel);
-            let packed = if is_unpacked { repository.repack() } else { repository.tidy(self.views.commits) };
-            if let Err(error) = packed {
-                tracing::warn!(%channel, error = format!("{error:#}"), "packing a repository");
+            let packed = if is_unpacked { repository.repack().map(|()| true) } else { repository.tidy() };
+            if matches!(packed, Ok(true)) {
+                tracing::info!(%channel, "a repository was packed");
+            }
+            match packed.and_then(|_| self.views.shorten(&repository)) {
+                Ok(waits) => is_waiting |= waits,
+                Err(error) => tracing::warn!(%channel, error = format!("{error:#}"), "packing a repository"),
             }
         }
+        is_waiting
     }
 
     /// Takes away what is damaged, so that it is made anew.

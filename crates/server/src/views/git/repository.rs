@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use sha1::{Digest as _, Sha1};
@@ -30,6 +31,12 @@ use crate::views::history::Version;
 const BRANCH: &str = "refs/heads/main";
 /// The line of a commit's message that names the leaf of its publication, and its number.
 const LEAF: &str = "Publication: ";
+/// Where git reads with which commits the history begins.
+const SHALLOW: &str = "shallow";
+/// The same, as it was when what is before them was dropped.
+const DROPPED: &str = "smart-sync-dropped";
+/// How long what is before them stays: longer than any request may take.
+const DROP_AFTER: Duration = Duration::from_secs(2 * 3600);
 /// As many packs are packed into one.
 const PACKS_MAX: usize = 32;
 
@@ -65,6 +72,17 @@ pub(super) struct Tip {
     pub(super) commit: CommitId,
     /// The leaf of the publication that it is.
     pub(super) leaf: LogHash,
+}
+
+/// How long the history is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    /// As it should be.
+    Right,
+    /// Longer; it is made shorter when nobody is looking.
+    Long,
+    /// So long that it does not wait for that.
+    TooLong,
 }
 
 /// A repository.
@@ -178,27 +196,48 @@ impl Repository {
         Ok(())
     }
 
-    /// Keeps the newest commits only, once there are half as many again, and packs what has come in many packs. What a
-    /// request is reading is read from files that it has open, or found in the pack that holds it too now.
-    pub(super) fn tidy(&self, commits: u64) -> anyhow::Result<()> {
+    /// Whether there are so many commits that the oldest ones are to go, or that they have to.
+    pub(super) fn length(&self, commits: u64) -> anyhow::Result<Length> {
         let count: u64 = run(&self.path, &["rev-list", "--count", BRANCH])?.parse()?;
-        let is_long = count > commits.saturating_add(commits / 2);
-        if is_long {
-            let skip = format!("--skip={}", commits.saturating_sub(1));
-            let oldest = run(&self.path, &["rev-list", "--first-parent", "--max-count=1", &skip, BRANCH])?;
-            let oldest: CommitId = oldest.parse()?;
-            durable::write(&self.path.join("shallow"), format!("{oldest}\n").as_bytes())?;
-        }
-        if is_long || self.packs()? > PACKS_MAX {
-            self.repack()?;
-        }
-        Ok(())
+        Ok(match count {
+            count if count > commits.saturating_mul(3) => Length::TooLong,
+            count if count > commits.saturating_add(commits / 2) => Length::Long,
+            _ => Length::Right,
+        })
     }
 
-    /// Packs everything that the branch leads to into one pack, with the differences that make it small and quick to
-    /// send, and drops the rest.
+    /// Lets the history begin with the newest commits. What is before them is still there, for requests that have begun.
+    pub(super) fn shorten(&self, commits: u64) -> anyhow::Result<()> {
+        let skip = format!("--skip={}", commits.saturating_sub(1));
+        let oldest = run(&self.path, &["rev-list", "--first-parent", "--max-count=1", &skip, BRANCH])?;
+        let oldest: CommitId = oldest.parse()?;
+        durable::write(&self.path.join(SHALLOW), format!("{oldest}\n").as_bytes())
+    }
+
+    /// Packs what has come in many packs, and drops what no request can need any more; whether there was anything. A
+    /// request finds what it reads in the pack that holds it now.
+    pub(super) fn tidy(&self) -> anyhow::Result<bool> {
+        let shallow = self.path.join(SHALLOW);
+        if let Ok(metadata) = fs::metadata(&shallow) {
+            let begin = fs::read(&shallow).with_context(|| format!("reading {}", shallow.display()))?;
+            let is_dropped = fs::read(self.path.join(DROPPED)).is_ok_and(|dropped| dropped == begin);
+            let is_settled = metadata.modified()?.elapsed().is_ok_and(|age| age > DROP_AFTER);
+            if !is_dropped && is_settled {
+                run(&self.path, &["repack", "-a", "-d", "-q"])?;
+                durable::write(&self.path.join(DROPPED), &begin)?;
+                return Ok(true);
+            }
+        }
+        let is_scattered = self.packs()? > PACKS_MAX;
+        if is_scattered {
+            self.repack()?;
+        }
+        Ok(is_scattered)
+    }
+
+    /// Packs everything into one pack, with the differences that make it small and quick to send.
     pub(super) fn repack(&self) -> anyhow::Result<()> {
-        run(&self.path, &["repack", "-a", "-d", "-q"])?;
+        run(&self.path, &["repack", "-a", "-d", "-k", "-q"])?;
         Ok(())
     }
 

@@ -166,7 +166,7 @@ impl KeyError {
 fn listed(keys: &[KeyName]) -> String {
     match keys {
         [] => "a key that it does not name".to_owned(),
-        [keys @ .., last] if keys.is_empty() => last.to_string(),
+        [key] => key.to_string(),
         keys => keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
     }
 }

@@ -220,8 +220,8 @@ fn hash(files: &mut PlainFiles<Hashed<impl Read>>) -> Result<(MemberDigests, Sha
     loop {
         let len = files.read_body(&mut piece).map_err(PackageError::of_container)?;
         if len == 0 {
-            let hashed = hasher.sha512();
-            return Ok((hasher.finish(), hashed));
+            let sha512 = hasher.sha512();
+            return Ok((hasher.finish(), sha512));
         }
         hasher.update(&piece[..len]);
     }

@@ -54,12 +54,11 @@ impl SignedParts {
         }
         let metadata = Signatures::detached(self.metadata_signature.as_bytes()).map_err(of_metadata)?;
         let metadata = metadata.digest(&self.metadata[..]).map_err(PackageError::Read)?;
-        let image = match &self.image_digested {
-            Some(digested) => digested.clone(),
-            None => {
-                let signatures = Signatures::detached(self.image_signature.as_bytes()).map_err(of_image)?;
-                image().and_then(|image| signatures.digest(image)).map_err(PackageError::Read)?
-            }
+        let image = if let Some(digested) = &self.image_digested {
+            digested.clone()
+        } else {
+            let signatures = Signatures::detached(self.image_signature.as_bytes()).map_err(of_image)?;
+            image().and_then(|image| signatures.digest(image)).map_err(PackageError::Read)?
         };
         Ok(DigestedParts([text.digested, metadata, image]))
     }

@@ -151,7 +151,7 @@ fn rings_are_files_and_directories_of_files() {
     gpg.write("rings/one.gpg", &binary);
     gpg.write("rings/other.asc", &[b"Of the other one:\n".to_vec(), gpg.export(&other)].concat());
     gpg.write("rings/.hidden", b"no ring");
-    assert_eq!(KeyRing::open(&[directory.clone()]).unwrap().len(), 2);
+    assert_eq!(KeyRing::open(std::slice::from_ref(&directory)).unwrap().len(), 2);
     assert_eq!(KeyRing::open(&[directory.join("one.gpg"), directory.join("one.gpg")]).unwrap().len(), 1);
     let secret = gpg.write("secret", &gpg.export_secret(&one));
     let refused = KeyRing::open(&[secret]).unwrap_err().to_string();

@@ -71,11 +71,11 @@ impl Archives {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The archive of this name, which `make` writes if it is not there.
+    /// The archive of this name, which `write` makes if it is not there.
     pub(super) async fn get(
         self: &Arc<Self>,
         name: ObjectId,
-        make: impl FnOnce(&mut dyn Write) -> anyhow::Result<()> + Send + 'static,
+        write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()> + Send + 'static,
     ) -> Result<Arc<Archive>, Arc<anyhow::Error>> {
         let making = {
             let mut state = self.state();
@@ -86,7 +86,7 @@ impl Archives {
                 state.kept.push_back(entry);
                 return Ok(archive);
             }
-            state.making.entry(name).or_insert_with(|| Arc::clone(self).start(name, make)).clone()
+            state.making.entry(name).or_insert_with(|| Arc::clone(self).start(name, write)).clone()
         };
         making.await
     }
@@ -95,13 +95,13 @@ impl Archives {
     fn start(
         self: Arc<Self>,
         name: ObjectId,
-        make: impl FnOnce(&mut dyn Write) -> anyhow::Result<()> + Send + 'static,
+        write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()> + Send + 'static,
     ) -> Making {
         let task = tokio::spawn(async move {
             let made = {
                 let _turn = self.turn.acquire().await?;
                 let archives = Arc::clone(&self);
-                tokio::task::spawn_blocking(move || archives.make(name, make)).await
+                tokio::task::spawn_blocking(move || archives.make(name, write)).await
             };
             let made = made.map_err(anyhow::Error::from).and_then(|made| made);
             let mut state = self.state();
@@ -118,7 +118,7 @@ impl Archives {
     fn make(
         &self,
         name: ObjectId,
-        make: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+        write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
     ) -> anyhow::Result<Archive> {
         let writing = || format!("writing below {}", self.directory.display());
         fs::create_dir_all(&self.directory).with_context(writing)?;
@@ -126,7 +126,7 @@ impl Archives {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&temporary);
         let mut out =
             Hashing { file: file.with_context(writing)?, hasher: ContentIdHasher::default(), size: 0 };
-        let made = make(&mut out).and_then(|()| {
+        let made = write(&mut out).and_then(|()| {
             out.file.sync_all().with_context(writing)?;
             let path = self.directory.join(format!("{name}.{}", out.hasher.finish()));
             fs::rename(&temporary, &path).with_context(writing)?;

@@ -95,7 +95,8 @@ impl Row<'_> {
             line += "  runs here";
         }
         if release != self.version {
-            line += &format!("  calls itself {release}");
+            line += "  calls itself ";
+            line += release.as_str();
         }
         line
     }

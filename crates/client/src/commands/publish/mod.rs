@@ -168,7 +168,7 @@ impl Publisher<'_> {
             // Before anything is read: a kind does not change.
             self.target(job.reference.clone(), &before)?;
             self.check_options(kind)?;
-            self.check_reference(kind, &job.reference)?;
+            Self::check_reference(kind, &job.reference)?;
             let is_joint = kind.is_some() && !self.args.replace;
             Ok((self.publish_onto(&before, kind, origin, job), is_joint))
         })?;

@@ -33,7 +33,6 @@ pub(super) struct Parts<'a> {
 impl Publisher<'_> {
     /// Refuses a ref to which a kind does not publish: one whose trees hang together does so to one branch.
     pub(super) fn check_reference(
-        &self,
         kind: Option<&dyn ArtifactKind>,
         reference: &RefName,
     ) -> Result<(), Failure> {

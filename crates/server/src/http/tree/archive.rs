@@ -38,30 +38,29 @@ const FORMAT: &[u8] = b"tar.gz 1\n";
 /// A file of an archive: its name there, and its content.
 type Member = (Vec<u8>, Content);
 
-impl TreeView {
-    /// The only file of a directory whose name begins in a certain way. On a thread that may block.
-    pub(super) fn only(
-        &self,
-        manifest: &Manifest<CachedPages>,
-        directory: &TreePath,
-        start: &str,
-    ) -> Result<TreePath, Problem> {
-        let children = manifest.children(directory, None).map_err(read_problem)?.ok_or(Problem::NotFound)?;
-        let mut found = None;
-        for child in children.take(NAMES_MAX) {
-            let child = child.map_err(read_problem)?;
-            let is_file =
-                |child: &Child| child.entry.as_ref().is_some_and(|entry| matches!(entry.node, Node::File(_)));
-            if is_file(&child) && child.name().starts_with(start.as_bytes()) {
-                let path = child.entry.map(|entry| entry.path).ok_or(Problem::NotFound)?;
-                if found.replace(path).is_some() {
-                    return Err(Problem::NotFound);
-                }
+/// The only file of a directory whose name begins in a certain way. On a thread that may block.
+pub(super) fn only(
+    manifest: &Manifest<CachedPages>,
+    directory: &TreePath,
+    start: &str,
+) -> Result<TreePath, Problem> {
+    let children = manifest.children(directory, None).map_err(read_problem)?.ok_or(Problem::NotFound)?;
+    let mut found = None;
+    for child in children.take(NAMES_MAX) {
+        let child = child.map_err(read_problem)?;
+        let is_file =
+            |child: &Child| child.entry.as_ref().is_some_and(|entry| matches!(entry.node, Node::File(_)));
+        if is_file(&child) && child.name().starts_with(start.as_bytes()) {
+            let path = child.entry.map(|entry| entry.path).ok_or(Problem::NotFound)?;
+            if found.replace(path).is_some() {
+                return Err(Problem::NotFound);
             }
         }
-        found.ok_or(Problem::NotFound)
     }
+    found.ok_or(Problem::NotFound)
+}
 
+impl TreeView {
     /// Answers with the archive of what lies below a directory.
     pub(super) async fn archive(
         self,

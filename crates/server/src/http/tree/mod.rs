@@ -85,7 +85,7 @@ impl TreeView {
                 Some(Located::Made(bytes)) => return Ok(Some(self.made(bytes, &path, headers))),
                 Some(Located::Only { directory, start }) => {
                     let path =
-                        self.read_with(move |view, manifest| view.only(manifest, &directory, start)).await?;
+                        self.read_with(move |_, manifest| archive::only(manifest, &directory, start)).await?;
                     self.look_up(path.as_bytes().to_vec()).await?
                 }
                 Some(Located::Archive { directory, below }) => {

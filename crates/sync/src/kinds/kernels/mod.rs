@@ -38,7 +38,7 @@ impl ArtifactKind for Kernels {
     }
 
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {
-        prepare(job)
+        prepare(&job)
     }
 
     fn other_names(&self) -> Option<&dyn OtherNames> {
@@ -78,8 +78,8 @@ fn directory(path: &TreePath) -> Option<(TreePath, Version)> {
     Some((TreePath::new(&path.as_bytes()[..length]).ok()?, version))
 }
 
-fn prepare(job: Job<'_>) -> Result<Prepared, KindError> {
-    let Job { directory, before, absent, now, .. } = job;
+fn prepare(job: &Job<'_>) -> Result<Prepared, KindError> {
+    let Job { directory, before, absent, now, .. } = *job;
     let found = look::look(directory, now)?;
     let published = before.map(Shelf::read).transpose()?;
     let (before, files) = published.unwrap_or_default();

@@ -15,6 +15,8 @@ use crate::daemon::{GroupUsage, group_usage};
 use crate::measure::{Usage, measure};
 
 const CHANNEL: &str = "repos/bench";
+/// The channel of kernels.
+const KERNELS: &str = "repos/kernels";
 /// The host that publishes.
 const PUBLISHER: &str = "publisher";
 
@@ -202,6 +204,26 @@ impl<'bench> Ours<'bench> {
         command
     }
 
+    /// Publishes a kernel that was installed into a directory.
+    pub(crate) fn publish_kernel(&self, directory: &Path) -> Result<()> {
+        let mut command = self.client(PUBLISHER);
+        command.args(["kernel", "publish", "--server", self.url(), "--channel", KERNELS, "--key"]);
+        command.arg(self.data.join("keys/publish.key")).arg(directory).env("SMART_SYNC_TOKEN", &self.token);
+        prepare(&mut command).map(drop)
+    }
+
+    /// The command that brings a host's target to the newest kernel.
+    pub(crate) fn pull_kernel(&self, host: &str, url: &str, target: &Path) -> Command {
+        let mut command = self.client(host);
+        command.args(["kernel", "pull", "--server", url, "--channel", KERNELS, "--target"]).arg(target);
+        command
+    }
+
+    /// The id of the manifest that the newest kernel has.
+    pub(crate) fn newest_kernel(&self) -> Result<String> {
+        self.manifest_at(KERNELS, "branch:current")
+    }
+
     /// The id of the manifest that `main` is now.
     pub(crate) fn manifest(&self) -> Result<String> {
         self.manifest_of(CHANNEL)
@@ -209,11 +231,15 @@ impl<'bench> Ours<'bench> {
 
     /// The same of another channel.
     pub(crate) fn manifest_of(&self, channel: &str) -> Result<String> {
+        self.manifest_at(channel, "branch:main")
+    }
+
+    fn manifest_at(&self, channel: &str, reference: &str) -> Result<String> {
         let channel = channel.replace('/', "%2F");
         let answer = http::get(&self.bench.environment, &format!("{}/v1/refs/{channel}", self.url()), None);
         let refs: Vec<Ref> = serde_json::from_slice(&answer.body).context("reading the list of refs")?;
-        let main = refs.iter().find(|found| found.name == "branch:main");
-        let manifest = &main.context("main is not published")?.manifest;
+        let found = refs.iter().find(|found| found.name == reference);
+        let manifest = &found.with_context(|| format!("{reference} is not published"))?.manifest;
         Ok(manifest.strip_prefix("blake3:").unwrap_or(manifest).to_owned())
     }
 

@@ -144,7 +144,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Replaces `old` by `new` in every name below a directory.
-fn rename_below(directory: &Path, old: &str, new: &str) -> Result<()> {
+pub(crate) fn rename_below(directory: &Path, old: &str, new: &str) -> Result<()> {
     let entries = fs::read_dir(directory)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("reading {}", directory.display()))?;

@@ -6,7 +6,7 @@ mod debian;
 mod dotfiles;
 mod fetch;
 mod gpkg;
-mod kernel;
+pub(crate) mod kernel;
 mod pair;
 mod random;
 mod releases;

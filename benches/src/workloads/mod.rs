@@ -5,6 +5,7 @@ mod distfiles;
 mod few_changed;
 mod first_install;
 mod first_sync;
+mod kernel_pull;
 mod memory;
 mod mirror_get;
 mod nothing_moved;
@@ -44,6 +45,8 @@ pub(crate) enum Workload {
     UpdateTrees,
     /// Bytes of the next kernel, as a tree.
     UpdateKernel,
+    /// Bytes of a pull of the next kernel.
+    KernelPull,
     /// Bytes of the next kernel, packed: its limits take hours.
     UpdateKernelPacked,
     /// Bytes of the next versions of compressed source archives.
@@ -93,6 +96,7 @@ impl Workload {
             Self::PlainGet => "plain-get",
             Self::UpdateTrees => "update-trees",
             Self::UpdateKernel => "update-kernel",
+            Self::KernelPull => "kernel-pull",
             Self::UpdateKernelPacked => "update-kernel-packed",
             Self::UpdateArchives => "update-archives",
             Self::UpdateBinaries => "update-binaries",
@@ -122,6 +126,7 @@ impl Workload {
             Self::PlainGet => plain_get::run(bench),
             Self::UpdateTrees => updates::trees(bench),
             Self::UpdateKernel => updates::kernel(bench),
+            Self::KernelPull => kernel_pull::run(bench),
             Self::UpdateKernelPacked => updates::packed_kernel(bench),
             Self::UpdateArchives => updates::archives(bench),
             Self::UpdateBinaries => updates::binaries(bench),

@@ -8,6 +8,7 @@
 
 mod build;
 mod check;
+mod renamed;
 mod show;
 
 use std::borrow::Borrow;
@@ -227,7 +228,7 @@ pub struct Need {
     pub modified: Option<FileTime>,
     /// A file of the target that has it, to be copied instead of fetched.
     pub local: Option<Box<[u8]>>,
-    /// A file of the target that it replaces, and is likely to share bytes with.
+    /// A file of the target that it replaces, or that goes where it comes, and is likely to share bytes with.
     pub former: Option<Box<[u8]>>,
 }
 

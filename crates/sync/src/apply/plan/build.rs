@@ -58,6 +58,7 @@ pub(super) fn build<A: Borrow<Entry>, W: Borrow<Entry>>(
     planner.directories();
     planner.directory_metadata();
     planner.find_local_sources();
+    super::renamed::find(&mut planner.plan);
     planner.order();
     Ok(planner.plan)
 }

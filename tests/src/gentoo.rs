@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::environment::TestEnvironment;
@@ -157,6 +157,24 @@ impl<'environment> Gentoo<'environment> {
                 location.display()
             ),
         );
+    }
+
+    /// Fetches packages from this URL from now on, and takes only such as a key is trusted for in this home of GnuPG.
+    pub fn follow_signed(&self, url: &str, home: &Path) {
+        self.follow(url);
+        let settings = self.path("etc/portage/binrepos.conf");
+        let text = fs::read_to_string(&settings).expect("it was written");
+        let text = text.replace("verify-signature = false", "verify-signature = true");
+        fs::write(&settings, text).expect("a file can be written");
+        let settings = self.path("etc/portage/make.conf");
+        let text = fs::read_to_string(&settings).expect("it was written");
+        // Nobody else may read the home, and there is no program that fills it with keys of Gentoo.
+        let own = format!(
+            "BINPKG_GPG_VERIFY_GPG_HOME={}\nGPG_VERIFY_USER_DROP=\"\"\nGPG_VERIFY_GROUP_DROP=\"\"\n\
+             PORTAGE_TRUST_HELPER=true\n",
+            home.display()
+        );
+        fs::write(&settings, text + &own).expect("a file can be written");
     }
 
     /// What a package has installed.

@@ -111,7 +111,9 @@ impl Gpg {
     #[track_caller]
     pub fn trust(&self, key: &str, exported: &[u8]) {
         self.run(&["--import"], exported);
-        self.run(&["--import-ownertrust"], format!("{key}:6:\n").as_bytes());
+        self.run(&["--trust-model", "pgp", "--import-ownertrust"], format!("{key}:6:\n").as_bytes());
+        // Portage asks GnuPG not to look for itself whom to trust.
+        self.run(&["--trust-model", "pgp", "--check-trustdb"], b"");
     }
 
     /// Writes the public half of a key to a file below the home.

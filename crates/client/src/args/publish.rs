@@ -79,6 +79,19 @@ pub struct PublishArgs {
     #[arg(long, requires = "keyrings")]
     pub allow_unsigned: bool,
 
+    /// Sign binary packages that nobody has signed with this OpenPGP key, a file of `gpg --export-secret-keys`; those of
+    /// the older form are converted. The directory stays as it is.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["git", "withdraw"])]
+    pub sign_with: Option<PathBuf>,
+
+    /// The file that holds the passphrase of that key, in its first line.
+    #[arg(long, value_name = "FILE", requires = "sign_with")]
+    pub sign_passphrase: Option<PathBuf>,
+
+    /// Publish binary packages of the older form, xpak, in the newer one, GPKG. The directory stays as it is.
+    #[arg(long, conflicts_with_all = ["git", "withdraw"])]
+    pub convert: bool,
+
     /// Publish binary packages of the older form, xpak, too: .tbz2 and .xpak, which have neither digests nor signatures.
     #[arg(long, conflicts_with_all = ["git", "withdraw"])]
     pub allow_xpak: bool,
@@ -115,6 +128,9 @@ impl PublishArgs {
             verify_against: None,
             keyrings: Vec::new(),
             allow_unsigned: false,
+            sign_with: None,
+            sign_passphrase: None,
+            convert: false,
             allow_xpak: false,
             minisign_key: None,
             ssh_key: None,

@@ -14,12 +14,12 @@ pub mod retired;
 pub mod treesnapshots;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use smart_sync_store::manifest::{Content, FileTime, TreePath};
 
 use crate::name::{Kind, RefName};
-use crate::openpgp::KeyRing;
+use crate::openpgp::{KeyRing, SigningKey};
 use crate::source::SourceError;
 use crate::source::assembled::{AssembledSource, Part};
 use crate::time::UnixTime;
@@ -43,7 +43,7 @@ pub trait ArtifactKind: Sync {
         false
     }
 
-    /// Whether it judges what others have signed before it is published.
+    /// Whether it judges what others have signed before it is published, and signs what is not signed.
     fn judges_signatures(&self) -> bool {
         false
     }
@@ -144,8 +144,22 @@ pub struct Job<'a> {
     pub verify_against: Option<&'a Path>,
     /// Which signatures it has to have.
     pub signatures: SignaturePolicy<'a>,
+    /// What is made of the files of the directory.
+    pub making: Option<Making<'a>>,
     /// The time.
     pub now: UnixTime,
+}
+
+/// How files are made that are published in the place of those of the directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Making<'a> {
+    /// The key that signs what is not signed.
+    pub key: Option<&'a SigningKey>,
+    /// Whether files of an older form become such of the newer one; where there is a key they do in any case.
+    pub converts: bool,
+    /// A directory that holds nothing else, where what was made is kept for the next time. Parts of the tree that are
+    /// [beside](Part::Beside) are in it.
+    pub directory: &'a Path,
 }
 
 /// What is asked of the signatures of others.
@@ -226,6 +240,15 @@ pub enum KindError {
     /// What the files were to be compared with could not be read.
     #[error("{0}")]
     Reference(String),
+    /// What is made for a tree could not be written.
+    #[error("writing {}", path.display())]
+    Unwritten {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
 }
 
 /// How many refusals are shown one by one.

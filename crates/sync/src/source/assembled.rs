@@ -1,5 +1,5 @@
-//! A tree that is put together: of files of a directory, of what is in archives there, of files that are made for it, and
-//! of entries of a tree that was published before.
+//! A tree that is put together: of files of a directory, of what is in archives there, of files that are made for it, in
+//! memory or in another directory, and of entries of a tree that was published before.
 //!
 //! What is published need not be what lies in a directory: an index is made of the files there, one is published under
 //! another name, and what somebody else has published stays without being on this host. What was found out about a
@@ -37,6 +37,8 @@ pub enum Part {
         /// Its number of bytes.
         len: u64,
     },
+    /// A file that was made for it in the directory beside.
+    Beside(TreePath),
     /// What the place that is published to has already.
     Published(Content),
 }
@@ -44,17 +46,22 @@ pub enum Part {
 /// The number of bytes that are put aside at once.
 const PIECE_LEN: usize = 256 << 10;
 
+/// The regular files of a directory, and what is known of them.
+type Files = BTreeMap<TreePath, (FileStat, Option<Known>)>;
+
 /// A directory whose files become a tree.
 pub struct AssembledSource {
     /// None where nothing of a directory is taken.
     directory: Option<DirectorySource>,
     aside: Aside,
     /// The regular files of the directory.
-    files: BTreeMap<TreePath, (FileStat, Option<Known>)>,
+    files: Files,
+    /// Where files are that were made for the tree.
+    beside: Option<(DirectorySource, Files)>,
     warnings: Vec<Warning>,
     entries: Vec<SourceEntry>,
-    /// Where the files of the tree are in the directory, as far as they are somewhere else there.
-    elsewhere: Arc<HashMap<TreePath, TreePath>>,
+    /// Where the files of the tree are, as far as they are not at their own paths in the directory.
+    elsewhere: Arc<HashMap<TreePath, Place>>,
     given: usize,
 }
 
@@ -65,27 +72,42 @@ struct Aside {
     file: Mutex<Option<(Arc<File>, u64)>>,
 }
 
+/// Where a file of the tree is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// At another path of the directory.
+    Here(TreePath),
+    /// In the directory beside.
+    Beside(TreePath),
+}
+
 impl AssembledSource {
     /// Goes through a directory, of the fidelity of git, and takes nothing of it yet.
     pub fn read(mut directory: DirectorySource) -> Result<Self, SourceError> {
-        let mut files = BTreeMap::new();
-        let mut warnings = Vec::new();
-        while let Some(entry) = directory.next_entry()? {
-            match entry.node {
-                SourceNode::Content { is_symlink: false, handle: Handle::File(stat), known, .. } => {
-                    files.insert(entry.path, (stat, known));
-                }
-                SourceNode::Content { .. } => {
-                    let path = entry.path.as_bytes().to_vec();
-                    warnings.push(Warning::Skipped { path, what: "a symbolic link" });
-                }
-                SourceNode::Plain(_) => {}
-            }
-        }
+        let (files, mut warnings) = files_of(&mut directory)?;
         warnings.append(&mut directory.take_warnings());
         let aside = Aside { place: std::env::temp_dir(), file: Mutex::default() };
-        let (entries, elsewhere) = (Vec::new(), Arc::default());
-        Ok(Self { directory: Some(directory), aside, files, warnings, entries, elsewhere, given: 0 })
+        Ok(Self { files, warnings, ..Self::of(Some(directory), aside) })
+    }
+
+    fn of(directory: Option<DirectorySource>, aside: Aside) -> Self {
+        Self {
+            directory,
+            aside,
+            files: Files::new(),
+            beside: None,
+            warnings: Vec::new(),
+            entries: Vec::new(),
+            elsewhere: Arc::default(),
+            given: 0,
+        }
+    }
+
+    /// Takes files of another directory too, of which nobody is told.
+    pub fn add_beside(&mut self, mut directory: DirectorySource) -> Result<(), SourceError> {
+        let (files, _) = files_of(&mut directory)?;
+        self.beside = Some((directory, files));
+        Ok(())
     }
 
     /// What has to be put aside is put into a file in this directory, in place of one for passing files.
@@ -96,15 +118,8 @@ impl AssembledSource {
 
     /// A tree of nothing but what was published before, and what is made for it.
     pub fn without_directory(parts: BTreeMap<TreePath, Part>) -> Result<Self, SourceError> {
-        let mut source = Self {
-            directory: None,
-            aside: Aside { place: PathBuf::new(), file: Mutex::default() },
-            files: BTreeMap::new(),
-            warnings: Vec::new(),
-            entries: Vec::new(),
-            elsewhere: Arc::default(),
-            given: 0,
-        };
+        let aside = Aside { place: PathBuf::new(), file: Mutex::default() };
+        let mut source = Self::of(None, aside);
         source.assemble(parts)?;
         Ok(source)
     }
@@ -151,17 +166,18 @@ impl AssembledSource {
         for (path, part) in parts {
             let node = match part {
                 Part::File(source) => {
-                    let (stat, known) =
-                        *self.files.get(&source).ok_or_else(|| SourceError::Changed(source.clone()))?;
+                    let found = self.files.get(&source).copied();
+                    let node = of_file(found.ok_or_else(|| SourceError::Changed(source.clone()))?);
                     if source != path {
-                        elsewhere.insert(path.clone(), source);
+                        elsewhere.insert(path.clone(), Place::Here(source));
                     }
-                    SourceNode::Content {
-                        is_symlink: false,
-                        size: stat.size,
-                        handle: Handle::File(stat),
-                        known,
-                    }
+                    node
+                }
+                Part::Beside(source) => {
+                    let found = self.beside.as_ref().and_then(|(_, files)| files.get(&source)).copied();
+                    let node = of_file(found.ok_or_else(|| SourceError::Changed(source.clone()))?);
+                    elsewhere.insert(path.clone(), Place::Beside(source));
+                    node
                 }
                 Part::Made(bytes) => SourceNode::Content {
                     is_symlink: false,
@@ -188,10 +204,34 @@ impl AssembledSource {
         Ok(())
     }
 
-    /// What is remembered, for the next publication.
-    pub fn into_cache(self) -> ContentCache {
-        self.directory.map_or_else(ContentCache::default, DirectorySource::into_cache)
+    /// What is remembered, for the next publication: of the directory, and of the one beside.
+    pub fn into_caches(self) -> (ContentCache, Option<ContentCache>) {
+        let known = self.directory.map_or_else(ContentCache::default, DirectorySource::into_cache);
+        (known, self.beside.map(|(directory, _)| directory.into_cache()))
     }
+}
+
+/// The regular files of a directory, and what is passed over.
+fn files_of(directory: &mut DirectorySource) -> Result<(Files, Vec<Warning>), SourceError> {
+    let mut files = BTreeMap::new();
+    let mut warnings = Vec::new();
+    while let Some(entry) = directory.next_entry()? {
+        match entry.node {
+            SourceNode::Content { is_symlink: false, handle: Handle::File(stat), known, .. } => {
+                files.insert(entry.path, (stat, known));
+            }
+            SourceNode::Content { .. } => {
+                let path = entry.path.as_bytes().to_vec();
+                warnings.push(Warning::Skipped { path, what: "a symbolic link" });
+            }
+            SourceNode::Plain(_) => {}
+        }
+    }
+    Ok((files, warnings))
+}
+
+fn of_file((stat, known): (FileStat, Option<Known>)) -> SourceNode {
+    SourceNode::Content { is_symlink: false, size: stat.size, handle: Handle::File(stat), known }
 }
 
 impl TreeSource for AssembledSource {
@@ -209,14 +249,22 @@ impl TreeSource for AssembledSource {
         let aside = self.aside.file.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::new(AssembledContents {
             directory: self.directory.as_ref().map(DirectorySource::contents),
+            beside: self.beside.as_ref().map(|(directory, _)| directory.contents()),
             aside: aside.as_ref().map(|(file, _)| Arc::clone(file)),
             elsewhere: Arc::clone(&self.elsewhere),
         })
     }
 
     fn remember(&mut self, path: &TreePath, handle: &Handle, known: &Known) {
-        let path = self.elsewhere.get(path).unwrap_or(path);
-        if let (Some(directory), Handle::File(_)) = (&mut self.directory, handle) {
+        if !matches!(handle, Handle::File(_)) {
+            return;
+        }
+        let (directory, path) = match self.elsewhere.get(path) {
+            Some(Place::Beside(path)) => (self.beside.as_mut().map(|(directory, _)| directory), path),
+            Some(Place::Here(path)) => (self.directory.as_mut(), path),
+            None => (self.directory.as_mut(), path),
+        };
+        if let Some(directory) = directory {
             directory.remember(path, handle, known);
         }
     }
@@ -245,17 +293,19 @@ impl TreeSource for AssembledSource {
     }
 }
 
-/// The contents of a directory and of what was put aside, by the paths under which they are published.
+/// The contents of the directories and of what was put aside, by the paths under which they are published.
 struct AssembledContents {
     directory: Option<Arc<dyn Contents>>,
+    beside: Option<Arc<dyn Contents>>,
     aside: Option<Arc<File>>,
-    elsewhere: Arc<HashMap<TreePath, TreePath>>,
+    elsewhere: Arc<HashMap<TreePath, Place>>,
 }
 
 impl Contents for AssembledContents {
     fn reader(&self) -> Box<dyn ContentReader + '_> {
         let directory = self.directory.as_ref().map(|directory| directory.reader());
-        Box::new(AssembledReader { directory, contents: self })
+        let beside = self.beside.as_ref().map(|contents| contents.reader());
+        Box::new(AssembledReader { directory, beside, contents: self })
     }
 
     fn look_again(&self, _path: &TreePath) -> Result<Option<(Attributes, u64, Handle)>, SourceError> {
@@ -265,6 +315,7 @@ impl Contents for AssembledContents {
 
 struct AssembledReader<'a> {
     directory: Option<Box<dyn ContentReader + 'a>>,
+    beside: Option<Box<dyn ContentReader + 'a>>,
     contents: &'a AssembledContents,
 }
 
@@ -278,8 +329,12 @@ impl ContentReader for AssembledReader<'_> {
                 read_spooled(self.contents.aside.as_ref().ok_or_else(lost)?, *offset, *len, take)
             }
             handle => {
-                let path = self.contents.elsewhere.get(path).unwrap_or(path);
-                self.directory.as_mut().ok_or_else(lost)?.read(path, handle, take)
+                let (directory, path) = match self.contents.elsewhere.get(path) {
+                    Some(Place::Beside(path)) => (&mut self.beside, path),
+                    Some(Place::Here(path)) => (&mut self.directory, path),
+                    None => (&mut self.directory, path),
+                };
+                directory.as_mut().ok_or_else(lost)?.read(path, handle, take)
             }
         }
     }

@@ -9,9 +9,9 @@ use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::Destination;
 use smart_sync_sync::kinds::findings::Findings;
 use smart_sync_sync::kinds::{
-    self, Absent, ArtifactKind, Before, Job, KindError, Legacy, SignaturePolicy, Unsigned,
+    self, Absent, ArtifactKind, Before, Job, KindError, Legacy, Making, SignaturePolicy, Unsigned,
 };
-use smart_sync_sync::openpgp::KeyRing;
+use smart_sync_sync::openpgp::{KeyRing, SigningKey};
 use smart_sync_sync::source::assembled::AssembledSource;
 use smart_sync_sync::source::directory::DirectorySource;
 use smart_sync_sync::time::UnixTime;
@@ -63,6 +63,8 @@ impl Publisher<'_> {
             (self.args.replace && !is_known, "--replace"),
             (!self.args.keyrings.is_empty() && !judges, "--keyring"),
             (self.args.allow_xpak && !judges, "--allow-xpak"),
+            (self.args.sign_with.is_some() && !judges, "--sign-with"),
+            (self.args.convert && !judges, "--convert"),
             (self.args.fidelity.is_some() && is_known, "--fidelity"),
         ];
         let Some((_, option)) = said.into_iter().find(|(is_wrong, _)| *is_wrong) else { return Ok(()) };
@@ -104,7 +106,9 @@ impl Publisher<'_> {
             RefStanding::Published(before) => Some(self.published(before)),
             _ => None,
         };
-        let key_ring = self.key_ring()?;
+        let (key_ring, signing_key) = (self.key_ring()?, self.signing_key()?);
+        let is_made = signing_key.is_some() || self.args.convert;
+        let made = is_made.then(|| Cache::beside(&path, state_dir, "made")).transpose()?;
         let job = Job {
             directory: &directory,
             before: published.as_ref().map(|published| published as &dyn Before),
@@ -112,6 +116,11 @@ impl Publisher<'_> {
             findings: &mut findings,
             verify_against: self.args.verify_against.as_deref(),
             signatures: self.signature_policy(key_ring.as_ref()),
+            making: made.as_deref().map(|directory| Making {
+                key: signing_key.as_ref(),
+                converts: self.args.convert,
+                directory,
+            }),
             now: now(),
         };
         let prepared = kind.prepare(job);
@@ -126,13 +135,23 @@ impl Publisher<'_> {
         for note in &prepared.notes {
             self.output().info(note);
         }
+        let beside = made.as_deref().map(|made| Cache::of(made, state_dir)).transpose()?;
+        if let Some((made, cache)) = made.as_deref().zip(beside.as_ref()) {
+            let options = directory_options(Fidelity::Git, Exclusions::none());
+            let beside = DirectorySource::open(made, options, cache.load()).map_err(of_source)?;
+            directory.add_beside(beside).map_err(of_source)?;
+        }
         let parts = Parts { kind, content_time: prepared.content_time, wants_sums };
         let stored =
             self.publish_alone(&parts, prepared.parts, &mut directory, destination).and_then(|whole| {
                 directory.assemble(whole).map_err(of_source)?;
                 Ok(take_in(&mut directory, destination, wants_sums)?)
             });
-        cache.save(&directory.into_cache(), stored.is_ok())?;
+        let (known, known_beside) = directory.into_caches();
+        cache.save(&known, stored.is_ok())?;
+        if let Some((cache, known)) = beside.zip(known_beside) {
+            cache.save(&known, stored.is_ok())?;
+        }
         Ok(StoredOfKind { stored: stored?, content_time: prepared.content_time })
     }
 
@@ -143,6 +162,16 @@ impl Publisher<'_> {
         }
         let ring = KeyRing::open(&self.args.keyrings);
         ring.map(Some).map_err(|error| {
+            let hint = error.hint();
+            Failure::new(Exit::Arguments, error).hint(hint)
+        })
+    }
+
+    /// The key that signs what is not signed.
+    fn signing_key(&self) -> Result<Option<SigningKey>, Failure> {
+        let Some(path) = &self.args.sign_with else { return Ok(None) };
+        let key = SigningKey::open(path, self.args.sign_passphrase.as_deref(), now());
+        key.map(Some).map_err(|error| {
             let hint = error.hint();
             Failure::new(Exit::Arguments, error).hint(hint)
         })
@@ -247,6 +276,9 @@ fn refused(error: KindError, path: &Path) -> Failure {
                 .context(format!("{} holds what must not be published", path.display()));
             let failure = hints.into_iter().fold(failure, Failure::hint);
             failure.hint("repair or remove what is named, and run this again; nothing was published")
+        }
+        KindError::Unwritten { path, error } => {
+            Failure::from(error).context(format!("writing {}", path.display()))
         }
         error @ KindError::Reference(_) => Failure::new(Exit::Arguments, error),
         error @ (KindError::Before(_) | KindError::Unread(_)) => Failure::new(Exit::General, error),

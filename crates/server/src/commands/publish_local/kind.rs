@@ -35,6 +35,13 @@ pub(super) fn check_options(args: &PublishLocalArgs, kind: Option<&dyn ArtifactK
         (args.git.is_some() && kind.is_some(), "--git"),
         (args.system && kind.is_some(), "--system"),
     ];
+    if kind.is_some_and(|kind| !kind.branches().is_empty()) {
+        let text = format!(
+            "trees of the kind {} are several refs at once: `smart-sync publish` publishes them",
+            args.kind
+        );
+        return Err(Failure::Arguments(text));
+    }
     match said.into_iter().find(|(is_wrong, _)| *is_wrong) {
         Some((_, option)) => {
             Err(Failure::Arguments(format!("{option} means nothing for the kind {}", args.kind)))
@@ -72,6 +79,7 @@ pub(super) fn read(
         findings: &mut findings,
         verify_against: args.verify_against.as_deref(),
         signatures: SignaturePolicy::default(),
+        making: None,
         now: unix_now()?,
     });
     if prepared.is_err() {
@@ -89,7 +97,7 @@ pub(super) fn read(
     for warning in &tree.warnings {
         tracing::warn!("{warning}");
     }
-    directory.into_cache().save(&cache_path)?;
+    directory.into_caches().0.save(&cache_path)?;
     wait_until(prepared.content_time)?;
     let time = i64::try_from(prepared.content_time.seconds()).ok();
     Ok(Read { tree, commit: None, time })

@@ -38,7 +38,7 @@ fn judge(
 ) -> Result<Option<Signer>, Refusal> {
     if looked.container == Container::Xpak && policy.legacy == Legacy::Refused {
         let reason = "it is of the older form, which has neither digests nor signatures";
-        let hint = "--allow-xpak publishes such packages as they are";
+        let hint = "--convert publishes such packages in the newer form, and --allow-xpak as they are";
         return Err(Refusal { hint: Some(hint), ..Refusal::new(path, reason) });
     }
     match (policy.key_ring, &looked.signatures) {
@@ -49,7 +49,8 @@ fn judge(
         },
         (Some(_), None) if policy.unsigned == Unsigned::Accepted => Ok(None),
         (Some(_), None) => {
-            let hint = "--allow-unsigned publishes packages without signatures beside those that have some";
+            let hint =
+                "sign it with --sign-with KEYFILE, or publish it without a signature with --allow-unsigned";
             Err(Refusal { hint: Some(hint), ..Refusal::new(path, "it is not signed") })
         }
     }

@@ -42,7 +42,7 @@ impl<R: Read> Read for Hashed<R> {
 }
 
 /// The digests of one member.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct MemberHasher {
     sha512: Sha512,
     blake2b: Blake2b512,

@@ -18,7 +18,7 @@ use super::ustar::{PlainFile, PlainFiles};
 use crate::openpgp::Signatures;
 
 /// What the first member is called, and with it the version of the format.
-const VERSION_MEMBER: &str = "gpkg-1";
+pub(super) const VERSION_MEMBER: &str = "gpkg-1";
 /// The most bytes of a signature.
 const SIGNATURE_BYTES_MAX: u64 = 16 << 10;
 /// The most bytes of the directory's name: the name of a file.

@@ -67,18 +67,8 @@ pub fn list(
     container: Container,
     mut each: impl FnMut(ImageEntry),
 ) -> Result<(), PackageError> {
-    let failed = |error| PackageError::Codec { part: "image", error };
-    let limit = FREE_BYTES.saturating_add(packed_len.saturating_mul(GROWTH_MAX));
-    let plain = codec.decoder(input.take(packed_len)).map_err(failed)?;
-    let mut members = Members::new(Bounded { input: plain, left: limit });
+    let (mut members, read) = members_of(input, packed_len, codec)?;
     let mut listing = Listing::default();
-    let read = |error: TarError| match error {
-        TarError::Read(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            failed(CodecError::TooLarge { limit })
-        }
-        TarError::Read(error) => failed(CodecError::Decode { codec, error }),
-        other => PackageError::Image(other.to_string()),
-    };
     while let Some(member) = members.next_member().map_err(read)? {
         let content = match member.kind {
             MemberKind::File => Some(hash(&mut members).map_err(read)?),
@@ -89,6 +79,25 @@ pub fn list(
         }
     }
     Ok(())
+}
+
+/// The members of an image, of which `packed_len` bytes are in `input`, and what an error in reading one is.
+pub(super) fn members_of<'a>(
+    input: impl BufRead + 'a,
+    packed_len: u64,
+    codec: Codec,
+) -> Result<(Members<impl Read + 'a>, impl Fn(TarError) -> PackageError + Copy), PackageError> {
+    let failed = |error| PackageError::Codec { part: "image", error };
+    let limit = FREE_BYTES.saturating_add(packed_len.saturating_mul(GROWTH_MAX));
+    let plain = codec.decoder(input.take(packed_len)).map_err(failed)?;
+    let read = move |error: TarError| match error {
+        TarError::Read(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            failed(CodecError::TooLarge { limit })
+        }
+        TarError::Read(error) => failed(CodecError::Decode { codec, error }),
+        other => PackageError::Image(other.to_string()),
+    };
+    Ok((Members::new(Bounded { input: plain, left: limit }), read))
 }
 
 /// The size and the id of the current member.
@@ -106,7 +115,7 @@ fn hash(members: &mut Members<impl Read>) -> Result<(u64, ContentId), TarError> 
 
 /// What came so far: for each path whether it is a file, a directory or something else.
 #[derive(Default)]
-struct Listing {
+pub(super) struct Listing {
     known: BTreeMap<TreePath, Known>,
     paths_bytes: usize,
 }
@@ -120,7 +129,7 @@ enum Known {
 
 impl Listing {
     /// The entry of a member; none for the root itself.
-    fn entry(
+    pub(super) fn entry(
         &mut self,
         member: &Member,
         content: Option<(u64, ContentId)>,

@@ -10,9 +10,12 @@
 
 mod admit;
 mod cleartext;
+mod container;
+mod convert;
 mod digest;
 mod error;
 mod looked;
+mod made;
 mod manifest;
 mod ustar;
 
@@ -27,6 +30,7 @@ pub mod index;
 pub mod metadata;
 pub mod package;
 mod publish;
+mod sign;
 pub mod signature;
 pub mod stanza;
 pub mod version;

@@ -16,6 +16,7 @@ use super::codec::Codec;
 use super::generation::{self, Build, Current, Generation};
 use super::index::{Block, INDEX_BYTES_MAX, Index, gzip};
 use super::looked::Looked;
+use super::made::{Replaced, make};
 use super::package::Container;
 use super::signature::Signature;
 use super::stanza::{StanzaError, stanza};
@@ -43,8 +44,12 @@ impl ArtifactKind for Binpkgs {
     }
 
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {
-        let Job { directory, before, absent, findings, signatures, now, .. } = job;
-        let found = look_at_all(directory, findings, now)?;
+        let Job { directory, before, absent, findings, signatures, making, now, .. } = job;
+        let mut found = look_at_all(directory, findings, now)?;
+        let replaced = making
+            .map(|making| make(directory, &mut found, findings, &making, now))
+            .transpose()?
+            .unwrap_or_default();
         let signers = admit(&found, &signatures, now)?;
         let published = Published::read(before, absent)?;
         let builds = found.iter().map(|(path, looked)| (path.clone(), build_of(&looked.block))).collect();
@@ -65,9 +70,16 @@ impl ArtifactKind for Binpkgs {
         // Settings differ between build hosts: they come with a package, not for themselves.
         let here = if new > 0 || absent == Absent::Goes { settings_of(directory)? } else { None };
         let settings = here.or_else(|| published.index.as_ref().map(Index::settings)).unwrap_or_default();
-        let made = Made::new(&generation, &found, &published, settings, now)?;
+        let made = Made::new(&generation, (&found, &replaced), &published, settings, now)?;
         let mut notes = notes(&generation, &found, new);
         notes.extend(said_of(&signers));
+        if !replaced.is_empty() {
+            let count = counted(replaced.len() as u64, "package is", "packages are");
+            notes.push(match making.and_then(|making| making.key) {
+                Some(key) => format!("{count} signed here, by {}", key.primary()),
+                None => format!("{count} converted here"),
+            });
+        }
         Ok(Prepared { parts: made.parts, content_time: made.time, notes })
     }
 
@@ -256,7 +268,7 @@ struct Made {
 impl Made {
     fn new(
         generation: &Generation,
-        found: &BTreeMap<TreePath, Looked>,
+        (found, replaced): (&BTreeMap<TreePath, Looked>, &Replaced),
         published: &Published,
         settings: Block,
         now: UnixTime,
@@ -264,16 +276,20 @@ impl Made {
         let limit = |error: super::index::IndexError| KindError::Reference(error.to_string());
         let mut parts = BTreeMap::new();
         let mut blocks = Vec::with_capacity(generation.live.len());
+        let part_of = |source: &TreePath| match replaced.get(source) {
+            Some(made) => Part::Beside(made.clone()),
+            None => Part::File(source.clone()),
+        };
         for (path, source) in &generation.live {
             let before = published.live.get(path);
             let (block, part) = match (source, before) {
                 // What is said of a package does not change with the time of a copy of it.
-                (Some(source), Some((block, _))) => (block.clone(), Part::File(source.clone())),
+                (Some(source), Some((block, _))) => (block.clone(), part_of(source)),
                 (None, Some((block, content))) => (block.clone(), Part::Published(*content)),
                 (Some(source), None) => {
                     let mut block = found.get(source).map(|looked| looked.block.clone()).unwrap_or_default();
                     block.set("PATH", String::from_utf8_lossy(path.as_bytes())).map_err(limit)?;
-                    (block, Part::File(source.clone()))
+                    (block, part_of(source))
                 }
                 (None, None) => continue,
             };

@@ -90,6 +90,11 @@ impl<R: Read> Members<R> {
         }
     }
 
+    /// How many bytes of the current member's body are to come.
+    pub(crate) fn body_left(&self) -> u64 {
+        self.body_left
+    }
+
     /// Reads the next bytes of the current member's body; none at its end.
     pub(crate) fn read_body(&mut self, buffer: &mut [u8]) -> Result<usize, TarError> {
         let len = buffer.len().min(usize::try_from(self.body_left).unwrap_or(usize::MAX));

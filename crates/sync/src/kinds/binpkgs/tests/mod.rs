@@ -1,5 +1,6 @@
 //! Packages of all kinds, sound and not.
 
+mod convert;
 mod dependencies;
 mod draft;
 mod golden;
@@ -7,4 +8,5 @@ mod hostile;
 mod image;
 mod index;
 mod parts;
+mod sign;
 mod signatures;

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Stdio;
 
 use smart_sync_tests::strace::{KILL, points};
-use smart_sync_tests::{Strace, TestEnvironment, kernel_files};
+use smart_sync_tests::{Strace, TestEnvironment, kernel_files, program};
 
 use super::{CHANNEL, Scene};
 
@@ -58,7 +58,14 @@ fn two_build_hosts_publish_at_once() {
         .map(|release| {
             let directory = format!("built/{release}");
             kernel_files::install(&environment, &directory, release);
+            // Each is a machine of its own, and knows of the realm what it has seen itself.
+            let state = environment.path(&format!("state-{release}"));
+            let (url, root) = (scene.host.realm.server().url(), scene.host.realm.fingerprint());
+            let mut trust = environment.client();
+            trust.args(["trust", "add", url, "--root", root]).env("SMART_SYNC_STATE_DIR", &state);
+            program::run(&mut trust).success();
             let mut command = scene.publishing(&["publish", &directory]);
+            command.env("SMART_SYNC_STATE_DIR", &state);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the client starts")
         })
         .collect();

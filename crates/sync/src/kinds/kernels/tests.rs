@@ -138,9 +138,11 @@ fn paths(prepared: &Prepared) -> Vec<String> {
 #[track_caller]
 fn refused(directory: &Path) -> String {
     match prepared(directory, None, Absent::Stays) {
-        Err(KindError::Refused(refusals)) => {
-            refusals.iter().map(|refusal| format!("{}: {}\n", refusal.path, refusal.reason)).collect()
-        }
+        Err(KindError::Refused(refusals)) => refusals
+            .iter()
+            .map(|refusal| format!("{}: {}", refusal.path, refusal.reason))
+            .collect::<Vec<_>>()
+            .join("\n"),
         other => panic!("it is not refused: {other:?}"),
     }
 }
@@ -303,8 +305,6 @@ fn states_and_directories_that_are_none_are_refused() {
 
 #[test]
 fn hostile_archives_are_refused_by_what_is_wrong_with_them() {
-    let module = elf(1);
-    let place = "lib/modules/6.9.1/kernel/a.ko";
     #[track_caller]
     fn check(archive: &[u8], expected: &str) {
         let directory = tempfile::tempdir().unwrap();
@@ -318,6 +318,8 @@ fn hostile_archives_are_refused_by_what_is_wrong_with_them() {
             assert!(found.contains(expected), "{expected}: {found}");
         }
     }
+    let module = elf(1);
+    let place = "lib/modules/6.9.1/kernel/a.ko";
     let one = |name: &str, kind: u8, mode: u32, link: &str, bytes: &[u8]| {
         gzip(&tar(&[(place, b'0', 0o644, "", &elf(1)), (name, kind, mode, link, bytes)]))
     };

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use smart_sync_tests::noise::noise;
 use smart_sync_tests::proxy::Protocol;
-use smart_sync_tests::{CountingProxy, Finished, Gentoo, PublishingHost, TestEnvironment, program};
+use smart_sync_tests::{CountingProxy, Finished, Gentoo, Gpg, PublishingHost, TestEnvironment, program};
 
 /// Publishes distfiles.
 fn publish(host: &PublishingHost<'_>, arguments: &[&str]) -> Finished {
@@ -104,6 +104,37 @@ fn only_what_an_ebuild_tree_says_is_published_when_that_is_asked_for() {
     assert!(published.stdout.contains("1 file that no Manifest names is left out"), "{published:?}");
     assert_eq!(scene.get("repos/distfiles/thing-1.0.bin").expect(200).text(), "as it should be");
     assert_eq!(scene.get("repos/distfiles/stray-1.0.bin").status, 404);
+}
+
+#[test]
+fn an_ebuild_tree_is_believed_as_far_as_its_signature_leads() {
+    let environment = TestEnvironment::new();
+    let Some(gpg) = Gpg::new() else { return };
+    let scene = PublishingHost::new(&environment);
+    let key = gpg.make_key("tree <tree@example.org>", "ed25519", "cert,sign", "never");
+    let ring = gpg.export_to(&key, "ring.asc");
+    let sums = |path: &str| {
+        let sum = |program: &str| {
+            let printed = program::run(environment.command(program).arg(path)).success().stdout;
+            printed.split(' ').next().unwrap_or_default().to_owned()
+        };
+        let len = fs::metadata(environment.path(path)).expect("it is there").len();
+        format!("{len} BLAKE2B {} SHA512 {}", sum("b2sum"), sum("sha512sum"))
+    };
+    environment.write("dist/thing-1.0.bin", "as it should be");
+    let line = format!("DIST thing-1.0.bin {}\n", sums("dist/thing-1.0.bin"));
+    environment.write("tree/app-test/thing/Manifest", &line);
+    let line = format!("MANIFEST app-test/thing/Manifest {}\n", sums("tree/app-test/thing/Manifest"));
+    environment.write("tree/Manifest", gpg.clear_sign(&key, &line));
+    let arguments = ["dist", "--verify-against", "tree", "--keyring", ring.to_str().expect("a text")];
+    publish(&scene, &arguments)
+        .success()
+        .stdout_contains(&format!("the tree tree is signed by tree <tree@example.org>, {key}"));
+
+    environment.write("tree/app-test/thing/Manifest", "");
+    let refused = publish(&scene, &arguments);
+    assert_ne!(refused.code, Some(0));
+    refused.stderr_contains("tree/app-test/thing/Manifest: it is not what Manifest says");
 }
 
 #[test]

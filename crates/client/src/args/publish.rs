@@ -71,7 +71,7 @@ pub struct PublishArgs {
     pub verify_against: Option<PathBuf>,
 
     /// A file or a directory of OpenPGP keys: publish only what one of them has signed. Repeat it to name several. For
-    /// binary packages.
+    /// binary packages, and for the ebuild tree that --verify-against names.
     #[arg(long = "keyring", value_name = "PATH", conflicts_with_all = ["git", "withdraw"])]
     pub keyrings: Vec<PathBuf>,
 

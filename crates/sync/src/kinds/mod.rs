@@ -43,8 +43,13 @@ pub trait ArtifactKind: Sync {
         false
     }
 
-    /// Whether it judges what others have signed before it is published, and signs what is not signed.
+    /// Whether it judges what others have signed before it is published.
     fn judges_signatures(&self) -> bool {
+        false
+    }
+
+    /// Whether it knows an older form of its files, and makes other ones in their place that are signed.
+    fn makes_files(&self) -> bool {
         false
     }
 

@@ -55,6 +55,7 @@ impl Publisher<'_> {
     pub(super) fn check_options(&self, kind: Option<&dyn ArtifactKind>) -> Result<(), Failure> {
         let is_known = kind.is_some();
         let judges = kind.is_some_and(ArtifactKind::judges_signatures);
+        let makes = kind.is_some_and(ArtifactKind::makes_files);
         let said = [
             (
                 self.args.verify_against.is_some() && !kind.is_some_and(ArtifactKind::verifies),
@@ -62,9 +63,10 @@ impl Publisher<'_> {
             ),
             (self.args.replace && !is_known, "--replace"),
             (!self.args.keyrings.is_empty() && !judges, "--keyring"),
-            (self.args.allow_xpak && !judges, "--allow-xpak"),
-            (self.args.sign_with.is_some() && !judges, "--sign-with"),
-            (self.args.convert && !judges, "--convert"),
+            (self.args.allow_unsigned && !makes, "--allow-unsigned"),
+            (self.args.allow_xpak && !makes, "--allow-xpak"),
+            (self.args.sign_with.is_some() && !makes, "--sign-with"),
+            (self.args.convert && !makes, "--convert"),
             (self.args.fidelity.is_some() && is_known, "--fidelity"),
         ];
         let Some((_, option)) = said.into_iter().find(|(is_wrong, _)| *is_wrong) else { return Ok(()) };

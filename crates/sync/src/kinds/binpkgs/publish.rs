@@ -86,6 +86,10 @@ impl ArtifactKind for Binpkgs {
     fn judges_signatures(&self) -> bool {
         true
     }
+
+    fn makes_files(&self) -> bool {
+        true
+    }
 }
 
 /// What the publisher should hear of.

@@ -7,6 +7,7 @@ pub mod layout;
 mod look;
 pub mod manifest;
 mod named;
+mod signed_tree;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,10 @@ impl ArtifactKind for Distfiles {
         true
     }
 
+    fn judges_signatures(&self) -> bool {
+        true
+    }
+
     fn other_names(&self) -> Option<&dyn OtherNames> {
         Some(self)
     }
@@ -78,14 +83,27 @@ impl OtherNames for Distfiles {
 type Files = BTreeMap<String, (Dist, Part)>;
 
 fn prepare(job: Job<'_>) -> Result<Prepared, KindError> {
-    let Job { directory, before, absent, findings, now, verify_against, .. } = job;
-    let expected = verify_against.map(named::of_ebuild_tree).transpose()?;
+    let Job { directory, before, absent, findings, now, verify_against, signatures, .. } = job;
+    let mut notes = Vec::new();
+    let expected = match (verify_against, signatures.key_ring) {
+        (Some(tree), Some(ring)) => {
+            let (named, signer) = signed_tree::of_signed_tree(tree, ring, now)?;
+            let user = signer.user.unwrap_or_else(|| "a key without a name".to_owned());
+            notes.push(format!("the tree {} is signed by {user}, {}", tree.display(), signer.primary));
+            Some(named)
+        }
+        (Some(tree), None) => Some(named::of_ebuild_tree(tree)?),
+        (None, Some(_)) => {
+            let text = "distfiles are not signed: --keyring is for the tree that --verify-against names";
+            return Err(KindError::Reference(text.to_owned()));
+        }
+        (None, None) => None,
+    };
     let is_named = |name: &str| expected.as_ref().is_none_or(|expected| expected.contains_key(name));
     let found = look::look(directory, findings, now, is_named)?;
     let current = Current::read(before, absent)?;
     let mut files = checked(found, expected.as_ref(), &current)?;
     let retired = keep(&mut files, current, absent, now)?;
-    let mut notes = Vec::new();
     let unnamed =
         directory.files().filter_map(|(path, _)| look::name_of(path)).filter(|name| !is_named(name));
     match unnamed.count() as u64 {

@@ -13,6 +13,7 @@ use smart_sync_store::manifest::{Content, Fidelity, FileTime};
 use super::inspect::tests::{elf, x86};
 use super::*;
 use crate::exclude::Exclusions;
+use crate::kinds::SignaturePolicy;
 use crate::kinds::findings::Findings;
 use crate::source::assembled::AssembledSource;
 use crate::source::cache::ContentCache;
@@ -125,6 +126,8 @@ fn prepared(directory: &Path, before: Option<&Published>, absent: Absent) -> Res
         absent,
         findings: &mut Findings::default(),
         verify_against: None,
+        signatures: SignaturePolicy::default(),
+        making: None,
         now: UnixTime::new(NOW).unwrap(),
     };
     Kernels.prepare(job)

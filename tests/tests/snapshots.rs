@@ -1,8 +1,9 @@
 //! Snapshots of ebuild trees: published with what belongs to them, and brought by stock `emerge-webrsync`.
 
 use std::fs;
+use std::path::Path;
 
-use smart_sync_tests::{Finished, Gentoo, PublishingHost, TestEnvironment, program};
+use smart_sync_tests::{Finished, Gentoo, Gpg, PublishingHost, TestEnvironment, program};
 
 /// When 2026-11-30 begins.
 const DAY: u64 = 1_795_996_800;
@@ -102,4 +103,46 @@ fn a_snapshot_never_changes_and_others_stay() {
     assert_eq!(scene.get("repos/snapshots/gentoo-20261130.tar.xz").expect(200).body, first);
     scene.get("repos/snapshots/gentoo-20261201.tar.bz2.gpgsig").expect(200);
     assert_eq!(scene.get("repos/snapshots/README").status, 404);
+}
+
+#[test]
+fn a_snapshot_is_published_as_far_as_keys_that_count_have_signed_it() {
+    let environment = TestEnvironment::new();
+    let Some(gpg) = Gpg::new() else { return };
+    let scene = PublishingHost::new(&environment);
+    let (ours, other) = (
+        gpg.make_key("releases <r@example.org>", "ed25519", "cert,sign", "never"),
+        gpg.make_key("other", "ed25519", "cert,sign", "never"),
+    );
+    let (ring, wrong_ring) = (gpg.export_to(&ours, "ours.asc"), gpg.export_to(&other, "other.asc"));
+    let archive = environment.path("snapshots/gentoo-20261130.tar.xz");
+    make(&environment, "gentoo-20261130.tar.xz", DAY + 89_100, 1);
+    let publish_with = |ring: &Path| {
+        let channel = ["snapshots", "--channel", "repos/snapshots", "--kind", "treesnapshots", "--keyring"];
+        let mut command = scene.command(&channel);
+        program::run(command.arg(ring))
+    };
+    let refused = |ring: &Path, expected: &str| {
+        let refused = publish_with(ring).expect_code(7);
+        assert!(refused.stderr.contains(expected), "{refused:?}");
+        assert!(refused.stderr.contains("gentoo-20261130.tar.xz: "), "{refused:?}");
+        assert_eq!(scene.get("repos/snapshots/gentoo-20261130.tar.xz").status, 404);
+    };
+    // What lies beside it is no signature, then one of somebody else, and then one of other bytes.
+    refused(&ring, "");
+    let sign = |key: &str, bytes: &[u8]| {
+        fs::write(archive.with_extension("xz.gpgsig"), gpg.sign(key, bytes)).unwrap();
+    };
+    sign(&ours, &fs::read(&archive).unwrap());
+    refused(&wrong_ring, "");
+    sign(&ours, b"other bytes");
+    refused(&ring, "");
+    sign(&ours, &fs::read(&archive).unwrap());
+    let published = publish_with(&ring).success();
+    assert!(published.stdout.contains("snapshots are signed by releases <r@example.org>"), "{published:?}");
+    assert!(publish_with(&ring).success().stdout.contains("is that tree already"));
+    // A key that was revoked since counts no more, though nothing was read again.
+    gpg.revoke_key(&ours);
+    let revoked = publish_with(&gpg.export_to(&ours, "revoked.asc")).expect_code(7);
+    assert!(revoked.stderr.contains("revoked"), "{revoked:?}");
 }

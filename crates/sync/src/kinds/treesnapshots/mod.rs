@@ -2,10 +2,12 @@
 //!
 //! The tree holds each by its name, with its signature and its digest beside it: a client takes none that lacks one of
 //! the two. A snapshot never changes: a client goes on with half of one. What a name promises is looked at before it is
-//! published: that the archive is whole, of the day that it is called after, and what its digest says.
+//! published: that the archive is whole, of the day that it is called after, what its digest says, and signed by keys
+//! that count, where keys are given.
 
 mod archive;
 mod name;
+mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read as _};
@@ -24,6 +26,7 @@ use crate::source::{FileStat, SourceError};
 use crate::time::UnixTime;
 use archive::{ArchiveError, timestamp};
 use name::SnapshotName;
+use signed::Judge;
 
 /// How many days stay published.
 const DAYS_KEPT: usize = 30;
@@ -46,8 +49,12 @@ impl ArtifactKind for TreeSnapshots {
         "treesnapshots"
     }
 
+    fn judges_signatures(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {
-        let Job { directory, before, absent, findings, now, .. } = job;
+        let Job { directory, before, absent, findings, signatures, now, .. } = job;
         let published = before.map_or_else(|| Ok(BTreeMap::new()), super::Before::files)?;
         let files = by_name(directory)?;
         let found = look(directory, &files, findings, now)?;
@@ -57,6 +64,16 @@ impl ArtifactKind for TreeSnapshots {
             match admit(directory, &files, found, &published)? {
                 Ok(admitted) => parts.extend(admitted),
                 Err(refusal) => refused.push(refusal),
+            }
+        }
+        let mut signers = Vec::new();
+        if let Some(ring) = signatures.key_ring {
+            let judge = Judge { directory, files: &files, before, published: &published, ring, now };
+            for found in &found {
+                match judge.judge(found, findings)? {
+                    Ok(signer) => signers.push(signer),
+                    Err(refusal) => refused.push(refusal),
+                }
             }
         }
         if !refused.is_empty() {
@@ -75,6 +92,7 @@ impl ArtifactKind for TreeSnapshots {
             let count = counted(gone as u64, "day is", "days are");
             notes.push(format!("{count} left out: {DAYS_KEPT} days are kept"));
         }
+        notes.extend(signed::said_of(&signers));
         let newest = found.iter().map(|found| found.looked.time).max();
         let content_time = newest.and_then(UnixTime::new).filter(|newest| *newest <= now).unwrap_or(now);
         Ok(Prepared { parts, content_time, notes })

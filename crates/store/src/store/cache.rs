@@ -1,6 +1,6 @@
 //! The frames that were decoded last, up to a number of bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -22,7 +22,12 @@ struct Inner {
     by_use: BTreeMap<u64, FrameKey>,
     uses: u64,
     len: usize,
+    /// Frames of which one object alone was read.
+    missed: VecDeque<FrameKey>,
 }
+
+/// How many frames are remembered of which one object alone was read.
+const MISSED_MAX: usize = 16;
 
 impl FrameCache {
     pub(super) fn new(len_max: usize) -> Self {
@@ -38,6 +43,26 @@ impl FrameCache {
         inner.by_use.insert(inner.uses, key);
         *last_use = inner.uses;
         Some(bytes.clone())
+    }
+
+    /// Whether a frame is kept.
+    pub(super) fn has(&self, key: FrameKey) -> bool {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).frames.contains_key(&key)
+    }
+
+    /// Whether a frame that is not kept was missed a moment ago already: whoever reads what lies side by side needs all of
+    /// it, and whoever reads here and there one object of each.
+    pub(super) fn is_missed_again(&self, key: FrameKey) -> bool {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = inner.missed.iter().position(|missed| *missed == key) {
+            inner.missed.remove(at);
+            return true;
+        }
+        if inner.missed.len() == MISSED_MAX {
+            inner.missed.pop_front();
+        }
+        inner.missed.push_back(key);
+        false
     }
 
     /// Forgets a frame that turned out to be wrong: it may be repaired where it is stored.
@@ -71,6 +96,18 @@ impl FrameCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_that_is_missed_a_second_time_soon_is_wanted_as_a_whole() {
+        let cache = FrameCache::new(10);
+        assert!(!cache.is_missed_again((1, 8)));
+        assert!(cache.is_missed_again((1, 8)));
+        assert!(!cache.is_missed_again((1, 8)));
+        for number in 0..MISSED_MAX {
+            assert!(!cache.is_missed_again((2, u32::try_from(number).unwrap())));
+        }
+        assert!(!cache.is_missed_again((1, 8)), "that was long ago");
+    }
 
     #[test]
     fn what_was_not_used_for_longest_goes_first() {

@@ -67,7 +67,11 @@ fn bash_accepts_its_completion_script_and_completes() {
     let ask = format!(
         "COMP_WORDS=(smart-sync --che); COMP_CWORD=1; {function} smart-sync --che smart-sync; echo \"${{COMPREPLY[@]}}\""
     );
-    let output = Command::new("bash").args(["--norc", "-c", &format!("{script}\n{ask}")]).output().unwrap();
+    // It is longer than one argument of a program may be.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("asks");
+    std::fs::write(&file, format!("{script}\n{ask}")).unwrap();
+    let output = Command::new("bash").arg("--norc").arg(&file).output().unwrap();
     assert_eq!(text(&output.stdout).trim(), "--check-only", "{}", text(&output.stderr));
 }
 

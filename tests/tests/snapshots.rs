@@ -118,9 +118,9 @@ fn a_snapshot_is_published_as_far_as_keys_that_count_have_signed_it() {
     let archive = environment.path("snapshots/gentoo-20261130.tar.xz");
     make(&environment, "gentoo-20261130.tar.xz", DAY + 89_100, 1);
     let publish_with = |ring: &Path| {
-        let channel = ["snapshots", "--channel", "repos/snapshots", "--kind", "treesnapshots", "--keyring"];
-        let mut command = scene.command(&channel);
-        program::run(command.arg(ring))
+        let mut command =
+            scene.command(&["snapshots", "--channel", "repos/snapshots", "--kind", "treesnapshots"]);
+        program::run(command.arg("--keyring").arg(ring))
     };
     let refused = |ring: &Path, expected: &str| {
         let refused = publish_with(ring).expect_code(7);
@@ -129,14 +129,14 @@ fn a_snapshot_is_published_as_far_as_keys_that_count_have_signed_it() {
         assert_eq!(scene.get("repos/snapshots/gentoo-20261130.tar.xz").status, 404);
     };
     // What lies beside it is no signature, then one of somebody else, and then one of other bytes.
-    refused(&ring, "");
+    refused(&ring, "gentoo-20261130.tar.xz: it is not signed");
     let sign = |key: &str, bytes: &[u8]| {
         fs::write(archive.with_extension("xz.gpgsig"), gpg.sign(key, bytes)).unwrap();
     };
     sign(&ours, &fs::read(&archive).unwrap());
-    refused(&wrong_ring, "");
+    refused(&wrong_ring, "which no key ring has");
     sign(&ours, b"other bytes");
-    refused(&ring, "");
+    refused(&ring, "is wrong: what it signs was changed, or is something else");
     sign(&ours, &fs::read(&archive).unwrap());
     let published = publish_with(&ring).success();
     assert!(published.stdout.contains("snapshots are signed by releases <r@example.org>"), "{published:?}");

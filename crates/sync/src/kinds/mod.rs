@@ -7,6 +7,7 @@ pub mod binpkgs;
 mod bounded;
 pub mod distfiles;
 pub mod findings;
+pub mod follow;
 pub mod kernels;
 mod published;
 pub mod pull;
@@ -24,6 +25,7 @@ use crate::source::SourceError;
 use crate::source::assembled::{AssembledSource, Part};
 use crate::time::UnixTime;
 use findings::Findings;
+use follow::Following;
 use pull::PullThrough;
 
 /// The kinds that have something to say.
@@ -61,6 +63,11 @@ pub trait ArtifactKind: Sync {
     /// How files come from a mirror of somebody else when they are first asked for, where they can.
     fn pull_through(&self) -> Option<&dyn PullThrough> {
         None
+    }
+
+    /// How its files come from an upstream that is followed.
+    fn following(&self) -> Following {
+        Following::No
     }
 
     /// The directories of a tree that are trees of their own as well. They are published before it, so that whoever sees
@@ -151,6 +158,8 @@ pub struct Job<'a> {
     pub signatures: SignaturePolicy<'a>,
     /// What is made of the files of the directory.
     pub making: Option<Making<'a>>,
+    /// How many of the newest versions of each thing stay; as many as the kind keeps where that is not said.
+    pub newest: Option<usize>,
     /// The time.
     pub now: UnixTime,
 }
@@ -225,6 +234,8 @@ pub struct Prepared {
     pub content_time: UnixTime,
     /// What the publisher should hear of, a line each.
     pub notes: Vec<String>,
+    /// Who has signed which of its files, by the fingerprint of the key, where that was judged.
+    pub signers: BTreeMap<TreePath, String>,
 }
 
 /// Why a tree is not published.

@@ -123,6 +123,7 @@ impl Publisher<'_> {
                 converts: self.args.convert,
                 directory,
             }),
+            newest: None,
             now: now(),
         };
         let prepared = kind.prepare(job);

@@ -80,6 +80,7 @@ pub(super) fn read(
         verify_against: args.verify_against.as_deref(),
         signatures: SignaturePolicy::default(),
         making: None,
+        newest: None,
         now: unix_now()?,
     });
     if prepared.is_err() {

@@ -80,7 +80,7 @@ impl ArtifactKind for Binpkgs {
                 None => format!("{count} converted here"),
             });
         }
-        Ok(Prepared { parts: made.parts, content_time: made.time, notes })
+        Ok(Prepared { parts: made.parts, content_time: made.time, notes, signers: BTreeMap::new() })
     }
 
     fn judges_signatures(&self) -> bool {

@@ -121,7 +121,7 @@ fn prepare(job: Job<'_>) -> Result<Prepared, KindError> {
     for (name, (_, part)) in files {
         parts.insert(tree_path(&name)?, part);
     }
-    Ok(Prepared { parts, content_time: now, notes })
+    Ok(Prepared { parts, content_time: now, notes, signers: BTreeMap::new() })
 }
 
 /// The files of the directory, if each is what its name promises.

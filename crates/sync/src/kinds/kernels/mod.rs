@@ -102,7 +102,7 @@ fn prepare(job: &Job<'_>) -> Result<Prepared, KindError> {
         let reason = MoveError::NoneCurrent.to_string();
         return Err(KindError::Refused(vec![Refusal::new(&TreePath::root(), &reason)]));
     }
-    Ok(Prepared { parts: shelf.parts(&files, new)?, content_time: now, notes })
+    Ok(Prepared { parts: shelf.parts(&files, new)?, content_time: now, notes, signers: BTreeMap::new() })
 }
 
 fn said_of(version: &Version, state: State, known: Option<&Shelved>, is_asked_for: bool) -> Option<String> {
@@ -143,7 +143,7 @@ pub fn put(
     let moves = shelf.put(versions, state)?;
     let notes = moves.iter().map(Move::to_string).collect();
     let parts = shelf.parts(&files, BTreeMap::new())?;
-    Ok(Moved { prepared: Prepared { parts, content_time: now, notes }, moves })
+    Ok(Moved { prepared: Prepared { parts, content_time: now, notes, signers: BTreeMap::new() }, moves })
 }
 
 /// Why versions do not get a state.

@@ -128,6 +128,7 @@ fn prepared(directory: &Path, before: Option<&Published>, absent: Absent) -> Res
         verify_against: None,
         signatures: SignaturePolicy::default(),
         making: None,
+        newest: None,
         now: UnixTime::new(NOW).unwrap(),
     };
     Kernels.prepare(job)

@@ -95,7 +95,7 @@ impl ArtifactKind for TreeSnapshots {
         notes.extend(signed::said_of(&signers));
         let newest = found.iter().map(|found| found.looked.time).max();
         let content_time = newest.and_then(UnixTime::new).filter(|newest| *newest <= now).unwrap_or(now);
-        Ok(Prepared { parts, content_time, notes })
+        Ok(Prepared { parts, content_time, notes, signers: BTreeMap::new() })
     }
 }
 

@@ -20,4 +20,4 @@ mod store;
 mod test_data;
 pub mod unpack;
 
-pub use store::{Added, Apart, LaidOut, Originals, Store};
+pub use store::{AT_HAND_LEN_MAX, Added, Apart, LaidOut, Originals, Store};

@@ -171,6 +171,11 @@ impl Backend {
         self.get_range(file, range).await
     }
 
+    /// Whether files are kept on this machine.
+    pub const fn is_local(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// Where a stored file lies, if it is a file of this machine: one that was opened can be read to its end, also
     /// when it is removed meanwhile.
     pub fn local_path<F: StoredFile>(&self, file: &F) -> Option<PathBuf> {

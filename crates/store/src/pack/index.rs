@@ -117,7 +117,7 @@ impl PackTrailer {
 }
 
 impl PackIndex {
-    pub(super) const fn new(frames: Vec<Frame>) -> Self {
+    pub(crate) const fn new(frames: Vec<Frame>) -> Self {
         Self { frames }
     }
 

@@ -4,6 +4,7 @@
 //! error here and not a surprise later. The async functions run on any executor; hashing, decompression and the
 //! catalogue's short queries run on the caller's thread.
 
+mod at_hand;
 mod cache;
 mod contents;
 mod names;
@@ -28,6 +29,8 @@ use crate::pack::{
     Codec, OpenedPack, PackError, PackIndex, PackTrailer, RecipeOf, VerifiedPack, decode_frame, decode_raw,
 };
 use crate::recipe::Recipe;
+pub use at_hand::AT_HAND_LEN_MAX;
+use at_hand::Places;
 use cache::FrameCache;
 pub use contents::LaidOut;
 pub use plain::{Apart, Originals};
@@ -46,6 +49,7 @@ pub struct Store {
     catalogue: Catalogue,
     frames: FrameCache,
     rebuilt: RebuiltFiles,
+    places: Places,
 }
 
 /// What came of adding a pack.
@@ -76,6 +80,7 @@ impl Store {
             catalogue: Catalogue::open(catalogue)?,
             frames: FrameCache::new(CACHE_LEN_MAX),
             rebuilt: RebuiltFiles::new(scratch),
+            places: Places::default(),
         };
         // In doubt, a pack may have come back, or making the catalogue anew was interrupted.
         if store.catalogue.packs()?.is_empty() || store.catalogue.doubt()?.is_some() {

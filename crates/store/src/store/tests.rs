@@ -98,6 +98,53 @@ fn contents_come_back_whole_and_in_part() {
     assert!(block_on(store.pack_range(&public, id, 0..bytes.len() as u64 + 1)).is_err());
 }
 
+/// Whether bytes of a file can be asked for without waiting, where the store is.
+fn is_nowait_known(place: &Place) -> bool {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    let path = place.directory.path().join("probe");
+    std::fs::write(&path, [7; 16]).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    let mut bytes = [0; 16];
+    let mut buffers = [std::io::IoSliceMut::new(&mut bytes)];
+    preadv2(&file, &mut buffers, 0, ReadWriteFlags::NOWAIT) != Err(rustix::io::Errno::OPNOTSUPP)
+}
+
+#[test]
+fn a_small_content_is_at_hand_when_its_pack_was_read_from_often() {
+    let place = Place::new();
+    let store = place.open();
+    let (public, other) = (Domain::public(), domain("dotfiles/alice"));
+    // Compressed together with others, stored as it is, and too large.
+    let contents = [text(1, 5_000), noise(2, 3_000), noise(3, 700_000)];
+    let (bytes, names) = pack_of(&contents);
+    block_on(store.add_pack(&public, bytes, NOW)).unwrap();
+    for content in &names {
+        for _ in 0..8 {
+            let is_at_hand = store.at_hand(&public, content).is_some();
+            assert!(!is_at_hand || content.size <= AT_HAND_LEN_MAX);
+            read(&store, &public, *content).unwrap();
+            store.note_not_at_hand(&public, content).unwrap();
+        }
+    }
+    assert_eq!(store.at_hand(&public, &names[0]).unwrap(), contents[0]);
+    let raw = store.at_hand(&public, &names[1]);
+    assert_eq!(raw.is_some(), is_nowait_known(&place));
+    assert!(raw.is_none_or(|raw| raw == contents[1]));
+    assert_eq!(store.at_hand(&public, &names[2]), None);
+    assert_eq!(store.at_hand(&other, &names[0]), None);
+    let of_another_size = Content { size: names[0].size + 1, ..names[0] };
+    assert_eq!(store.at_hand(&public, &of_another_size), None);
+
+    // What is not what it should be any more is not given, and neither is what is not there.
+    let (pack, _) = block_on(store.backend().list().try_collect::<Vec<_>>()).unwrap().pop().unwrap();
+    let path = store.backend().local_path(&pack).unwrap();
+    let length = std::fs::metadata(&path).unwrap().len();
+    std::fs::write(&path, vec![0; usize::try_from(length).unwrap()]).unwrap();
+    assert_eq!(store.at_hand(&public, &names[1]), None);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(store.at_hand(&public, &names[1]), None);
+}
+
 #[test]
 fn an_object_of_another_domain_is_absent() {
     let place = Place::new();

@@ -18,12 +18,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use smart_sync_store::Store;
 use smart_sync_store::content::name_content;
 use smart_sync_store::domain::Domain;
 use smart_sync_store::error::StoreError;
 use smart_sync_store::id::{CommitId, ContentId, ManifestId, to_hex};
-use smart_sync_store::manifest::{Content, Manifest};
+use smart_sync_store::manifest::{Content, Manifest, TreePath};
+use smart_sync_store::{AT_HAND_LEN_MAX, Store};
 use smart_sync_sync::kinds::{Located, OtherNames};
 use tokio::runtime::Handle;
 
@@ -39,9 +39,6 @@ use resolve::{Resolved, read_problem};
 
 /// The number of bytes of a file that are read before they are sent.
 const BATCH_BYTES: usize = 512 << 10;
-
-/// Files up to this size are read when they are found.
-const SMALL_BYTES: u64 = 64 << 10;
 
 /// One version of a tree, as it is shown.
 #[derive(Clone)]
@@ -79,6 +76,9 @@ impl TreeView {
         path: Vec<u8>,
         headers: &HeaderMap,
     ) -> Result<Option<Response>, Problem> {
+        if let Some(Resolved::File { content, modified, name, bytes }) = self.at_hand(&path) {
+            return Ok(Some(self.file(content, bytes, modified, &name, headers)));
+        }
         let resolved = match self.look_up(path.clone()).await {
             Err(Problem::NotFound) => match self.locate(&path).await? {
                 Some(Located::File(path)) => self.look_up(path.as_bytes().to_vec()).await?,
@@ -104,17 +104,37 @@ impl TreeView {
         }
     }
 
+    /// A small file at a path, if it is found and read without waiting for anything. None says nothing of what is there.
+    fn at_hand(&self, path: &[u8]) -> Option<Resolved> {
+        let pages = CachedPages::kept(self.domain.clone(), Arc::clone(&self.pages));
+        let manifest = Manifest::open(pages, self.manifest, None).ok()?;
+        let mut resolved = match self.file_at(&manifest, &TreePath::new(path).ok()?).ok()? {
+            Some(resolved) => resolved,
+            // Nothing stands there, which is known for sure.
+            None => match self.other_names?.locate(path)? {
+                Located::File(path) => self.file_at(&manifest, &path).ok()??,
+                _ => return None,
+            },
+        };
+        let Resolved::File { content, bytes, .. } = &mut resolved else { return None };
+        *bytes = Some(self.store.at_hand(&self.domain, content)?);
+        Some(resolved)
+    }
+
     /// Finds what stands at a path. A small file is read at once: going to another thread twice would cost more than that.
     async fn look_up(&self, path: Vec<u8>) -> Result<Resolved, Problem> {
         let runtime = Handle::current();
         self.read_with(move |view, manifest| {
             let mut resolved = view.resolve(manifest, &path)?;
             if let Resolved::File { content, bytes, .. } = &mut resolved
-                && content.size <= SMALL_BYTES
+                && content.size <= AT_HAND_LEN_MAX
             {
                 let stream = view.store.read_content(&view.domain, *content, 0..content.size);
                 // One that cannot be read is found out, and said, by whoever begins to send it.
                 *bytes = runtime.block_on(stream.try_collect::<Vec<_>>()).ok().map(joined);
+                if let Err(error) = view.store.note_not_at_hand(&view.domain, content) {
+                    tracing::warn!(%error, "finding out where a small file is");
+                }
             }
             Ok(resolved)
         })

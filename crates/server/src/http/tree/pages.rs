@@ -63,24 +63,30 @@ impl Generations {
 /// The pages of a domain, by way of those that were asked for last.
 #[derive(Clone)]
 pub(crate) struct CachedPages {
-    pages: StorePages,
+    /// Where the others are; none where what is not kept is to be left alone.
+    pages: Option<StorePages>,
     domain: Domain,
     cache: Arc<PageCache>,
 }
 
 impl CachedPages {
     pub(super) fn new(pages: StorePages, domain: Domain, cache: Arc<PageCache>) -> Self {
-        Self { pages, domain, cache }
+        Self { pages: Some(pages), domain, cache }
+    }
+
+    /// Those alone that are kept, so that nothing has to be waited for. The others are absent.
+    pub(super) fn kept(domain: Domain, cache: Arc<PageCache>) -> Self {
+        Self { pages: None, domain, cache }
     }
 }
 
 impl PageSource for CachedPages {
     fn page(&self, id: &ObjectId) -> Result<Bytes, PageError> {
-        self.pages.page(id)
+        self.pages.as_ref().map_or(Err(PageError::Absent), |pages| pages.page(id))
     }
 
     fn is_verified(&self) -> bool {
-        self.pages.is_verified()
+        self.pages.as_ref().is_some_and(PageSource::is_verified)
     }
 
     fn decoded(&self, id: &ObjectId) -> Option<(Arc<Page>, u64)> {

@@ -64,8 +64,33 @@ impl TreeView {
         }
     }
 
+    /// The file at just this path, if nothing else is there; none if nothing is. An error where that is not known.
+    pub(super) fn file_at(
+        &self,
+        manifest: &Manifest<CachedPages>,
+        path: &TreePath,
+    ) -> Result<Option<Resolved>, Problem> {
+        match manifest.find(path).map_err(read_problem)? {
+            Some(Found::Entry(entry)) => self.file_of(path, &entry).map(Some),
+            Some(Found::ImpliedDirectory) => Err(Problem::NotFound),
+            None => {
+                // A link above it would lead elsewhere.
+                for directory in ancestors(path) {
+                    if manifest
+                        .get(&directory?)
+                        .map_err(read_problem)?
+                        .is_some_and(|entry| is_symlink(&entry))
+                    {
+                        return Err(Problem::NotFound);
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
     fn file_of(&self, path: &TreePath, entry: &Entry) -> Result<Resolved, Problem> {
-        let content = entry.content().ok_or(Problem::NotFound)?;
+        let Node::File(content) = &entry.node else { return Err(Problem::NotFound) };
         let modified = match &entry.attributes {
             Attributes::System(Some(metadata)) => u64::try_from(metadata.modified.seconds).unwrap_or(0),
             _ => self.modified,
@@ -96,8 +121,9 @@ impl TreeView {
         path: &TreePath,
     ) -> Result<TreePath, Problem> {
         let bytes = path.as_bytes();
-        for slash in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
-            let directory = TreePath::new(&bytes[..slash]).map_err(|_| Problem::NotFound)?;
+        for directory in ancestors(path) {
+            let directory = directory?;
+            let slash = directory.as_bytes().len();
             if let Some(Entry { node: Node::Symlink(target), .. }) =
                 manifest.get(&directory).map_err(read_problem)?
             {
@@ -119,6 +145,17 @@ impl TreeView {
             Handle::current().block_on(stream.try_collect()).map_err(|error| Problem::Fault(error.into()))?;
         resolve_link(link, &pieces.concat()).ok_or(Problem::NotFound)
     }
+}
+
+/// The directories above a path, the one at the top first.
+fn ancestors(path: &TreePath) -> impl Iterator<Item = Result<TreePath, Problem>> {
+    let bytes = path.as_bytes();
+    let slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    slashes.map(|slash| TreePath::new(&bytes[..slash]).map_err(|_| Problem::NotFound))
+}
+
+const fn is_symlink(entry: &Entry) -> bool {
+    matches!(entry.node, Node::Symlink(_))
 }
 
 fn is_directory(found: &Found) -> bool {

@@ -42,6 +42,12 @@ fn emerge_webrsync_brings_a_tree() {
         format!("{}  gentoo-20261130.tar.xz\n", &md5[..32])
     );
 
+    webrsync(&gentoo, &scene, None).success();
+    assert!(gentoo.path("synced/app-test/thing/thing-1.ebuild").exists());
+}
+
+/// A Gentoo system that brings snapshots to an empty directory.
+fn webrsync(gentoo: &Gentoo<'_>, scene: &PublishingHost<'_>, key: Option<&Path>) -> Finished {
     gentoo.write(
         "etc/portage/repos.conf",
         &format!(
@@ -51,9 +57,63 @@ fn emerge_webrsync_brings_a_tree() {
     );
     fs::create_dir_all(gentoo.path("synced")).unwrap();
     let mut webrsync = gentoo.command("emerge-webrsync");
-    webrsync.args(["--revert=20261130", "--no-pgp-verify"]).env("GENTOO_MIRRORS", scene.realm.url("repos"));
-    program::run(&mut webrsync).success();
-    assert!(gentoo.path("synced/app-test/thing/thing-1.ebuild").exists());
+    webrsync.arg("--revert=20261130").env("GENTOO_MIRRORS", scene.realm.url("repos"));
+    match key {
+        // As `sync-openpgp-key-path` says it.
+        Some(key) => {
+            webrsync.env("PORTAGE_GPG_KEY", key).env_remove("GNUPGHOME").env_remove("PORTAGE_GPG_DIR")
+        }
+        None => webrsync.arg("--no-pgp-verify"),
+    };
+    program::run(&mut webrsync)
+}
+
+#[test]
+fn emerge_webrsync_verifies_what_was_signed_upstream() {
+    let environment = TestEnvironment::new();
+    let (Some(gentoo), Some(gpg)) = (Gentoo::new(&environment, "gentoo"), Gpg::new()) else { return };
+    let scene = PublishingHost::new(&environment);
+    // The name by which it looks for the key.
+    let names = ["Releases <infrastructure@gentoo.org>", "Another <infrastructure@gentoo.org>"];
+    let keys = names.map(|name| gpg.make_key(name, "ed25519", "cert,sign", "never"));
+    make(&environment, "gentoo-20261130.tar.xz", DAY + 89_100, 1);
+    let archive = environment.path("snapshots/gentoo-20261130.tar.xz");
+    let signature = gpg.sign(&keys[0], &fs::read(&archive).unwrap());
+    fs::write(archive.with_extension("xz.gpgsig"), signature).unwrap();
+    let rings = [gpg.export_to(&keys[0], "ours.asc"), gpg.export_to(&keys[1], "other.asc")];
+    let mut command =
+        scene.command(&["snapshots", "--channel", "repos/snapshots", "--kind", "treesnapshots"]);
+    program::run(command.arg("--keyring").arg(&rings[0])).success();
+
+    let ebuild = gentoo.path("synced/app-test/thing/thing-1.ebuild");
+    let refused = webrsync(&gentoo, &scene, Some(&rings[1]));
+    assert!(refused.code != Some(0) && !ebuild.exists(), "{refused:?}");
+    assert!(refused.stderr.contains("signature verification failed"), "{refused:?}");
+    webrsync(&gentoo, &scene, Some(&rings[0])).success();
+    assert!(ebuild.exists());
+}
+
+#[test]
+fn a_day_is_that_of_the_snapshot_and_not_of_its_publication() {
+    let environment = TestEnvironment::new();
+    let scene = PublishingHost::new(&environment);
+    for (name, time) in [("gentoo-20261129.tar.xz", DAY - 80_000), ("gentoo-20261130.tar.xz", DAY + 1_000)] {
+        make(&environment, name, time, 1);
+        publish(&scene).success();
+    }
+    let of_a_day = |day: &str, name: &str| scene.get(&format!("at/{day}/repos/snapshots/{name}")).status;
+    assert_eq!(of_a_day("2026-11-29", "gentoo-20261129.tar.xz"), 200);
+    assert_eq!(of_a_day("2026-11-29", "gentoo-20261130.tar.xz"), 404);
+    assert_eq!(of_a_day("2026-11-30", "gentoo-20261130.tar.xz"), 200);
+    assert_eq!(of_a_day("2026-11-28", "gentoo-20261129.tar.xz"), 404);
+
+    let listed = |day: &str| environment.run_client(["ls", "--channel", "repos/snapshots", "--at", day]);
+    let of_29 = listed("2026-11-29").success();
+    assert!(of_29.stdout.contains("gentoo-20261129.tar.xz"), "{of_29:?}");
+    assert!(!of_29.stdout.contains("gentoo-20261130.tar.xz"), "{of_29:?}");
+    listed("2026-11-30").success().stdout_contains("gentoo-20261130.tar.xz");
+    let before_all = listed("2026-11-28").expect_code(1);
+    assert!(before_all.stderr.contains("has nothing that is of 2026-11-28"), "{before_all:?}");
 }
 
 #[test]

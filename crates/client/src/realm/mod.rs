@@ -2,6 +2,7 @@
 
 mod continuation;
 mod directory;
+pub mod history;
 pub mod locate;
 pub mod log_tiles;
 pub mod mirrors;

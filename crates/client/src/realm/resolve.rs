@@ -5,6 +5,7 @@
 //! passed over; a fork ends everything, because the realm itself has lied.
 
 mod ask;
+mod dated;
 mod heard;
 mod judge;
 
@@ -189,7 +190,23 @@ impl Realm {
         }
     }
 
+    /// Asks what a ref is. A date means what stood there then, unless the kind of its trees dates them by their contents.
     async fn resolve_or_say(
+        &self,
+        channel: &Channel,
+        query: &RefQuery,
+        kind: Option<&Kind>,
+        base: Option<ManifestId>,
+        output: &Output,
+    ) -> Result<Resolved, Asked> {
+        let stood = self.resolve_in_log(channel, query, kind, base, output).await;
+        match query.at {
+            Some(at) => self.resolve_by_content(channel, query, at, kind, stood, output).await,
+            None => stood,
+        }
+    }
+
+    async fn resolve_in_log(
         &self,
         channel: &Channel,
         query: &RefQuery,

@@ -201,6 +201,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/locate", post(read::locate).layer(DefaultBodyLimit::max(LOCATE_BYTES_MAX)))
         .route("/v1/content/{content}/{size}", get(read::content))
         .route("/v1/history/{channel}/{reference}", get(read::history))
+        .route("/v1/time/{channel}/{reference}/{seq}", get(read::time))
         .route("/v1/refs", get(refs::all))
         .route("/v1/refs/{channel}", get(refs::of_channel))
         .route("/v1/root/{version}", get(read::root))

@@ -160,6 +160,27 @@ pub(super) async fn history(
     .await
 }
 
+/// `GET /v1/time/<channel>/<ref>/<seq>`: the second as of which the ref was this publication, as a number.
+pub(super) async fn time(
+    State(app): State<Arc<App>>,
+    Path((channel, reference, seq)): Path<(String, String, u64)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let asked = asked_channel(&app, &headers, &channel).await?;
+    blocking(move || {
+        let view = app.realm.view();
+        let reference = choose_ref(&app, &view, &asked, &reference)?;
+        let key = asked.head_key(&app, &reference)?.ok_or(Problem::NotFound)?;
+        let index = app.realm.index();
+        let found = index.history(&key, Some(seq.saturating_add(1)), 1, view.size)?;
+        let leaf = found.first().filter(|(found, _)| *found == seq).ok_or(Problem::NotFound)?.1;
+        let time = index.heads_after(leaf, view.size)?.ok_or(Problem::NotFound)?;
+        let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")];
+        Ok((headers, format!("{time}\n")).into_response())
+    })
+    .await
+}
+
 /// `GET /v1/root/<version>`
 pub(super) async fn root(
     State(app): State<Arc<App>>,

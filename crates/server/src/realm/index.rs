@@ -157,6 +157,16 @@ impl Index {
         Ok(Some((at, next)))
     }
 
+    /// The time of the first heads leaf after a leaf.
+    pub(crate) fn heads_after(&self, leaf: u64, end: u64) -> anyhow::Result<Option<u64>> {
+        let found = self.db.query_row(
+            "SELECT time FROM heads WHERE leaf > ? AND leaf < ? ORDER BY leaf LIMIT 1",
+            params![leaf, end],
+            |row| row.get(0),
+        );
+        Ok(found.optional()?)
+    }
+
     /// The leaves before `end` of a ref's publications, newest first, those before number `before` if it is given.
     pub(crate) fn history(
         &self,
@@ -254,6 +264,8 @@ mod tests {
         assert_eq!(index.heads_at(99, 7).unwrap(), None);
         assert_eq!(index.heads_at(250, 7).unwrap(), Some((4, Some(6))));
         assert_eq!(index.heads_at(u64::MAX, 7).unwrap(), Some((6, None)));
+        let first_after = [0, 4, 6].map(|leaf| index.heads_after(leaf, 7).unwrap().is_some());
+        assert_eq!(first_after, [true, true, false]);
         assert_eq!(index.history(&head("a", 1, 2).key, None, 10, 7).unwrap(), [(2, 5), (1, 2)]);
         assert_eq!(index.history(&head("a", 1, 2).key, Some(2), 10, 7).unwrap(), [(1, 2)]);
         assert_eq!(index.root(None, 7).unwrap(), Some(0));

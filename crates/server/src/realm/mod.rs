@@ -27,6 +27,7 @@ use smart_sync_store::catalogue::Timestamp;
 use smart_sync_store::domain::Domain;
 use smart_sync_store::id::ManifestId;
 use smart_sync_sync::key::SecretKey;
+use smart_sync_sync::kinds;
 use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::heads::{Head, HeadKey};
 use smart_sync_sync::log::merkle::LogHash;
@@ -235,7 +236,8 @@ impl Realm {
         self.head(view, channel, reference)?.map(|head| self.published(head.index, view.size)).transpose()
     }
 
-    /// The newest publication of a ref at a time.
+    /// The newest publication of a ref at a time: the newest one whose content is of that time, where its kind dates
+    /// trees by that, and else the one that stood there.
     pub(crate) fn newest_at(
         &self,
         view: &View,
@@ -244,12 +246,38 @@ impl Realm {
         time: UnixTime,
     ) -> anyhow::Result<Option<Published>> {
         let Some(key) = self.head_key(channel, reference)? else { return Ok(None) };
+        if let Some(newest) = self.newest(view, channel, reference)?
+            && kinds::is_dated_by_content(&newest.publication.kind)
+        {
+            return self.newest_content_at(view, &key, newest, time);
+        }
         let leaf = {
             let index = self.index();
             let Some((heads, _)) = index.heads_at(time.seconds(), view.size)? else { return Ok(None) };
             index.history(&key, None, 1, heads)?.first().map(|(_, leaf)| *leaf)
         };
         leaf.map(|leaf| self.published(leaf, view.size)).transpose()
+    }
+
+    /// The newest publication of a ref, of which this is the newest one of all, whose content is of a time or before it.
+    fn newest_content_at(
+        &self,
+        view: &View,
+        key: &HeadKey,
+        newest: Published,
+        time: UnixTime,
+    ) -> anyhow::Result<Option<Published>> {
+        let is_of_then =
+            |publication: &Publication| publication.manifest.is_some() && publication.content_time <= time;
+        let mut published = newest;
+        loop {
+            if is_of_then(&published.publication) {
+                return Ok(Some(published));
+            }
+            let before = self.index().history(key, Some(published.publication.seq), 1, view.size)?;
+            let Some((_, leaf)) = before.first() else { return Ok(None) };
+            published = self.published(*leaf, view.size)?;
+        }
     }
 
     /// Whether a ref of the channel's domain is this manifest now, which means that all of it is here and stays:

@@ -65,6 +65,12 @@ pub trait ArtifactKind: Sync {
         None
     }
 
+    /// Whether what there was on a day is told by the times of its contents, and not by when they were published: what
+    /// comes from somebody else was there before it came.
+    fn is_dated_by_content(&self) -> bool {
+        false
+    }
+
     /// How its files come from an upstream that is followed.
     fn following(&self) -> Following {
         Following::No
@@ -314,6 +320,11 @@ fn shown(refused: &[Refusal]) -> String {
 /// A time as file systems keep it.
 fn file_time(time: UnixTime) -> FileTime {
     FileTime { seconds: i64::try_from(time.seconds()).unwrap_or(i64::MAX), nanoseconds: 0 }
+}
+
+/// Whether trees of this kind are dated by their contents.
+pub fn is_dated_by_content(kind: &Kind) -> bool {
+    find(kind).is_some_and(ArtifactKind::is_dated_by_content)
 }
 
 /// The kind of this name, where it has something to say.

@@ -11,8 +11,9 @@ use smart_sync_sync::record::Publication;
 use smart_sync_sync::wire::submission::{Sidecar, Submission};
 
 use super::Publisher;
-use crate::commands::{log, wait_for};
+use crate::commands::wait_for;
 use crate::failure::{Exit, Failure};
+use crate::realm::history::History;
 use crate::realm::remote::RemoteError;
 use crate::realm::resolve::RefStanding;
 
@@ -87,8 +88,8 @@ impl Publisher<'_> {
         publication: &Publication,
     ) -> Result<bool, Failure> {
         let Publication { channel, reference, .. } = publication;
-        let path = format!("v1/history/{}/{}", channel.to_url_segment(), reference.to_url_segment());
-        wait_for(self.surroundings, log::holds(self.remote(), &path, newest, own))
+        let history = History { remotes: std::slice::from_ref(self.remote()), channel, reference };
+        wait_for(self.surroundings, history.holds(newest, own))
     }
 
     /// Whether the evidence shows this publication at its ref. Another one of the same number is a failure.

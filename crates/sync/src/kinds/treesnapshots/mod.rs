@@ -53,6 +53,10 @@ impl ArtifactKind for TreeSnapshots {
         true
     }
 
+    fn is_dated_by_content(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {
         let Job { directory, before, absent, findings, signatures, now, .. } = job;
         let published = before.map_or_else(|| Ok(BTreeMap::new()), super::Before::files)?;

@@ -51,23 +51,32 @@ impl<'bench> Ours<'bench> {
         })
     }
 
-    /// The same with a server that takes as many requests from one address as it can answer.
+    /// The same with a server that takes as many requests from one address as it can answer, and writes no line for each.
     pub(crate) fn start_unlimited(bench: &'bench Bench) -> Result<Self> {
-        Self::start_with(bench, |settings| {
+        let change = |settings: String| {
             settings
                 .replace("requests-per-second = 500\n", "requests-per-second = 1000000\n")
                 .replace("requests-burst = 5000\n", "requests-burst = 1000000\n")
-        })
+        };
+        Self::start_logging(bench, "info,smart_sync_server::http=warn", change)
     }
 
     fn start_with(bench: &'bench Bench, change: impl FnOnce(String) -> String) -> Result<Self> {
+        Self::start_logging(bench, "info", change)
+    }
+
+    fn start_logging(
+        bench: &'bench Bench,
+        what: &str,
+        change: impl FnOnce(String) -> String,
+    ) -> Result<Self> {
         bench.scratch("ours/state")?;
         let data = bench.scratch("ours/data")?;
         let fingerprint = initialise(&bench.environment, &data, "bench.example");
         let settings = data.join("server.toml");
         fs::write(&settings, change(fs::read_to_string(&settings)?))?;
         let token = create_token(&bench.environment, &data, "publish", "repos/");
-        let server = Server::start(&mut serve(&bench.environment, &data));
+        let server = Server::start(serve(&bench.environment, &data).env("SMART_SYNC_LOG", what));
         let realm = Self { bench, data, fingerprint, token, server };
         realm.trust(PUBLISHER, realm.url())?;
         Ok(realm)

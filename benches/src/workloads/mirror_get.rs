@@ -91,7 +91,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         "{CLIENTS} connections at once, each of which fetches one file after the other: {} packages of 2 MiB, and {} \
          distfiles of 1 to 4 KiB, out of the trees of the sections above. The loader is the same, on the same machine, \
          and throws away what it reads; wall time is that of all files. CPU is the server's, and so is memory, summed \
-         over its processes. Neither server has a limit of requests. Before that, what both serve is compared.",
+         over its processes. Neither server has a limit of requests or writes a line for each. Before that, what both serve is compared.",
         all[0].requests.len(),
         all[1].requests.len()
     );

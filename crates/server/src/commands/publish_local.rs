@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use smart_sync_store::count::counted;
-use smart_sync_store::id::CommitId;
+use smart_sync_store::id::{CommitId, ContentId};
 use smart_sync_store::manifest::{Fidelity, FileTime};
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::{IngestOptions, Ingested, ingest};
@@ -15,6 +15,7 @@ use smart_sync_sync::key::SecretKey;
 use smart_sync_sync::kinds;
 use smart_sync_sync::name::TypedRef;
 use smart_sync_sync::publish::{Standing, Target, sign};
+use smart_sync_sync::record::Publication;
 use smart_sync_sync::source::cache::ContentCache;
 use smart_sync_sync::source::directory::{DirectoryOptions, DirectorySource};
 use smart_sync_sync::source::git::GitRepository;
@@ -86,6 +87,7 @@ pub(super) fn publish(
     let time = unix_now()?;
     let content_time = read.time.and_then(|time| UnixTime::new(u64::try_from(time).ok()?)).unwrap_or(time);
     let publication = target.publication(&read.tree, read.commit, standing, content_time, time);
+    let publication = Publication { meta: read.meta, ..publication };
     let note = sign(&publication, &[key])?;
     let domain = realm.domain(&target.channel)?;
     let check = Completeness { store: &realm.store, domain: &domain, previous, now: now() };
@@ -110,6 +112,8 @@ struct Read {
     tree: Ingested,
     commit: Option<CommitId>,
     time: Option<i64>,
+    /// The file of it that says where its files came from.
+    meta: Option<ContentId>,
 }
 
 fn read_tree(realm: &Arc<Realm>, args: &PublishLocalArgs, target: &Target) -> anyhow::Result<Read> {
@@ -122,7 +126,7 @@ fn read_tree(realm: &Arc<Realm>, args: &PublishLocalArgs, target: &Target) -> an
         let commit = repository.resolve(revision)?;
         let mut source = repository.tree(&commit, cache)?;
         let tree = ingest(&mut source, &mut destination, options)?;
-        (Read { tree, commit: Some(commit.id), time: Some(commit.time) }, source.into_cache())
+        (Read { tree, commit: Some(commit.id), time: Some(commit.time), meta: None }, source.into_cache())
     } else {
         let options_of_directory = DirectoryOptions {
             fidelity: if args.system { Fidelity::System } else { Fidelity::Git },
@@ -131,7 +135,7 @@ fn read_tree(realm: &Arc<Realm>, args: &PublishLocalArgs, target: &Target) -> an
         };
         let mut source = DirectorySource::open(&args.source, options_of_directory, cache)?;
         let tree = ingest(&mut source, &mut destination, options)?;
-        (Read { tree, commit: None, time: None }, source.into_cache())
+        (Read { tree, commit: None, time: None, meta: None }, source.into_cache())
     };
     for warning in &read.tree.warnings {
         tracing::warn!("{warning}");

@@ -9,6 +9,7 @@ pub mod distfiles;
 pub mod findings;
 pub mod follow;
 pub mod kernels;
+pub mod provenance;
 mod published;
 pub mod pull;
 pub mod retired;

@@ -9,7 +9,7 @@ use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::Destination;
 use smart_sync_sync::kinds::findings::Findings;
 use smart_sync_sync::kinds::{
-    self, Absent, ArtifactKind, Before, Job, KindError, Legacy, Making, SignaturePolicy, Unsigned,
+    self, Absent, ArtifactKind, Before, Job, KindError, Legacy, Making, SignaturePolicy, Unsigned, provenance,
 };
 use smart_sync_sync::openpgp::{KeyRing, SigningKey};
 use smart_sync_sync::source::assembled::AssembledSource;
@@ -17,9 +17,9 @@ use smart_sync_sync::source::directory::DirectorySource;
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::trust::Verified;
 
-use super::Publisher;
 use super::parts::Parts;
 use super::source::{Cache, Stored, directory_options, of_source, take_in};
+use super::{Publisher, Said};
 use crate::args::publish::TreeInput;
 use crate::commands::contents::Contents;
 use crate::commands::wait_for;
@@ -38,7 +38,7 @@ const WAIT_SECONDS_MAX: u64 = 60;
 /// A tree that was put together and stored.
 pub(super) struct StoredOfKind {
     pub(super) stored: Stored,
-    pub(super) content_time: UnixTime,
+    pub(super) said: Said,
 }
 
 impl Publisher<'_> {
@@ -126,7 +126,7 @@ impl Publisher<'_> {
             newest: None,
             now: now(),
         };
-        let prepared = kind.prepare(job);
+        let prepared = provenance::prepare(kind, job, &BTreeMap::new());
         if prepared.is_err() {
             findings.keep_unused();
         }
@@ -144,6 +144,8 @@ impl Publisher<'_> {
             let beside = DirectorySource::open(made, options, cache.load()).map_err(of_source)?;
             directory.add_beside(beside).map_err(of_source)?;
         }
+        let said =
+            Said { content_time: Some(prepared.content_time), meta: provenance::named_by(&prepared.parts) };
         let parts = Parts { kind, content_time: prepared.content_time, wants_sums };
         let stored =
             self.publish_alone(&parts, prepared.parts, &mut directory, destination).and_then(|whole| {
@@ -155,7 +157,7 @@ impl Publisher<'_> {
         if let Some((cache, known)) = beside.zip(known_beside) {
             cache.save(&known, stored.is_ok())?;
         }
-        Ok(StoredOfKind { stored: stored?, content_time: prepared.content_time })
+        Ok(StoredOfKind { stored: stored?, said })
     }
 
     /// The keys that may have signed what is published, where they matter.

@@ -15,7 +15,7 @@ mod submit;
 
 use std::cell::OnceCell;
 
-use smart_sync_store::id::ManifestId;
+use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::{Ingested, Statistics};
 use smart_sync_sync::kinds::ArtifactKind;
@@ -92,6 +92,15 @@ struct Publisher<'a> {
     root: OnceCell<Signed<Root>>,
     /// The kind of the trees that are published together.
     together: OnceCell<Kind>,
+}
+
+/// What is known of a tree besides what it is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    /// The time of its content, where its kind knows that.
+    content_time: Option<UnixTime>,
+    /// The file of it that says where its files came from.
+    meta: Option<ContentId>,
 }
 
 /// What became of a ref.
@@ -214,18 +223,18 @@ impl Publisher<'_> {
         let wants_sums = self.keys.has_sidecars() && !self.args.dry_run;
         let exclusions = Exclusions::in_place(self.args.exclude.iter().map(String::as_str))
             .map_err(|error| Failure::new(Exit::Arguments, error))?;
-        let (stored, content_time) = match kind {
+        let (stored, said) = match kind {
             Some(kind) => self
                 .store_of_kind(kind, before, &mut destination, exclusions, wants_sums)
-                .map(|made| (made.stored, Some(made.content_time))),
+                .map(|made| (made.stored, made.said)),
             None => origin
                 .store(job, &mut destination, exclusions, self.surroundings.state_dir, wants_sums)
-                .map(|stored| (stored, None)),
+                .map(|stored| (stored, Said::default())),
         }
         .map_err(|failure| destination.take_failure().unwrap_or(failure))?;
         self.show_warnings(&stored.tree.warnings);
         let is_what_is_published = is_same_commit || job.commit.is_none();
-        self.state(job, &stored, before, content_time, is_what_is_published)
+        self.state(job, &stored, before, said, is_what_is_published)
     }
 
     /// States that a ref is a tree which was stored, unless it is that already and nothing else is new of it.
@@ -234,7 +243,7 @@ impl Publisher<'_> {
         job: &Job,
         stored: &Stored,
         before: &RefStanding,
-        content_time: Option<UnixTime>,
+        said: Said,
         may_be_unchanged: bool,
     ) -> Result<Outcome, Failure> {
         if let RefStanding::Published(before) = before
@@ -248,10 +257,10 @@ impl Publisher<'_> {
             self.say_what_would_be(job, &stored.tree);
             return Ok(Outcome::Published);
         }
-        if let Some(time) = content_time {
+        if let Some(time) = said.content_time {
             self.wait_until(time)?;
         }
-        let publication = self.publication(job, &stored.tree, before, content_time)?;
+        let publication = self.publication(job, &stored.tree, before, said)?;
         let note = self.keys.sign(&publication)?;
         let sidecars = self.keys.sidecars(&publication, &note, stored.sums.as_ref())?;
         let shown = self.submit(note, sidecars, &publication)?;
@@ -378,22 +387,18 @@ impl Publisher<'_> {
         job: &Job,
         tree: &Ingested,
         before: &RefStanding,
-        content_time: Option<UnixTime>,
+        said: Said,
     ) -> Result<Publication, Failure> {
         if job.reference.is_tag() && matches!(before, RefStanding::Published(_)) {
             return Err(tag_is_written(self.channel(), &job.reference));
         }
         let time = now();
         let committed = job.commit.and_then(|commit| UnixTime::new(u64::try_from(commit.time).ok()?));
-        let content_time = content_time.or(committed).unwrap_or(time);
+        let content_time = said.content_time.or(committed).unwrap_or(time);
         let target = self.target(job.reference.clone(), before)?;
-        Ok(target.publication(
-            tree,
-            job.commit.map(|commit| commit.id),
-            standing_of(before),
-            content_time,
-            time,
-        ))
+        let commit = job.commit.map(|commit| commit.id);
+        let publication = target.publication(tree, commit, standing_of(before), content_time, time);
+        Ok(Publication { meta: said.meta, ..publication })
     }
 }
 

@@ -16,7 +16,7 @@ use smart_sync_sync::time::UnixTime;
 
 use super::destination::NetworkDestination;
 use super::source::{Job, of_source, take_in, take_in_and_show};
-use super::{Outcome, Packs, Publisher};
+use super::{Outcome, Packs, Publisher, Said};
 use crate::failure::{Exit, Failure};
 use crate::realm::resolve::RefStanding;
 
@@ -69,7 +69,8 @@ impl Publisher<'_> {
             self.show_warnings(&stored.tree.warnings);
             check_alone(&alone, &before, stored.tree.manifest.id)?;
             let job = Job { reference: alone.reference.clone(), commit: None };
-            self.state(&job, &stored, &before, Some(parts.content_time), true)?;
+            let said = Said { content_time: Some(parts.content_time), meta: None };
+            self.state(&job, &stored, &before, said, true)?;
             if self.args.dry_run {
                 // Nothing of it was sent, so the whole tree cannot refer to it.
                 continue;
@@ -118,8 +119,8 @@ impl Publisher<'_> {
         let stored = take_in(&mut source, &mut destination, self.keys.has_sidecars());
         let stored = stored.map_err(|error| destination.take_failure().unwrap_or_else(|| error.into()))?;
         let job = Job { reference: reference.clone(), commit: None };
-        let content_time = main.publication.record().content_time;
-        self.state(&job, &stored, &before, Some(content_time), true)
+        let said = Said { content_time: Some(main.publication.record().content_time), meta: None };
+        self.state(&job, &stored, &before, said, true)
     }
 }
 

@@ -1,13 +1,13 @@
 //! Publishing a tree that is put together of nothing but what is published: nothing is read on this host.
 
-use smart_sync_sync::kinds::{ArtifactKind, Before, Prepared};
+use smart_sync_sync::kinds::{ArtifactKind, Before, Prepared, provenance};
 use smart_sync_sync::name::RefName;
 use smart_sync_sync::source::assembled::AssembledSource;
 use smart_sync_sync::trust::Verified;
 
 use super::destination::NetworkDestination;
 use super::source::{Job, of_source, take_in};
-use super::{Outcome, Packs, Publisher};
+use super::{Outcome, Packs, Publisher, Said};
 use crate::args::publish::PublishArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -53,10 +53,12 @@ impl Publisher<'_> {
         let packs = if self.args.dry_run { Packs::Count } else { Packs::Send };
         let mut destination =
             NetworkDestination::new(self.remote(), self.surroundings, self.channel(), packs);
+        let said =
+            Said { content_time: Some(prepared.content_time), meta: provenance::named_by(&prepared.parts) };
         let mut source = AssembledSource::without_directory(prepared.parts).map_err(of_source)?;
         let stored = take_in(&mut source, &mut destination, self.keys.has_sidecars() && !self.args.dry_run);
         let stored = stored.map_err(|error| destination.take_failure().unwrap_or_else(|| error.into()))?;
         let job = Job { reference, commit: None };
-        self.state(&job, &stored, &before, Some(prepared.content_time), true)
+        self.state(&job, &stored, &before, said, true)
     }
 }

@@ -1,5 +1,6 @@
 //! Trees that their kind puts together: see [`smart_sync_sync::kinds`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use smart_sync_store::manifest::Fidelity;
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::{IngestOptions, ingest};
 use smart_sync_sync::kinds::findings::Findings;
-use smart_sync_sync::kinds::{Absent, ArtifactKind, Before, Job, KindError, SignaturePolicy};
+use smart_sync_sync::kinds::{Absent, ArtifactKind, Before, Job, KindError, SignaturePolicy, provenance};
 use smart_sync_sync::publish::Target;
 use smart_sync_sync::source::assembled::AssembledSource;
 use smart_sync_sync::source::cache::ContentCache;
@@ -72,7 +73,7 @@ pub(super) fn read(
     let manifest = newest.and_then(|newest| newest.publication.manifest);
     let before = manifest.map(|manifest| StoredTree { realm, domain, manifest: manifest.id });
     let mut findings = Findings::load(&findings_path);
-    let prepared = kind.prepare(Job {
+    let job = Job {
         directory: &directory,
         before: before.as_ref().map(|before| before as &dyn Before),
         absent: if args.replace { Absent::Goes } else { Absent::Stays },
@@ -82,7 +83,8 @@ pub(super) fn read(
         making: None,
         newest: None,
         now: unix_now()?,
-    });
+    };
+    let prepared = provenance::prepare(kind, job, &BTreeMap::new());
     if prepared.is_err() {
         findings.keep_unused();
     }
@@ -93,6 +95,7 @@ pub(super) fn read(
     for note in &prepared.notes {
         print(format_args!("{note}"))?;
     }
+    let meta = provenance::named_by(&prepared.parts);
     directory.assemble(prepared.parts)?;
     let tree = ingest(&mut directory, &mut destination, IngestOptions::default())?;
     for warning in &tree.warnings {
@@ -101,7 +104,7 @@ pub(super) fn read(
     directory.into_caches().0.save(&cache_path)?;
     wait_until(prepared.content_time)?;
     let time = i64::try_from(prepared.content_time.seconds()).ok();
-    Ok(Read { tree, commit: None, time })
+    Ok(Read { tree, commit: None, time, meta })
 }
 
 /// Waits until the time has come that a content bears: some clients would take it for the one before.

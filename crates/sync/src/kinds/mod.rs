@@ -3,8 +3,10 @@
 //! A kind is a module of this one. Nothing else knows it by its name: whoever publishes asks [`find`] whether the
 //! channel's kind has something to say, and publishes the tree that it puts together.
 
+mod beside;
 pub mod binpkgs;
 mod bounded;
+mod detached;
 pub mod distfiles;
 pub mod findings;
 pub mod follow;
@@ -53,6 +55,11 @@ pub trait ArtifactKind: Sync {
 
     /// Whether it knows an older form of its files, and makes other ones in their place that are signed.
     fn makes_files(&self) -> bool {
+        false
+    }
+
+    /// Whether only so many of the newest versions of each thing stay published.
+    fn keeps_newest(&self) -> bool {
         false
     }
 

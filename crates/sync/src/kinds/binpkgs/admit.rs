@@ -12,18 +12,18 @@ use super::package::Container;
 use crate::openpgp::Signer;
 use crate::time::UnixTime;
 
-/// Says who has signed each package that is signed, where there is a key ring; refuses what is not accepted.
+/// Says who has signed each package that is signed, by its path, where there is a key ring; refuses what is not accepted.
 pub(super) fn admit(
     found: &BTreeMap<TreePath, Looked>,
     policy: &SignaturePolicy<'_>,
     now: UnixTime,
-) -> Result<Vec<Signer>, KindError> {
+) -> Result<BTreeMap<TreePath, Signer>, KindError> {
     let judged: Vec<Result<Option<Signer>, Refusal>> =
         found.par_iter().map(|(path, looked)| judge(path, looked, policy, now)).collect();
-    let (mut signers, mut refused) = (Vec::new(), Vec::new());
-    for judged in judged {
+    let (mut signers, mut refused) = (BTreeMap::new(), Vec::new());
+    for (path, judged) in found.keys().zip(judged) {
         match judged {
-            Ok(signer) => signers.extend(signer),
+            Ok(signer) => signers.extend(signer.map(|signer| (path.clone(), signer))),
             Err(refusal) => refused.push(refusal),
         }
     }
@@ -57,7 +57,7 @@ fn judge(
 }
 
 /// A line for each key that has signed something.
-pub(super) fn said_of(signers: &[Signer]) -> Vec<String> {
+pub(super) fn said_of<'s>(signers: impl IntoIterator<Item = &'s Signer>) -> Vec<String> {
     let mut counts: BTreeMap<(&Option<String>, String), u64> = BTreeMap::new();
     for signer in signers {
         *counts.entry((&signer.user, signer.primary.to_string())).or_default() += 1;

@@ -72,7 +72,7 @@ impl ArtifactKind for Binpkgs {
         let settings = here.or_else(|| published.index.as_ref().map(Index::settings)).unwrap_or_default();
         let made = Made::new(&generation, (&found, &replaced), &published, settings, now)?;
         let mut notes = notes(&generation, &found, new);
-        notes.extend(said_of(&signers));
+        notes.extend(said_of(signers.values()));
         if !replaced.is_empty() {
             let count = counted(replaced.len() as u64, "package is", "packages are");
             notes.push(match making.and_then(|making| making.key) {
@@ -80,7 +80,12 @@ impl ArtifactKind for Binpkgs {
                 None => format!("{count} converted here"),
             });
         }
-        Ok(Prepared { parts: made.parts, content_time: made.time, notes, signers: BTreeMap::new() })
+        let signers = (generation.live.iter())
+            .filter_map(|(path, source)| {
+                Some((path.clone(), signers.get(source.as_ref()?)?.primary.to_string()))
+            })
+            .collect();
+        Ok(Prepared { parts: made.parts, content_time: made.time, notes, signers })
     }
 
     fn judges_signatures(&self) -> bool {

@@ -7,10 +7,9 @@
 
 mod archive;
 mod name;
-mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read as _};
+use std::io::BufReader;
 
 use md5::{Digest as _, Md5};
 use rayon::prelude::*;
@@ -18,6 +17,8 @@ use smart_sync_store::count::counted;
 use smart_sync_store::id::{ContentId, ContentIdHasher, from_hex, to_hex};
 use smart_sync_store::manifest::{Content, TreePath};
 
+use super::beside::{SmallFile, read_small};
+use super::detached::{Judge, SignedFile, said_of};
 use super::findings::Findings;
 use super::published::tree_path;
 use super::{Absent, ArtifactKind, Job, KindError, Prepared, Refusal, file_time};
@@ -26,7 +27,6 @@ use crate::source::{FileStat, SourceError};
 use crate::time::UnixTime;
 use archive::{ArchiveError, timestamp};
 use name::SnapshotName;
-use signed::Judge;
 
 /// How many days stay published.
 const DAYS_KEPT: usize = 30;
@@ -57,8 +57,12 @@ impl ArtifactKind for TreeSnapshots {
         true
     }
 
+    fn keeps_newest(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {
-        let Job { directory, before, absent, findings, signatures, now, .. } = job;
+        let Job { directory, before, absent, findings, signatures, newest, now, .. } = job;
         let published = before.map_or_else(|| Ok(BTreeMap::new()), super::Before::files)?;
         let files = by_name(directory)?;
         let found = look(directory, &files, findings, now)?;
@@ -70,13 +74,18 @@ impl ArtifactKind for TreeSnapshots {
                 Err(refusal) => refused.push(refusal),
             }
         }
-        let mut signers = Vec::new();
+        let mut signers = BTreeMap::new();
         if let Some(ring) = signatures.key_ring {
-            let judge = Judge { directory, files: &files, before, published: &published, ring, now };
-            for found in &found {
-                match judge.judge(found, findings)? {
-                    Ok(signer) => signers.push(signer),
-                    Err(refusal) => refused.push(refusal),
+            let judge = Judge { directory, before, ring, now };
+            let files: Vec<SignedFile<'_>> =
+                found.iter().map(|found| signed_file(found, &files, &published)).collect::<Result<_, _>>()?;
+            for (found, judged) in found.iter().zip(judge.judge(&files, findings)?) {
+                match judged {
+                    Ok(by) => signers.extend([(tree_path(&found.name.name)?, by)]),
+                    Err(error) => {
+                        let refusal = Refusal::of(found.path, &error);
+                        refused.push(Refusal { hint: Some(error.hint()), ..refusal });
+                    }
                 }
             }
         }
@@ -88,18 +97,22 @@ impl ArtifactKind for TreeSnapshots {
                 parts.entry(path.clone()).or_insert(Part::Published(*content));
             }
         }
-        let gone = drop_old(&mut parts);
+        let days_kept = newest.unwrap_or(DAYS_KEPT).max(1);
+        let gone = drop_old(&mut parts, days_kept);
         let days: BTreeSet<_> = parts.keys().filter_map(snapshot_of).map(|name| name.date).collect();
         let count = counted(days.len() as u64, "day", "days");
         let mut notes = vec![format!("the tree has snapshots of {count}")];
         if gone > 0 {
             let count = counted(gone as u64, "day is", "days are");
-            notes.push(format!("{count} left out: {DAYS_KEPT} days are kept"));
+            let kept = counted(days_kept as u64, "day is", "days are");
+            notes.push(format!("{count} left out: {kept} kept"));
         }
-        notes.extend(signed::said_of(&signers));
+        notes.extend(said_of("snapshots", signers.values()));
         let newest = found.iter().map(|found| found.looked.time).max();
         let content_time = newest.and_then(UnixTime::new).filter(|newest| *newest <= now).unwrap_or(now);
-        Ok(Prepared { parts, content_time, notes, signers: BTreeMap::new() })
+        signers.retain(|path, _| parts.contains_key(path));
+        let signers = signers.into_iter().map(|(path, signer)| (path, signer.primary.to_string())).collect();
+        Ok(Prepared { parts, content_time, notes, signers })
     }
 }
 
@@ -111,9 +124,9 @@ fn snapshot_of(path: &TreePath) -> Option<SnapshotName> {
 }
 
 /// Takes out what belongs to days before the newest ones; how many days that were.
-fn drop_old(parts: &mut BTreeMap<TreePath, Part>) -> usize {
+fn drop_old(parts: &mut BTreeMap<TreePath, Part>, days_kept: usize) -> usize {
     let days: BTreeSet<_> = parts.keys().filter_map(snapshot_of).map(|name| name.date).collect();
-    let Some(oldest) = days.iter().rev().nth(DAYS_KEPT - 1).copied() else { return 0 };
+    let Some(oldest) = days.iter().rev().nth(days_kept - 1).copied() else { return 0 };
     parts.retain(|path, _| snapshot_of(path).is_none_or(|name| name.date >= oldest));
     days.range(..oldest).count()
 }
@@ -245,7 +258,7 @@ fn admit(
     };
     let digest_part = match files.get(&name.digest()) {
         Some((file, stat)) => {
-            let text = read_small(directory, file, stat)?;
+            let text = read_small(directory, file, stat, BESIDE_BYTES_MAX)?;
             if text.and_then(|text| md5_of(&text)) != Some(looked.md5) {
                 return refuse("it is not what the file with its digest says");
             }
@@ -256,19 +269,16 @@ fn admit(
     Ok(Ok(vec![(place, Part::File((*path).clone())), (signature, signature_part), (digest, digest_part)]))
 }
 
-fn read_small(
-    directory: &AssembledSource,
-    path: &TreePath,
-    stat: &FileStat,
-) -> Result<Option<Vec<u8>>, KindError> {
-    if stat.size > BESIDE_BYTES_MAX {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    let read = directory.open(path)?.take(BESIDE_BYTES_MAX).read_to_end(&mut bytes);
-    let path = || path.as_bytes().to_vec();
-    read.map_err(|source| SourceError::Io { operation: "reading", path: path(), source })?;
-    Ok(Some(bytes))
+/// A snapshot with the signature that lies beside it, or is published for it.
+fn signed_file<'f>(
+    found: &Found<'f>,
+    files: &BTreeMap<String, (&'f TreePath, &'f FileStat)>,
+    published: &BTreeMap<TreePath, Content>,
+) -> Result<SignedFile<'f>, KindError> {
+    let name = found.name.signature();
+    let here = files.get(&name).map(|(path, stat)| SmallFile::Here(path, stat));
+    let published = published.get(&tree_path(&name)?).map(|content| SmallFile::Published(*content));
+    Ok(SignedFile { path: found.path, content: found.looked.content, signature: here.or(published) })
 }
 
 /// The digest that stands first in such a file, which is all that clients read of it.
@@ -301,9 +311,10 @@ mod tests {
                 parts.insert(tree_path(&name).expect("a path"), Part::Made(Box::default()));
             }
         }
-        assert_eq!((drop_old(&mut parts), parts.len()), (1, 90));
+        assert_eq!((drop_old(&mut parts, DAYS_KEPT), parts.len()), (1, 90));
         assert!(parts.keys().all(|path| !path.to_string().contains("20261001")));
-        assert_eq!(drop_old(&mut parts), 0);
+        assert_eq!(drop_old(&mut parts, DAYS_KEPT), 0);
+        assert_eq!((drop_old(&mut parts, 2), parts.len()), (28, 6));
     }
 
     #[test]

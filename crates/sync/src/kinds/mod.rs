@@ -15,6 +15,7 @@ pub mod provenance;
 mod published;
 pub mod pull;
 pub mod retired;
+pub mod stages;
 pub mod treesnapshots;
 
 use std::collections::BTreeMap;
@@ -32,8 +33,13 @@ use follow::Following;
 use pull::PullThrough;
 
 /// The kinds that have something to say.
-const ALL: &[&dyn ArtifactKind] =
-    &[&binpkgs::Binpkgs, &distfiles::Distfiles, &kernels::Kernels, &treesnapshots::TreeSnapshots];
+const ALL: &[&dyn ArtifactKind] = &[
+    &binpkgs::Binpkgs,
+    &distfiles::Distfiles,
+    &kernels::Kernels,
+    &stages::Stages,
+    &treesnapshots::TreeSnapshots,
+];
 
 /// A kind whose trees are put together when they are published.
 pub trait ArtifactKind: Sync {

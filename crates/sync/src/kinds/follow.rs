@@ -27,7 +27,7 @@ pub enum Following {
 /// What a kind knows of an upstream that is followed.
 pub trait Follow: Sync {
     /// Begins to look for what is wanted. An error says which of that makes no sense for the kind.
-    fn look(&self, wanted: Wanted<'_>) -> Result<Box<dyn Look>, String>;
+    fn look<'a>(&self, wanted: Wanted<'a>) -> Result<Box<dyn Look + 'a>, String>;
 }
 
 /// What is wanted of an upstream.

@@ -33,6 +33,7 @@ mod publish;
 mod sign;
 pub mod signature;
 pub mod stanza;
+mod upstream;
 pub mod version;
 pub mod xpak;
 

@@ -8,6 +8,7 @@ use smart_sync_store::count::counted;
 use smart_sync_store::manifest::{Content, TreePath};
 
 use super::super::findings::Findings;
+use super::super::follow::Following;
 use super::super::published::{PublishedFiles, tree_path};
 use super::super::retired;
 use super::super::{Absent, ArtifactKind, Before, Job, KindError, Prepared, Refusal, file_time};
@@ -20,6 +21,7 @@ use super::made::{Replaced, make};
 use super::package::Container;
 use super::signature::Signature;
 use super::stanza::{StanzaError, stanza};
+use super::upstream::FollowBinpkgs;
 use super::{PackageError, gpkg, xpak};
 use crate::source::assembled::{AssembledSource, Part};
 use crate::source::{FileStat, SourceError};
@@ -94,6 +96,10 @@ impl ArtifactKind for Binpkgs {
 
     fn makes_files(&self) -> bool {
         true
+    }
+
+    fn following(&self) -> Following {
+        Following::Known(&FollowBinpkgs)
     }
 }
 

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smart_sync_store::manifest::TreePath;
 
+use super::follow::Following;
 use super::{Absent, Alone, ArtifactKind, Before, Job, KindError, OtherNames, Prepared, Refusal};
 use crate::name::RefName;
 use crate::source::assembled::Part;
@@ -35,6 +36,10 @@ pub struct Kernels;
 impl ArtifactKind for Kernels {
     fn name(&self) -> &'static str {
         "kernels"
+    }
+
+    fn following(&self) -> Following {
+        Following::Whole
     }
 
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {

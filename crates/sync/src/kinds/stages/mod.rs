@@ -14,6 +14,7 @@ pub mod name;
 mod signed;
 mod stock;
 mod texts;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use smart_sync_store::count::counted;
 
 use super::detached::said_of;
+use super::follow::Following;
 use super::{Absent, ArtifactKind, Before, Job, KindError, Prepared};
 use crate::time::UnixTime;
 use admit::Admission;
@@ -48,6 +50,10 @@ impl ArtifactKind for Stages {
 
     fn keeps_newest(&self) -> bool {
         true
+    }
+
+    fn following(&self) -> Following {
+        Following::Known(&upstream::FollowStages)
     }
 
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {

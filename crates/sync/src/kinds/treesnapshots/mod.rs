@@ -7,6 +7,7 @@
 
 mod archive;
 mod name;
+mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufReader;
@@ -20,6 +21,7 @@ use smart_sync_store::manifest::{Content, TreePath};
 use super::beside::{SmallFile, read_small};
 use super::detached::{Judge, SignedFile, said_of};
 use super::findings::Findings;
+use super::follow::Following;
 use super::published::tree_path;
 use super::{Absent, ArtifactKind, Job, KindError, Prepared, Refusal, file_time};
 use crate::source::assembled::{AssembledSource, Part};
@@ -55,6 +57,10 @@ impl ArtifactKind for TreeSnapshots {
 
     fn is_dated_by_content(&self) -> bool {
         true
+    }
+
+    fn following(&self) -> Following {
+        Following::Known(&upstream::FollowSnapshots)
     }
 
     fn keeps_newest(&self) -> bool {

@@ -1,6 +1,7 @@
 //! A mirror of release media in a directory, signed by a key that tests have.
 
 mod prepare;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::fs;

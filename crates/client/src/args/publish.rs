@@ -66,12 +66,16 @@ pub struct PublishArgs {
     #[arg(long, conflicts_with_all = ["git", "withdraw"])]
     pub replace: bool,
 
+    /// How many of the newest versions of each thing stay published, where the kind of the channel keeps only so many.
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["git", "withdraw"])]
+    pub newest: Option<usize>,
+
     /// Publish only what is named there, and only if it is what is said there: for distfiles, an ebuild tree.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["git", "withdraw"])]
     pub verify_against: Option<PathBuf>,
 
     /// A file or a directory of OpenPGP keys: publish only what one of them has signed. Repeat it to name several. For
-    /// binary packages, and for the ebuild tree that --verify-against names.
+    /// binary packages, release media, snapshots, and the ebuild tree that --verify-against names.
     #[arg(long = "keyring", value_name = "PATH", conflicts_with_all = ["git", "withdraw"])]
     pub keyrings: Vec<PathBuf>,
 
@@ -125,6 +129,7 @@ impl PublishArgs {
             fidelity: None,
             exclude: Vec::new(),
             replace: false,
+            newest: None,
             verify_against: None,
             keyrings: Vec::new(),
             allow_unsigned: false,
@@ -137,6 +142,12 @@ impl PublishArgs {
             dry_run: false,
         }
     }
+}
+
+/// Reads a number that is not zero: something stays in any case.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "a number from 1 on".to_owned())
 }
 
 /// How much of a file's metadata is kept.

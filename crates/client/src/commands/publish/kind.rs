@@ -62,6 +62,7 @@ impl Publisher<'_> {
                 "--verify-against",
             ),
             (self.args.replace && !is_known, "--replace"),
+            (self.args.newest.is_some() && !kind.is_some_and(ArtifactKind::keeps_newest), "--newest"),
             (!self.args.keyrings.is_empty() && !judges, "--keyring"),
             (self.args.allow_unsigned && !makes, "--allow-unsigned"),
             (self.args.allow_xpak && !makes, "--allow-xpak"),
@@ -123,7 +124,7 @@ impl Publisher<'_> {
                 converts: self.args.convert,
                 directory,
             }),
-            newest: None,
+            newest: self.args.newest,
             now: now(),
         };
         let prepared = provenance::prepare(kind, job, &BTreeMap::new());

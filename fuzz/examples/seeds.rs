@@ -54,6 +54,7 @@ fn main() {
     state(&mut seeds);
     binpkgs(&mut seeds);
     openpgp(&mut seeds);
+    mirrored(&mut seeds);
     for (target, _) in TARGETS {
         assert!(seeds.folder.join(target).is_dir(), "{target} has no seed");
     }
@@ -65,6 +66,31 @@ fn openpgp(seeds: &mut Seeds) {
     for name in ["ring.asc", "content.sig", "text.asc"] {
         seeds.put("openpgp", name.split('.').next().unwrap_or(name), &sync_golden(&format!("openpgp/{name}")));
     }
+}
+
+/// What mirrors of others say.
+fn mirrored(seeds: &mut Seeds) {
+    let stage = "stage3-amd64-openrc-20261129T170312Z.tar.xz";
+    let latest = format!("# Latest as of today\n# ts=1795982400\n20261129T170312Z/{stage} 496363884\n");
+    seeds.put("stages_latest", "one", latest.as_bytes());
+    let (long, short) = ("0a".repeat(64), "1b".repeat(32));
+    let digests = format!("# BLAKE2B HASH\n{long}  {stage}\n# SHA512 HASH\n{long}  {stage}\n");
+    seeds.put("stages_digests", "both", digests.as_bytes());
+    seeds.put("stages_digests", "sha256", format!("{short}  {stage}\n").as_bytes());
+    let layout = "[structure]\n0=content-hash SHA3_512 8\n1=filename-hash BLAKE2B 8\n";
+    seeds.put("distfiles_layout", "by_name", layout.as_bytes());
+    seeds.put("distfiles_layout", "by_content", b"[structure]\n0=content-hash SHA512 8:8:8\n");
+    let mut archive = vec![0];
+    let mut builder = tar::Builder::new(&mut archive);
+    for (path, content) in [("gentoo/a", &b"1"[..]), ("gentoo/metadata/timestamp.x", b"1796000000 Mon\n")] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, content).expect("memory can be written to");
+    }
+    builder.finish().expect("memory can be written to");
+    drop(builder);
+    seeds.put("snapshot_archive", "plain", &archive);
 }
 
 /// Packages and an index that Portage has made.

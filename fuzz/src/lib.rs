@@ -8,6 +8,7 @@
 pub mod binpkgs;
 pub mod bundle;
 pub mod host;
+pub mod mirrored;
 pub mod openpgp;
 pub mod record;
 pub mod store;
@@ -31,7 +32,7 @@ pub enum Verdict {
 pub type Target = fn(&[u8]) -> Verdict;
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 52] = [
+pub const TARGETS: [(&str, Target); 56] = [
     ("applied_version", host::applied_version),
     ("kept_version", host::kept_version),
     ("ledger", host::ledger),
@@ -48,6 +49,7 @@ pub const TARGETS: [(&str, Target); 52] = [
     ("client_config", host::client_config),
     ("content_cache", host::content_cache),
     ("delta", wire::delta),
+    ("distfiles_layout", mirrored::layout),
     ("edits", store::edits),
     ("entry_bundle", wire::entry_bundle),
     ("evidence", trust::evidence),
@@ -74,6 +76,9 @@ pub const TARGETS: [(&str, Target); 52] = [
     ("sealed", record::sealed),
     ("server_address", host::server_address),
     ("sidecar", record::sidecar),
+    ("snapshot_archive", mirrored::snapshot),
+    ("stages_digests", mirrored::digests),
+    ("stages_latest", mirrored::latest),
     ("stat_cache", host::stat_cache),
     ("submission", wire::submission),
     ("tar", host::tar),

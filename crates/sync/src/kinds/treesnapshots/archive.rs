@@ -21,7 +21,7 @@ const TIMESTAMP_BYTES_MAX: u64 = 256;
 
 /// Why a file is no snapshot.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ArchiveError {
+pub enum ArchiveError {
     /// It is not compressed as its name says, or not whole.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -39,7 +39,7 @@ pub(super) enum ArchiveError {
 }
 
 /// Reads an archive to its end: the time of its tree, in seconds since 1970.
-pub(super) fn timestamp(input: impl BufRead, codec: Codec) -> Result<u64, ArchiveError> {
+pub fn timestamp(input: impl BufRead, codec: Codec) -> Result<u64, ArchiveError> {
     let mut archive = Archive { input: codec.decoder(input)?, codec, at: 0 };
     let mut found = None;
     for _ in 0..ENTRIES_MAX {

@@ -5,7 +5,7 @@
 //! published: that the archive is whole, of the day that it is called after, what its digest says, and signed by keys
 //! that count, where keys are given.
 
-mod archive;
+pub mod archive;
 mod name;
 mod upstream;
 

@@ -48,6 +48,10 @@ impl ArtifactKind for Stages {
         true
     }
 
+    fn is_dated_by_content(&self) -> bool {
+        true
+    }
+
     fn keeps_newest(&self) -> bool {
         true
     }

@@ -1,5 +1,7 @@
 //! The command line of the server, as it is typed.
 
+mod mirror;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,6 +10,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use smart_sync_sync::wire::report::HostName;
 
 use crate::tokens::Verb;
+pub(crate) use mirror::{MirrorAddArgs, MirrorCommand, MirrorSyncArgs};
 
 /// Publishes signed trees to smart-sync clients, and plain files to everyone else.
 #[derive(Debug, Parser)]
@@ -317,66 +320,6 @@ pub(crate) enum HostsCommand {
         /// The name that it reported by
         name: HostName,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum MirrorCommand {
-    /// Add a mirror to server.toml
-    Add(MirrorAddArgs),
-    /// Remove a mirror from server.toml; what came from upstream for it is kept
-    Remove {
-        #[command(flatten)]
-        data: Data,
-        /// Its name
-        name: String,
-    },
-    /// Publish what came from upstream and is not published yet, so that it is signed and hosts can follow it
-    Sync(MirrorSyncArgs),
-    /// Show what came from upstream, what that saved, and what went wrong
-    Status {
-        #[command(flatten)]
-        data: Data,
-        /// Print one JSON object for each mirror, on a line of its own
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MirrorAddArgs {
-    #[command(flatten)]
-    pub(crate) data: Data,
-    /// Where it is served
-    #[arg(long)]
-    pub(crate) channel: String,
-    /// What kind of tree that is
-    #[arg(long, default_value = "distfiles")]
-    pub(crate) kind: String,
-    /// A directory upstream that has the files, by http, https, ftp, rsync or file; the best one first (repeatable)
-    #[arg(long = "source", value_name = "URL", required_unless_present = "source_lists")]
-    pub(crate) sources: Vec<String>,
-    /// A file with more of them, a URL on each line (repeatable)
-    #[arg(long = "source-list", value_name = "FILE")]
-    pub(crate) source_lists: Vec<PathBuf>,
-    /// A channel with an ebuild tree, or a directory that begins with a slash: where it stands which files there are
-    #[arg(long, value_name = "CHANNEL|DIR")]
-    pub(crate) names_from: String,
-    /// The key that `mirror sync` signs with
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
-    /// What it is called
-    pub(crate) name: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MirrorSyncArgs {
-    #[command(flatten)]
-    pub(crate) data: Data,
-    /// The publish key of the mirror's channel; what server.toml says, or DATA/keys/publish.key when it is still there
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
-    /// The name of the mirror
-    pub(crate) name: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,6 +15,7 @@ mod hosts;
 mod http;
 mod mirrors;
 mod priority;
+mod publishing;
 mod realm;
 mod retention;
 mod see_through;

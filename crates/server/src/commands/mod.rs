@@ -32,6 +32,12 @@ pub(crate) enum Failure {
     /// The arguments do not make sense.
     #[error("{0}")]
     Arguments(String),
+    /// What an upstream has waits until a person has looked at it.
+    #[error("{0}")]
+    Held(String),
+    /// Upstreams did not give what they were asked for.
+    #[error("{0}")]
+    Upstream(String),
 }
 
 impl Failure {
@@ -39,8 +45,9 @@ impl Failure {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Damaged(_) => 1,
-            Self::Refused(_) => exit::REFUSED,
+            Self::Refused(_) | Self::Held(_) => exit::REFUSED,
             Self::Arguments(_) => exit::ARGUMENTS,
+            Self::Upstream(_) => exit::NETWORK,
         }
     }
 }

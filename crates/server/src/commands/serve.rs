@@ -54,6 +54,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let peers = tokio::spawn(ask_peers(Arc::clone(&realm)));
     let announcing = tokio::spawn(Arc::clone(&app).announce());
     let _seeing_through = see_through::tend(Arc::clone(&realm))?;
+    let following = mirrors.clone().map(|mirrors| tokio::spawn(mirrors::tend(mirrors)));
     let tending = bundles.clone().map(|bundles| tokio::spawn(bundles::tend(bundles, realm)));
     notify(&[sd_notify::NotifyState::Ready]);
     listener
@@ -75,7 +76,8 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if let Some(mirrors) = &mirrors {
         mirrors.stop();
     }
-    for task in [Some(clock), Some(peers), Some(announcing), tending, rsync].into_iter().flatten() {
+    for task in [Some(clock), Some(peers), Some(announcing), tending, rsync, following].into_iter().flatten()
+    {
         task.abort();
     }
     Ok(())

@@ -16,10 +16,11 @@ use super::answer::{self, Fault, Question};
 use super::flight::{Failure, Flight};
 use super::health;
 use super::marks::Mark;
-use super::mirror::{Mirror, Source};
+use super::mirror::Mirror;
 use super::pace::Pace;
 use super::record::Attempt;
 use super::transport::{self, Body, Opened, Wanted};
+use super::upstreams::Source;
 use crate::http::now;
 
 /// What is said of an upstream whose file, or whose part of it, is another one.
@@ -258,7 +259,7 @@ impl Fetch<'_> {
     }
 
     async fn open(&self, source: &Source, path: &str, from: u64, bytes_max: u64) -> Result<Opened, Fault> {
-        let wanted = Wanted { path, from, bytes_max, stall: self.stall, room: self.room };
+        let wanted = Wanted { path, from, bytes_max, stall: self.stall, room: self.room, known: None };
         transport::open(self.client, &source.url, &source.scheme, wanted).await
     }
 

@@ -70,6 +70,8 @@ struct Progress {
     /// So much of it may be given to those who wait.
     released: u64,
     outcome: Option<Result<(), Failure>>,
+    /// Whether nothing more is done for it.
+    has_landed: bool,
 }
 
 /// A file on its way.
@@ -114,7 +116,7 @@ impl Flight {
     /// It is what it has to be: the rest is given to those who wait.
     pub(super) fn release(&self) {
         let size = self.expected.size;
-        self.progress.send_modify(|progress| *progress = Progress { released: size, outcome: Some(Ok(())) });
+        self.progress.send_modify(|progress| (progress.released, progress.outcome) = (size, Some(Ok(()))));
     }
 
     /// It does not come. Whoever has a part of it is cut off. Has no effect on one that was released.
@@ -126,6 +128,22 @@ impl Flight {
             }
             !is_over
         });
+    }
+
+    /// Nothing more is done for it: it is kept, or lost.
+    pub(super) fn land(&self) {
+        self.progress.send_modify(|progress| progress.has_landed = true);
+    }
+
+    /// Waits until nothing more is done for it, and says whether all of it came.
+    pub(super) async fn landed(&self) -> Result<(), Failure> {
+        let mut progress = self.progress.subscribe();
+        let landed = progress.wait_for(|progress| progress.has_landed).await;
+        match landed.map(|progress| progress.outcome.clone()) {
+            Ok(Some(outcome)) => outcome,
+            // This flight holds the other end.
+            Ok(None) | Err(_) => Err(Failure::Upstream),
+        }
     }
 
     /// Waits until there is something to give, and so a status to answer with.

@@ -28,8 +28,9 @@ impl Landing {
         let mut attempts = Vec::new();
         let fetched = {
             // The turns are never taken away.
-            let _turn = mirrors.turns.acquire().await;
-            let (client, stall, room) = (&mirrors.client, mirrors.stall, &*mirrors.incoming);
+            let outside = &mirrors.outside;
+            let _turn = outside.turns.acquire().await;
+            let (client, stall, room) = (&outside.client, outside.stall, &*mirrors.incoming);
             let fetch = Fetch { client, mirror: &mirror, flight, stall, room };
             fetch.run(&mut attempts).await
         };
@@ -80,6 +81,7 @@ impl Drop for Landing {
         self.mirrors.flights().remove(&self.key);
         // One that was given up in the middle says so to those who wait.
         self.flight.fail(Failure::Upstream);
+        self.flight.land();
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn learn(mirrors: &Arc<Mirrors>) -> anyhow::Result<Learning> {
     let is_stopped = Arc::<AtomicBool>::default();
     let learner = Learner {
         realm: Arc::clone(&mirrors.realm),
-        trees: mirrors.all.iter().map(|mirror| (mirror.names.clone(), mirror.pull)).collect(),
+        trees: mirrors.pulled().map(|mirror| (mirror.names.clone(), mirror.pull)).collect(),
         is_stopped: Arc::clone(&is_stopped),
     };
     let mut db = super::database::open(&mirrors.realm.data.upstream_db())?;
@@ -85,6 +85,18 @@ pub(crate) fn learn(mirrors: &Arc<Mirrors>) -> anyhow::Result<Learning> {
         .spawn(working)
         .context("starting the thread that learns names")?;
     Ok(Learning { is_stopped, _awake: awake })
+}
+
+/// Learns what is named now, for whoever cannot wait until the thread has done it. On a thread of the runtime that may
+/// block.
+pub(super) fn learn_now(
+    realm: &Arc<Realm>,
+    names: &NamesFrom,
+    pull: &'static dyn PullThrough,
+) -> anyhow::Result<()> {
+    let mut db = super::database::open(&realm.data.upstream_db())?;
+    let learner = Learner { realm: Arc::clone(realm), trees: Vec::new(), is_stopped: Arc::default() };
+    learner.look(names, pull, &mut db)
 }
 
 /// The manifest that a channel's names are in now; None where there is none.

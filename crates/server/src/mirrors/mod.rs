@@ -1,14 +1,16 @@
-//! Mirrors of others: files of a channel that come from upstream when somebody asks for them first.
+//! Mirrors of others: files of a channel come from upstream, when somebody asks for them first or as upstream gets them.
 //!
-//! What may be fetched stands in a tree that this server has published, with the digests that it must have; nothing else
+//! A mirror that [follows](follow) its upstream looks what is new there, and publishes it. Of one that is asked, what may be fetched stands in a tree that this server has published, with the digests that it must have; nothing else
 //! is ever asked for, and nothing else is ever kept. However many ask for a file, it is fetched once ([`flight`]), from
 //! whichever upstream gives it as it has to be ([`fetch`]), and stays, in the store and in [`kept`].
 
 mod answer;
 mod client;
+mod configured;
 mod database;
 mod fetch;
 mod flight;
+mod follow;
 mod health;
 mod keep;
 mod kept;
@@ -18,8 +20,12 @@ mod marks;
 mod mirror;
 mod names;
 mod pace;
+mod prefetch;
+mod publication;
 mod record;
+mod round;
 mod transport;
+mod upstreams;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -42,14 +48,17 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::realm::{Realm, timestamp};
+use configured::{Configured, configured};
 pub(crate) use flight::{Failure, Flight};
+pub(crate) use follow::{State, tend};
 pub(crate) use kept::Kept;
 use landing::Landing;
 pub(crate) use learn::learn;
 use marks::Mark;
 pub(crate) use mirror::Mirror;
-use mirror::{Turns, host_name_of};
 pub(crate) use record::{SourceStatus, Status};
+pub(crate) use round::Order;
+use upstreams::{Turns, host_name_of};
 
 /// The most files that are on their way or wait for their turn.
 const FLIGHTS_MAX: usize = 1024;
@@ -59,17 +68,26 @@ const FILE: &str = "file";
 /// All mirrors of a server.
 pub(crate) struct Mirrors {
     realm: Arc<Realm>,
-    all: Vec<Arc<Mirror>>,
-    client: Client,
+    /// As they are configured, in that order.
+    all: Vec<Configured>,
+    outside: Outside,
     db: Mutex<Connection>,
-    /// Files that are fetched at once.
-    turns: Semaphore,
-    stall: Duration,
     flights: Mutex<HashMap<Key, Arc<Flight>>>,
     tasks: Mutex<JoinSet<()>>,
     incoming: PathBuf,
     /// Held by the one process that may clear the directory of what is incoming.
     _incoming_lock: Option<File>,
+}
+
+/// How upstreams are asked, by all mirrors together.
+struct Outside {
+    client: Client,
+    /// Files that are fetched at once.
+    turns: Semaphore,
+    /// How many these are.
+    connections: usize,
+    /// How long an upstream may give nothing.
+    stall: Duration,
 }
 
 /// What a flight is about: one file of one channel.
@@ -108,27 +126,54 @@ pub(crate) enum Want {
 impl Mirrors {
     /// The mirrors that are configured; None if there are none.
     pub(crate) fn open(realm: &Arc<Realm>) -> anyhow::Result<Option<Arc<Self>>> {
-        let mirrors = configured(&realm.config, &mut Turns::new())?;
-        if mirrors.is_empty() {
+        if realm.config.mirrors.is_empty() {
             return Ok(None);
         }
+        Self::with_room(realm, realm.data.incoming()).map(Some)
+    }
+
+    /// The mirrors that are configured, for a process beside a server.
+    pub(crate) fn open_beside(realm: &Arc<Realm>) -> anyhow::Result<Arc<Self>> {
+        Self::with_room(realm, realm.data.cache().join("incoming"))
+    }
+
+    fn with_room(realm: &Arc<Realm>, incoming: PathBuf) -> anyhow::Result<Arc<Self>> {
+        let mirrors = configured(&realm.config, &mut Turns::new())?;
         let limits = &realm.config.upstream;
-        let urls = mirrors.iter().flat_map(|mirror| &mirror.sources).map(|source| source.url.as_str());
+        let urls = mirrors.iter().flat_map(Configured::sources).map(|source| source.url.as_str());
         let hosts: HashSet<String> = urls.filter_map(host_name_of).collect();
-        let incoming = realm.data.incoming();
         let lock = clear(&incoming).with_context(|| format!("clearing {}", incoming.display()))?;
-        Ok(Some(Arc::new(Self {
-            client: client::client(hosts)?,
+        let connections = limits.connections.max(1);
+        Ok(Arc::new(Self {
+            outside: Outside {
+                client: client::client(hosts)?,
+                turns: Semaphore::new(connections),
+                connections,
+                stall: Duration::from_secs(limits.stall_seconds.max(1)),
+            },
             db: Mutex::new(database::open(&realm.data.upstream_db())?),
-            turns: Semaphore::new(limits.connections.max(1)),
-            stall: Duration::from_secs(limits.stall_seconds.max(1)),
             realm: Arc::clone(realm),
             all: mirrors,
             flights: Mutex::default(),
             tasks: Mutex::default(),
             incoming,
             _incoming_lock: lock,
-        })))
+        }))
+    }
+
+    /// Those whose files come when they are asked for.
+    fn pulled(&self) -> impl Iterator<Item = &Arc<Mirror>> {
+        self.all.iter().filter_map(|configured| match configured {
+            Configured::Pulled(mirror) => Some(mirror),
+            Configured::Followed(_) => None,
+        })
+    }
+
+    /// Those that are looked after by themselves, each with its interval in seconds.
+    fn scheduled(&self) -> Vec<(String, u64)> {
+        let configs = self.realm.config.mirrors.iter();
+        // What is configured was read at the start.
+        configs.filter_map(|config| Some((config.name.clone(), config.every_seconds().ok()??))).collect()
     }
 
     /// The mirror with the longest channel that a path begins with, and how many of its segments that is.
@@ -137,7 +182,7 @@ impl Mirrors {
             let channel: Vec<&str> = mirror.channel.as_str().split('/').collect();
             (segments.starts_with(&channel) && segments.len() > channel.len()).then_some(channel.len())
         };
-        let found = self.all.iter().filter_map(|mirror| Some((mirror, length(mirror)?)));
+        let found = self.pulled().filter_map(|mirror| Some((mirror, length(mirror)?)));
         found.max_by_key(|(_, length)| *length)
     }
 
@@ -228,7 +273,7 @@ impl Mirrors {
 
     /// Writes down what clients were given since this was last done.
     fn write_down_given(&self) {
-        for mirror in &self.all {
+        for mirror in self.pulled() {
             let Some((files, bytes)) = mirror.take_given() else { continue };
             if let Err(error) = record::gave(&self.db(), &mirror.name, files, bytes) {
                 tracing::error!(error = format!("{error:#}"), "writing down what clients were given");
@@ -240,7 +285,7 @@ impl Mirrors {
     pub(crate) fn status(&self, passes: impl Fn(&Channel) -> bool) -> anyhow::Result<Vec<Status>> {
         self.write_down_given();
         let db = self.db();
-        let shown = self.all.iter().filter(|mirror| passes(&mirror.channel));
+        let shown = self.all.iter().filter(|mirror| passes(mirror.channel()));
         shown.map(|mirror| mirror.status(&db)).collect()
     }
 
@@ -254,11 +299,6 @@ impl Mirrors {
 }
 
 impl Mirror {
-    fn status(&self, db: &Connection) -> anyhow::Result<Status> {
-        let sources: Vec<&str> = self.sources.iter().map(|source| source.url.as_str()).collect();
-        record::status(db, &self.name, self.channel.as_str(), &self.names.key(), &sources)
-    }
-
     /// What stands at a path whatever the mirror has.
     pub(crate) fn made(&self, path: &[u8]) -> Option<&'static [u8]> {
         match self.kind.other_names().and_then(|names| names.locate(path)) {
@@ -298,18 +338,24 @@ pub(crate) fn kept_contents(data: &DataDir) -> anyhow::Result<Vec<(Channel, Cont
     kept::all(&database::open(&path)?).with_context(|| format!("reading {}", path.display()))
 }
 
-/// The mirrors of a configuration.
-fn configured(config: &Config, turns: &mut Turns) -> anyhow::Result<Vec<Arc<Mirror>>> {
-    let mut mirrors: Vec<Arc<Mirror>> = Vec::new();
-    for configured in &config.mirrors {
-        let said = || format!("[[mirror]] {:?} in server.toml", configured.name);
-        let per_host = config.upstream.connections_per_host;
-        let mirror = Mirror::new(configured, per_host, turns).with_context(said)?;
-        let is_other = |other: &Arc<Mirror>| other.name != mirror.name && other.channel != mirror.channel;
-        anyhow::ensure!(mirrors.iter().all(is_other), "{}: another one has its name or channel", said());
-        mirrors.push(Arc::new(mirror));
+/// Forgets how a mirror stands that is no more. What came from upstream is kept.
+pub(crate) fn forget(data: &DataDir, name: &str) -> anyhow::Result<()> {
+    let path = data.upstream_db();
+    if !path.exists() {
+        return Ok(());
     }
-    Ok(mirrors)
+    follow::state::forget(&mut database::open(&path)?, name)
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// A number that nobody can tell beforehand, which is all that spreads looks.
+fn chance() -> u64 {
+    let mut bytes = [0; 8];
+    // Where there is no chance, looks are not spread.
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        Err(_) => 0,
+    }
 }
 
 /// Removes what a killed server has left of files that were on their way. Returns the right to do so, which another

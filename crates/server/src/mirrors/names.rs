@@ -3,7 +3,7 @@
 //! Trees of names change a little at a time, so the names are remembered by the lists that name them, and only lists that
 //! changed are read again. A name that no list has any more is known for a while: a host may be at an older tree.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use smart_sync_sync::kinds::pull::{Asked, Expected};
@@ -72,6 +72,20 @@ pub(super) fn learn(db: &mut Connection, tree: &str, learnt: &[Learnt], now: u64
         }
     }
     Ok(tx.commit()?)
+}
+
+/// Everything that lists name now, but for names of which they say different things.
+pub(super) fn all(db: &Connection, tree: &str) -> anyhow::Result<BTreeMap<String, Expected>> {
+    let sql = "SELECT DISTINCT name, size, blake2b, sha512 FROM named WHERE tree = ? AND gone IS NULL";
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query([tree])?;
+    let mut found: BTreeMap<String, Option<Expected>> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let expected = Expected { size: row.get(1)?, blake2b: digest(row, 2)?, sha512: digest(row, 3)? };
+        let one = found.entry(row.get(0)?).or_insert(Some(expected));
+        *one = one.filter(|one| *one == expected);
+    }
+    Ok(found.into_iter().filter_map(|(name, expected)| Some((name, expected?))).collect())
 }
 
 /// What a file has to be. Lists may say different things of one name; then nobody knows which of them is meant, and it is
@@ -155,6 +169,8 @@ mod tests {
         let mut db = database::open(&directory.path().join("upstream.db")).unwrap();
         learn(&mut db, "t", &[list("c/a/M", 1, &[("a-1", 1)]), list("c/b/M", 1, &[("a-1", 2)])], 10).unwrap();
         assert_eq!(find(&db, "t", &Asked::Name("a-1".to_owned())).unwrap(), None);
+        learn(&mut db, "t", &[list("c/c/M", 1, &[("b-1", 3)])], 10).unwrap();
+        assert_eq!(all(&db, "t").unwrap(), BTreeMap::from([("b-1".to_owned(), of(3))]));
         let by_content = find(&db, "t", &Asked::Content([2; 64])).unwrap();
         assert_eq!(by_content, Some(("a-1".to_owned(), of(2))));
     }

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
+use super::follow::State;
+use super::follow::state;
+
 /// The events that are remembered.
 const EVENTS_MAX: u64 = 1000;
 /// The events that are shown of one mirror.
@@ -81,8 +84,10 @@ pub(crate) struct Status {
     pub(crate) name: String,
     /// Where it is served.
     pub(crate) channel: String,
-    /// Where it stands which files there are.
-    pub(crate) names_from: String,
+    /// What kind of tree that is.
+    pub(crate) kind: String,
+    /// Where it stands which files there are, if they are fetched when they are asked for.
+    pub(crate) names_from: Option<String>,
     /// How many of them are known.
     pub(crate) names: u64,
     /// The files that are here.
@@ -101,6 +106,8 @@ pub(crate) struct Status {
     pub(crate) sources: Vec<SourceStatus>,
     /// What went wrong last, the newest first.
     pub(crate) events: Vec<Event>,
+    /// How it looks at its upstream, if it does that by itself or has done so.
+    pub(crate) follow: Option<State>,
 }
 
 /// What is known of an upstream.
@@ -135,16 +142,20 @@ pub(crate) struct Event {
     pub(crate) text: String,
 }
 
+/// What a mirror is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) name: &'a str,
+    pub(super) channel: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) names_from: Option<&'a str>,
+}
+
 /// What is known of a mirror with these upstreams.
-pub(super) fn status(
-    db: &Connection,
-    name: &str,
-    channel: &str,
-    names_from: &str,
-    sources: &[&str],
-) -> anyhow::Result<Status> {
+pub(super) fn status(db: &Connection, mirror: &About<'_>, sources: &[&str]) -> anyhow::Result<Status> {
+    let About { name, channel, kind, names_from } = *mirror;
     let names = "SELECT count(DISTINCT name) FROM named WHERE tree = ? AND gone IS NULL";
-    let names = db.query_row(names, [names_from], |row| row.get(0))?;
+    let names = db.query_row(names, [names_from.unwrap_or_default()], |row| row.get(0))?;
     let kept = "SELECT count(*), ifnull(sum(size), 0), max(time) FROM kept WHERE channel = ?";
     let (kept_files, kept_bytes, newest) =
         db.query_row(kept, [channel], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -161,7 +172,8 @@ pub(super) fn status(
     Ok(Status {
         name: name.to_owned(),
         channel: channel.to_owned(),
-        names_from: names_from.to_owned(),
+        kind: kind.to_owned(),
+        names_from: names_from.map(str::to_owned),
         names,
         kept_files,
         kept_bytes,
@@ -171,6 +183,7 @@ pub(super) fn status(
         saved_bytes: given_bytes.saturating_sub(fetched),
         sources: sources.iter().map(of).collect(),
         events: events(db, name)?,
+        follow: Some(state::load(db, name)?).filter(|state| *state != State::default()),
     })
 }
 
@@ -225,7 +238,9 @@ mod tests {
         }
         gave(&db, "m", 3, 300).unwrap();
         gave(&db, "m", 1, 100).unwrap();
-        let status = status(&db, "m", "distfiles", "repos/gentoo", &["b", "a", "c"]).unwrap();
+        let about =
+            About { name: "m", channel: "distfiles", kind: "distfiles", names_from: Some("repos/gentoo") };
+        let status = status(&db, &about, &["b", "a", "c"]).unwrap();
         assert_eq!((status.given_files, status.given_bytes, status.saved_bytes), (4, 400, 300));
         let failing = SourceStatus {
             url: "a".to_owned(),

@@ -3,18 +3,21 @@
 //! Programs are given what they are to do word by word, never by a shell, and nothing of this server's environment but
 //! where programs are. They end with whoever reads from them.
 
+mod programs;
+
 use std::fs::{self, File};
 use std::io::{Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Response, header};
+use serde::{Deserialize, Serialize};
 
 use super::answer::Fault;
-use super::pace::Pace;
+pub(super) use programs::bring;
+use programs::{CURL_ABSENT, PATTERN, RSYNC_ABSENT, Running, curl_words, open_rsync, run};
 
 /// What stands in a URL as it is; everything else, such as a plus, means something else to some server.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -57,6 +60,30 @@ pub(super) struct Wanted<'a> {
     pub(super) stall: Duration,
     /// A directory that has room for what comes.
     pub(super) room: &'a Path,
+    /// What is known of the version that is here already, which need not come again.
+    pub(super) known: Option<&'a Version>,
+}
+
+/// What tells one version of a file from another, as its upstream says (RFC 9110 section 8.8).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Version {
+    /// Its entity tag.
+    pub(super) etag: Option<String>,
+    /// When it was changed.
+    pub(super) modified: Option<String>,
+}
+
+impl Version {
+    /// What an answer says of itself, as far as it can be sent back.
+    pub(super) fn of(headers: &header::HeaderMap) -> Self {
+        let text = |name| headers.get(name)?.to_str().ok().map(str::to_owned);
+        Self { etag: text(header::ETAG), modified: text(header::LAST_MODIFIED) }
+    }
+
+    /// Whether anything can be asked with it.
+    pub(super) const fn is_known(&self) -> bool {
+        self.etag.is_some() || self.modified.is_some()
+    }
 }
 
 /// Asks an upstream.
@@ -72,6 +99,13 @@ pub(super) async fn open(
             let mut request = client.get(url).header(header::ACCEPT_ENCODING, "identity");
             if wanted.from > 0 {
                 request = request.header(header::RANGE, format!("bytes={}-", wanted.from));
+            }
+            if let Some(Version { etag, modified }) = wanted.known {
+                request =
+                    etag.iter().fold(request, |request, etag| request.header(header::IF_NONE_MATCH, etag));
+                let since = modified.iter();
+                request =
+                    since.fold(request, |request, since| request.header(header::IF_MODIFIED_SINCE, since));
             }
             match tokio::time::timeout(wanted.stall, request.send()).await {
                 Ok(Ok(response)) => Ok(Opened::Http(response)),
@@ -111,105 +145,36 @@ fn open_file(path: &Path, from: u64) -> Result<(File, u64), Fault> {
     Ok((file, metadata.len()))
 }
 
-/// How curl says that there is no such file: 9 and 19 of servers that refuse, 78 of those that say so.
-const CURL_ABSENT: &[i32] = &[9, 19, 78];
-/// How rsync says that there is none.
-const RSYNC_ABSENT: &[i32] = &[23];
-
-fn curl_words(url: &str, wanted: Wanted<'_>) -> Vec<String> {
-    let words = [
-        "--disable",
-        "--silent",
-        "--fail",
-        "--globoff",
-        "--proto",
-        "=ftp",
-        "--connect-timeout",
-        "10",
-        "--max-filesize",
-    ];
-    let mut words: Vec<String> = words.map(str::to_owned).into();
-    words.push(wanted.bytes_max.to_string());
-    if wanted.from > 0 {
-        words.extend(["--continue-at".to_owned(), wanted.from.to_string()]);
-    }
-    words.extend(["--url".to_owned(), url.to_owned()]);
-    words
-}
-
-fn rsync_words(url: &str, wanted: Wanted<'_>, into: &Path) -> Vec<String> {
-    let (most, stall) = (wanted.bytes_max.saturating_add(1), wanted.stall.as_secs().max(1));
-    vec![
-        "--quiet".to_owned(),
-        "--no-motd".to_owned(),
-        "--copy-links".to_owned(),
-        "--inplace".to_owned(),
-        "--contimeout=10".to_owned(),
-        format!("--timeout={stall}"),
-        format!("--max-size={most}b"),
-        "--".to_owned(),
-        format!("{url}/{}", wanted.path),
-        into.display().to_string(),
-    ]
-}
-
-/// Has rsync fetch a file as a whole, which can be read when that is done.
-async fn open_rsync(url: &str, wanted: Wanted<'_>) -> Result<Opened, Fault> {
-    // The other side would take these for patterns.
-    if wanted.path.contains(['*', '?', '[', '\\']) {
-        return Err(Fault::Absent);
-    }
-    let directory = tempfile::tempdir_in(wanted.room).map_err(|error| Fault::down(error.to_string()))?;
-    let file = directory.path().join("file");
-    let mut running = run("rsync", &rsync_words(url, wanted, &file), RSYNC_ABSENT)?;
-    let (begun, mut pace, mut known) = (Instant::now(), Pace::new(wanted.stall), 0);
-    while !running.is_over()? {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let length = fs::metadata(&file).map_or(0, |metadata| metadata.len());
-        if pace.is_too_slow(length.saturating_sub(known), begun.elapsed()) {
-            return Err(Fault::down(format!("it is too slow, after {length} bytes")));
+/// Asks an upstream which names a directory has. What comes is a page over HTTP, and else what the program prints.
+pub(super) async fn list(
+    client: &Client,
+    url: &str,
+    scheme: &Scheme,
+    wanted: Wanted<'_>,
+) -> Result<Opened, Fault> {
+    // Without the slash a web server would send us on to where it is, and curl would take it for a file.
+    let below = if wanted.path.is_empty() { String::new() } else { format!("{}/", wanted.path) };
+    match scheme {
+        Scheme::Http => open(client, url, scheme, Wanted { path: &below, ..wanted }).await,
+        Scheme::Ftp => {
+            let url = format!("{url}/{}", utf8_percent_encode(&below, ENCODED));
+            let running = run("curl", &curl_words(&url, wanted), CURL_ABSENT)?;
+            Ok(Opened::Other(Body::of_program(running)?, None))
         }
-        known = length;
-    }
-    // One that is larger than it may be was passed over, and is not there.
-    let (file, size) = open_file(&file, wanted.from)?;
-    Ok(Opened::Other(Body::of(file), Some(size)))
-}
-
-fn run(name: &'static str, words: &[String], absent: &'static [i32]) -> Result<Running, Fault> {
-    let mut command = Command::new(name);
-    command.args(words).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-    let child = command.spawn().map_err(|error| Fault::down(format!("running {name}: {error}")))?;
-    Ok(Running { child, name, absent })
-}
-
-/// A program that is ended with whoever reads from it.
-pub(super) struct Running {
-    child: Child,
-    name: &'static str,
-    /// The statuses with which it says that there is no such file.
-    absent: &'static [i32],
-}
-
-impl Running {
-    /// Whether it has ended, and well.
-    fn is_over(&mut self) -> Result<bool, Fault> {
-        let status = self.child.try_wait().map_err(|error| Fault::down(error.to_string()))?;
-        let Some(status) = status else { return Ok(false) };
-        match status.code() {
-            Some(0) => Ok(true),
-            Some(code) if self.absent.contains(&code) => Err(Fault::Absent),
-            _ => Err(Fault::down(format!("{} ended with {status}", self.name))),
+        Scheme::Rsync => {
+            if below.contains(PATTERN) {
+                return Err(Fault::Absent);
+            }
+            let stall = format!("--timeout={}", wanted.stall.as_secs().max(1));
+            let words = ["--list-only", "--no-motd", "--copy-links", "--contimeout=10", &stall, "--"];
+            let mut words: Vec<String> = words.map(str::to_owned).into();
+            words.push(format!("{url}/{below}"));
+            Ok(Opened::Other(Body::of_program(run("rsync", &words, RSYNC_ABSENT)?)?, None))
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that has ended cannot be killed, which is well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Scheme::File(root) => {
+            let directory = root.join(wanted.path);
+            Err(Fault::down(format!("{} is read, not asked for", directory.display())))
+        }
     }
 }
 
@@ -232,7 +197,7 @@ impl Body {
     }
 
     fn of_program(mut program: Running) -> Result<Self, Fault> {
-        let output = program.child.stdout.take().ok_or_else(|| Fault::down("it has no output"))?;
+        let output = program.output().ok_or_else(|| Fault::down("it has no output"))?;
         Ok(Self::Reader { input: Some(Box::new(output)), program: Some(program) })
     }
 
@@ -288,47 +253,6 @@ fn described(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn wanted(path: &str, from: u64) -> Wanted<'_> {
-        Wanted { path, from, bytes_max: 100, stall: Duration::from_secs(30), room: Path::new("/") }
-    }
-
-    #[test]
-    fn programs_are_told_what_to_do_word_by_word() {
-        let words = curl_words("ftp://mirror.example.org/a/b%2B1", wanted("b+1", 7)).join(" ");
-        assert_eq!(
-            words,
-            "--disable --silent --fail --globoff --proto =ftp --connect-timeout 10 --max-filesize 100 \
-             --continue-at 7 --url ftp://mirror.example.org/a/b%2B1"
-        );
-        let words = rsync_words("rsync://mirror.example.org/a", wanted("1b/b+1", 0), Path::new("/tmp/x"));
-        assert_eq!(
-            words.join(" "),
-            "--quiet --no-motd --copy-links --inplace --contimeout=10 --timeout=30 --max-size=101b -- \
-             rsync://mirror.example.org/a/1b/b+1 /tmp/x"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_program_that_ends_badly_gives_nothing_that_counts() {
-        let run = |status: &str| {
-            let words = ["-c".to_owned(), format!("echo part; exit {status}")];
-            Body::of_program(run("sh", &words, &[9]).unwrap()).unwrap()
-        };
-        for (status, end) in [
-            ("0", Ok(None)),
-            ("9", Err(Fault::Absent)),
-            ("3", Err(Fault::down("sh ended with exit status: 3"))),
-        ] {
-            let mut body = run(status);
-            assert_eq!(body.next().await, Ok(Some(Bytes::from_static(b"part\n"))));
-            assert_eq!(body.next().await, end);
-        }
-        assert_eq!(
-            super::run("no-such-program", &[], &[]).err().map(|fault| fault != Fault::Absent),
-            Some(true)
-        );
-    }
 
     #[test]
     fn only_files_are_read() {

@@ -24,6 +24,16 @@ pub(super) fn add(args: MirrorAddArgs) -> anyhow::Result<()> {
         source_lists: args.source_lists,
         names_from: args.names_from,
         key: args.key,
+        prefetch: args.prefetch,
+        architectures: args.architectures,
+        variants: args.variants,
+        newest: args.newest,
+        keyring: args.keyring,
+        allow_unsigned: args.allow_unsigned,
+        digests: args.digests,
+        digests_file: args.digests_file,
+        every: args.every,
+        max_gib: args.max_gib,
     };
     let old = read(&data)?;
     let new = with(&old, &mirror)?;
@@ -42,6 +52,7 @@ pub(super) fn remove(data: &DataDir, name: &str) -> anyhow::Result<()> {
         bail!("{name:?} is in server.toml in a way that only a person can undo");
     }
     durable::write(&data.config(), new.as_bytes())?;
+    mirrors::forget(data, name)?;
     print(format_args!(
         "{name} is not in server.toml any more; {RESTART}. What came from upstream for it is kept"
     ))
@@ -90,9 +101,8 @@ mod tests {
             channel: format!("distfiles/{name}"),
             kind: "distfiles".to_owned(),
             sources: vec!["http://one.example.org/a".to_owned()],
-            source_lists: Vec::new(),
-            names_from: "repos/gentoo".to_owned(),
-            key: None,
+            names_from: Some("repos/gentoo".to_owned()),
+            ..MirrorConfig::default()
         }
     }
 

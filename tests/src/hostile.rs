@@ -36,6 +36,8 @@ pub struct Request {
     pub query: String,
     /// The range of bytes that is asked for.
     pub range: Option<Range<usize>>,
+    /// The headers, with names in lower case.
+    pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -206,7 +208,7 @@ fn read_request(client: &TcpStream) -> io::Result<Option<Request>> {
         let end = if last.is_empty() { usize::MAX } else { last.parse::<usize>().ok()? + 1 };
         Some(start.parse().ok()?..end)
     });
-    Ok(Some(Request { method, path: path.to_owned(), query: query.to_owned(), range, body }))
+    Ok(Some(Request { method, path: path.to_owned(), query: query.to_owned(), range, headers, body }))
 }
 
 fn send(mut client: &TcpStream, request: &Request, reply: Reply) -> io::Result<()> {

@@ -9,11 +9,13 @@
 //! that is absent, or older than its sources, fails the test with that advice.
 
 pub mod btrfs_disk;
+pub mod daemon;
 pub mod datasets;
 pub mod durability;
 pub mod environment;
 pub mod fleet;
 pub mod folding_disk;
+pub mod followed;
 pub mod gentoo;
 pub mod git;
 pub mod github;

@@ -389,6 +389,34 @@ fn what_came_is_published_when_that_is_asked_for() {
 }
 
 #[test]
+fn everything_that_is_named_is_fetched_before_anybody_asks() {
+    let environment = TestEnvironment::new();
+    let (one, other) = (noise("one", 200_000), noise("other", 1000));
+    let given = (one.clone(), other.clone());
+    let upstream = upstream(move |request| match request.path.rsplit('/').next() {
+        Some("one.tar") => Reply::Ok(given.0.clone()),
+        Some("other.tar") => Reply::Ok(given.1.clone()),
+        _ => Reply::Status(404, "not found"),
+    });
+    let files: [(&str, &[u8]); 3] =
+        [("one.tar", &one), ("other.tar", &other), ("gone.tar", b"nobody has it")];
+    let scene = Mirroring::new(&environment, &[upstream.url()], &files);
+    let sync = || scene.realm.run(&environment, &["mirror", "sync", "upstream", "--prefetch"]);
+    let synced = sync()
+        .expect_code(5)
+        .stderr_contains("1 file that is named did not come: gone.tar: no upstream has it");
+    synced.stdout_contains("2 files that are named came from upstream before anybody asked");
+    for (name, bytes) in &files[..2] {
+        let url = scene.realm.url(&format!("files/repos/distfiles/main/{name}"));
+        assert_eq!(get(&environment, &url, None).expect(200).body, *bytes);
+    }
+    upstream.take_requests();
+    scene.name_files("files", &files[..2]);
+    sync().success().stdout_contains("0 files that are named came from upstream before anybody asked");
+    assert_eq!(upstream.take_requests(), [], "all of it is here");
+}
+
+#[test]
 fn portage_fetches_through_a_mirror_what_upstream_has_by_another_layout() {
     let environment = TestEnvironment::new();
     let Some(gentoo) = Gentoo::new(&environment, "gentoo") else { return };

@@ -2,84 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
+use smart_sync_tests::TestEnvironment;
+use smart_sync_tests::daemon::{ftp, rsync};
 use smart_sync_tests::hostile::Reply;
 use smart_sync_tests::noise::noise;
 use smart_sync_tests::upstream::{Mirroring, upstream};
-use smart_sync_tests::{TestEnvironment, skipped};
-
-/// How often another port is tried, when somebody else was faster.
-const PORTS_MAX: usize = 5;
-
-/// A daemon that ends with the test.
-struct Daemon {
-    child: Child,
-    port: u16,
-}
-
-impl Daemon {
-    /// Starts one on a free port, and waits until it listens; None where it cannot be started.
-    fn start(command: impl Fn(u16) -> Command) -> Option<Self> {
-        for _ in 0..PORTS_MAX {
-            let port = TcpListener::bind(("127.0.0.1", 0)).ok()?.local_addr().ok()?.port();
-            let mut command = command(port);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let mut daemon = Self { child: command.spawn().ok()?, port };
-            while daemon.child.try_wait().ok()?.is_none() {
-                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    return Some(daemon);
-                }
-                std::thread::yield_now();
-            }
-        }
-        None
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // One that has ended cannot be killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn ftp(environment: &TestEnvironment, directory: &Path) -> Option<Daemon> {
-    let program = ["/usr/sbin/vsftpd", "/usr/bin/vsftpd"].into_iter().find(|path| Path::new(path).exists());
-    let Some(program) = program else {
-        skipped("there is no vsftpd");
-        return None;
-    };
-    Daemon::start(|port| {
-        let settings = format!(
-            "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\nanonymous_enable=YES\n\
-             no_anon_password=YES\nanon_root={}\nrun_as_launching_user=YES\nlocal_enable=NO\nseccomp_sandbox=NO\n",
-            directory.display()
-        );
-        let settings = environment.write("etc/vsftpd.conf", settings);
-        let mut command = environment.command(program);
-        command.arg(settings);
-        command
-    })
-}
-
-fn rsync(environment: &TestEnvironment, directory: &Path) -> Option<Daemon> {
-    let settings = format!(
-        "use chroot = no\n[gentoo]\npath = {}\nread only = yes\n",
-        directory.parent().unwrap().display()
-    );
-    let settings = environment.write("etc/rsyncd.conf", settings);
-    Daemon::start(|port| {
-        let mut command = environment.command("rsync");
-        command.args(["--daemon", "--no-detach", "--address=127.0.0.1", &format!("--port={port}")]);
-        command.arg(format!("--config={}", settings.display()));
-        command
-    })
-}
 
 /// Asks for files that an upstream has, has not, and has otherwise, and for the rest of one that broke off elsewhere.
 fn check(environment: &TestEnvironment, url: &str, right: &[u8]) {
@@ -136,15 +63,14 @@ fn files_come_out_of_a_directory() {
 fn files_come_over_rsync() {
     let environment = TestEnvironment::new();
     let right = files(&environment);
-    let daemon = rsync(&environment, &environment.path("upstream/distfiles")).expect("rsync starts");
-    check(&environment, &format!("rsync://127.0.0.1:{}/gentoo/distfiles", daemon.port), &right);
+    let daemon = rsync(&environment, &environment.path("upstream")).expect("rsync starts");
+    check(&environment, &format!("rsync://127.0.0.1:{}/gentoo/distfiles", daemon.port()), &right);
 }
 
 #[test]
 fn files_come_over_ftp() {
     let environment = TestEnvironment::new();
     let right = files(&environment);
-    fs::set_permissions(environment.root(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let Some(daemon) = ftp(&environment, &environment.path("upstream")) else { return };
-    check(&environment, &format!("ftp://127.0.0.1:{}/distfiles", daemon.port), &right);
+    check(&environment, &format!("ftp://127.0.0.1:{}/distfiles", daemon.port()), &right);
 }

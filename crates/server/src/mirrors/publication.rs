@@ -56,7 +56,9 @@ pub(super) fn publish(
             kind: mirror.kind.name().parse()?,
         };
         // Whatever upstream calls a file, it is one that is meant.
-        let input = Input::directory(&directory, Exclusions::none());
+        let source = |kept: &Kept| Some((TreePath::new(kept.name.as_bytes()).ok()?, kept.source.clone()));
+        let sources = new.iter().filter_map(source).collect();
+        let input = Input { sources, ..Input::directory(&directory, Exclusions::none()) };
         publish_directory(realm, &input, &target, &key, &|line| order.say(line))
     });
     remove(&directory)?;

@@ -30,7 +30,7 @@ pub type Provenance = BTreeMap<TreePath, Known>;
 pub struct Known {
     /// The fingerprint of the key that had signed it.
     pub signer: Option<String>,
-    /// The URL that it was fetched from.
+    /// The URL of the upstream that it was fetched from.
     pub source: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! Bringing what is not here yet into a directory, from which it is published.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,20 +72,27 @@ impl Work {
 
     /// Removes what was brought: it is published, or must not be.
     pub(super) fn clear(&self) -> anyhow::Result<()> {
-        for directory in [self.files(), self.parts(), self.together()] {
-            match fs::remove_dir_all(&directory) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("removing {}", directory.display()));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        [self.files(), self.parts(), self.together()].iter().try_for_each(|directory| remove_all(directory))
+    }
+
+    /// Removes what upstreams have answered as well: some of it was refused.
+    pub(super) fn distrust(&self) -> anyhow::Result<()> {
+        self.clear()?;
+        remove_all(&self.documents())
     }
 
     /// Removes files of an earlier run that are not wanted any more.
     pub(super) fn keep_only(&self, is_wanted: &dyn Fn(&Path) -> bool) -> anyhow::Result<()> {
         remove_others(&self.files(), &self.files(), is_wanted)
+    }
+}
+
+fn remove_all(directory: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", directory.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -122,6 +130,17 @@ impl Brought {
     /// The bytes that came.
     pub(super) fn bytes(&self) -> u64 {
         self.done.iter().flat_map(|done| &done.attempts).map(|attempt| attempt.bytes).sum()
+    }
+
+    /// Which upstream each of these files came from.
+    pub(super) fn sources(&self, files: &[(&TreePath, &Offered)]) -> BTreeMap<TreePath, String> {
+        let gave = |done: &'_ Done| done.attempts.iter().rfind(|attempt| attempt.is_whole).cloned();
+        let gave: HashMap<&str, Attempt> =
+            self.done.iter().filter_map(|done| Some((done.file.as_str(), gave(done)?))).collect();
+        let source = |(path, offered): &(&TreePath, &Offered)| {
+            Some(((*path).clone(), gave.get(offered.place.as_str())?.source.clone()))
+        };
+        files.iter().filter_map(source).collect()
     }
 
     /// Why not everything came.

@@ -81,14 +81,14 @@ impl Round<'_> {
             block_in_place(|| self.remember(&offering, &published, &has))?;
             return Ok(false);
         }
-        self.bring(&work, first, &missing).await?;
+        let sources = self.bring(&work, first, &missing).await?;
         let published_before = published.manifest;
         let beside = is_whole.then(|| beside(&offering, &has));
-        let outcome = block_in_place(|| self.publish(&work, beside, ring.as_ref(), &key));
+        let outcome = block_in_place(|| self.publish(&work, beside, sources, ring.as_ref(), &key));
         if let Err(error) = outcome {
             // What nobody has signed, or is no such file, would be taken for what it has to be the next time.
             if error.downcast_ref::<Failure>().is_some_and(|failure| matches!(failure, Failure::Refused(_))) {
-                block_in_place(|| work.clear())?;
+                block_in_place(|| work.distrust())?;
             }
             return Err(error);
         }
@@ -140,7 +140,11 @@ impl Round<'_> {
             } else {
                 sources[at].worked();
             }
-            is_wrong |= matches!(looked, Err(Fault::Wrong(_)));
+            if matches!(looked, Err(Fault::Wrong(_))) {
+                is_wrong = true;
+                // A text and its signature may have been of two versions; they are asked for anew.
+                block_in_place(|| documents.keep_only(&std::collections::HashSet::new()))?;
+            }
             attempts.push(attempt(&sources[at], 0, looked.as_ref().err()));
             if let Ok(offering) = looked {
                 break Some((at, offering));
@@ -204,13 +208,13 @@ impl Round<'_> {
         }
     }
 
-    /// Brings what is not here, or says what did not come.
+    /// Brings what is not here, or says what did not come. Returns which upstream each file came from.
     async fn bring(
         &self,
         work: &Work,
         first: usize,
         missing: &[(&TreePath, &Offered)],
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<BTreeMap<TreePath, String>> {
         let followed = self.followed;
         let wanted: std::collections::HashSet<_> = missing.iter().map(|(path, _)| work.file(path)).collect();
         block_in_place(|| work.keep_only(&|path| wanted.contains(&work.files().join(path))))?;
@@ -232,7 +236,7 @@ impl Round<'_> {
             let (files, bytes) =
                 (counted(missing.len() as u64, "file is", "files are"), counted(bytes, "byte", "bytes"));
             self.order.say(format!("{files} new upstream; {bytes} came from there"))?;
-            return Ok(());
+            return Ok(brought.sources(missing));
         }
         let more = failures.len().saturating_sub(SHOWN_MAX);
         failures.truncate(SHOWN_MAX);
@@ -252,6 +256,7 @@ impl Round<'_> {
         &self,
         work: &Work,
         beside: Option<BTreeMap<TreePath, Content>>,
+        sources: BTreeMap<TreePath, String>,
         key_ring: Option<&KeyRing>,
         key: &SecretKey,
     ) -> anyhow::Result<()> {
@@ -267,6 +272,7 @@ impl Round<'_> {
         let input = Input {
             signatures: SignaturePolicy { key_ring, unsigned, ..SignaturePolicy::default() },
             newest: followed.newest,
+            sources,
             beside,
             // Whatever upstream calls a file, it is one that is meant.
             ..Input::directory(&files, Exclusions::none())
@@ -325,7 +331,7 @@ fn bounded(offering: Offering) -> Result<Offering, Fault> {
 }
 
 fn said_of(offering: &Offering) -> String {
-    counted(offering.files.len() as u64, "file", "files")
+    counted(offering.files.len() as u64, "file", "files").to_string()
 }
 
 fn said_of_attempt(attempt: &Attempt) -> String {

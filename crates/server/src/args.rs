@@ -177,6 +177,13 @@ pub(crate) struct PublishLocalArgs {
     /// Publish only what the Manifests of this ebuild tree name, and only if it is what they say; for distfiles
     #[arg(long, value_name = "DIR")]
     pub(crate) verify_against: Option<PathBuf>,
+    /// A file or a directory of OpenPGP keys: publish only what one of them has signed; for ebuild trees, snapshots and
+    /// the like (repeatable)
+    #[arg(long = "keyring", value_name = "PATH")]
+    pub(crate) keyrings: Vec<PathBuf>,
+    /// How many of the newest versions of each thing stay; for release media and snapshots
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) newest: Option<u32>,
     /// Take the directory for all there is to be, where several publish to one channel
     #[arg(long)]
     pub(crate) replace: bool,

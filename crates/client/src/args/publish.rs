@@ -75,8 +75,8 @@ pub struct PublishArgs {
     pub verify_against: Option<PathBuf>,
 
     /// A file or a directory of OpenPGP keys: publish only what one of them has signed. Repeat it to name several. For
-    /// binary packages, release media, snapshots, and the ebuild tree that --verify-against names.
-    #[arg(long = "keyring", value_name = "PATH", conflicts_with_all = ["git", "withdraw"])]
+    /// binary packages, release media, snapshots and ebuild trees, and for the ebuild tree that --verify-against names.
+    #[arg(long = "keyring", value_name = "PATH", conflicts_with = "withdraw")]
     pub keyrings: Vec<PathBuf>,
 
     /// Publish what nobody has signed, too; what is signed has to be signed by one of the keys.

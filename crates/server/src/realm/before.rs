@@ -36,6 +36,13 @@ impl Before for StoredTree<'_> {
         Ok(files)
     }
 
+    fn file(&self, path: &TreePath) -> Result<Option<Content>, KindError> {
+        let pages = StorePages::new(Arc::clone(&self.realm.store), self.domain.clone());
+        let found = Manifest::open(pages, self.manifest, None).and_then(|manifest| manifest.get(path));
+        let found = found.map_err(|error| KindError::Unread(error.to_string()))?;
+        Ok(found.and_then(|entry| entry.content().copied()))
+    }
+
     fn read(&self, contents: &[Content], bytes_max: u64) -> Result<Vec<Vec<u8>>, KindError> {
         if contents.iter().any(|content| content.size > bytes_max) {
             return Err(KindError::Before(format!("a file of it is larger than {bytes_max} bytes")));

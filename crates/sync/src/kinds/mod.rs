@@ -11,9 +11,12 @@ pub mod distfiles;
 pub mod findings;
 pub mod follow;
 pub mod kernels;
+mod manifests;
+pub mod parts;
 pub mod provenance;
 mod published;
 pub mod pull;
+mod repo;
 pub mod retired;
 pub mod stages;
 pub mod treesnapshots;
@@ -27,6 +30,7 @@ use crate::name::{Kind, RefName};
 use crate::openpgp::{KeyRing, SigningKey};
 use crate::source::SourceError;
 use crate::source::assembled::{AssembledSource, Part};
+use crate::source::listed::Listing;
 use crate::time::UnixTime;
 use findings::Findings;
 use follow::Following;
@@ -37,17 +41,28 @@ const ALL: &[&dyn ArtifactKind] = &[
     &binpkgs::Binpkgs,
     &distfiles::Distfiles,
     &kernels::Kernels,
+    &repo::Repo,
     &stages::Stages,
     &treesnapshots::TreeSnapshots,
 ];
 
-/// A kind whose trees are put together when they are published.
+/// A kind that has something to say about its trees: it puts them together when they are published, or it judges them
+/// as they are.
 pub trait ArtifactKind: Sync {
     /// What channels call it.
     fn name(&self) -> &'static str;
 
-    /// Looks at everything that is to be published, refuses what must not be, and says what the tree is.
-    fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError>;
+    /// Looks at everything that is to be published, refuses what must not be, and says what the tree is. Not asked where
+    /// trees are published [as they are](Self::as_it_is).
+    fn prepare(&self, _job: Job<'_>) -> Result<Prepared, KindError> {
+        Err(KindError::NotPutTogether(self.name()))
+    }
+
+    /// What judges its trees, where these are published as they are: whole, with all that the source knows of them, and
+    /// in the place of what was published before.
+    fn as_it_is(&self) -> Option<&dyn AsItIs> {
+        None
+    }
 
     /// Whether it compares what is published with what somebody else has written down.
     fn verifies(&self) -> bool {
@@ -105,6 +120,36 @@ pub trait ArtifactKind: Sync {
     fn branch_holds(&self, _branch: &str, _paths: &mut dyn Iterator<Item = &TreePath>) -> Option<TreePath> {
         None
     }
+}
+
+/// A kind whose trees are published as they are.
+pub trait AsItIs: Sync {
+    /// Looks at a tree that is to be published, and refuses it where it must not be.
+    fn judge(&self, tree: Whole<'_>) -> Result<Judged, KindError>;
+}
+
+/// A tree that is judged as it is.
+#[derive(Clone, Copy)]
+pub struct Whole<'a> {
+    /// All of it.
+    pub listing: &'a Listing,
+    /// What is published now.
+    pub before: Option<&'a dyn Before>,
+    /// Which signatures it has to have.
+    pub signatures: SignaturePolicy<'a>,
+    /// The time.
+    pub now: UnixTime,
+}
+
+/// A tree that may be published.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// The time of its content, if it says one that has come.
+    pub content_time: Option<UnixTime>,
+    /// What the publisher should hear of, a line each.
+    pub notes: Vec<String>,
+    /// Who has signed which of its files, by the fingerprint of the key, where that was judged.
+    pub signers: BTreeMap<TreePath, String>,
 }
 
 /// A directory of a tree that is published as a tree of its own.
@@ -241,6 +286,11 @@ pub trait Before {
     /// Its files, by their paths.
     fn files(&self) -> Result<BTreeMap<TreePath, Content>, KindError>;
 
+    /// One of them.
+    fn file(&self, path: &TreePath) -> Result<Option<Content>, KindError> {
+        Ok(self.files()?.get(path).copied())
+    }
+
     /// The bytes of some of them, each at most as long as is said.
     fn read(&self, contents: &[Content], bytes_max: u64) -> Result<Vec<Vec<u8>>, KindError>;
 }
@@ -276,6 +326,9 @@ pub enum KindError {
     /// What the files were to be compared with could not be read.
     #[error("{0}")]
     Reference(String),
+    /// Trees of this kind are published as they are.
+    #[error("trees of the kind {0} are published as they are, and not put together")]
+    NotPutTogether(&'static str),
     /// What is made for a tree could not be written.
     #[error("writing {}", path.display())]
     Unwritten {

@@ -5,7 +5,7 @@
 //! another name, and what somebody else has published stays without being on this host. What was found out about a
 //! file holds for its bytes at that moment, so a file that changes afterwards is not published.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -127,6 +127,11 @@ impl AssembledSource {
     /// The files of the directory.
     pub fn files(&self) -> impl Iterator<Item = (&TreePath, &FileStat)> {
         self.files.iter().map(|(path, (stat, _))| (path, stat))
+    }
+
+    /// Takes none of these files, as if the directory did not have them.
+    pub fn leave_out(&mut self, paths: &BTreeSet<TreePath>) {
+        self.files.retain(|path, _| !paths.contains(path));
     }
 
     /// Opens a file of the directory to look into it.

@@ -7,6 +7,7 @@ pub mod assembled;
 pub mod cache;
 pub mod directory;
 pub mod git;
+pub mod listed;
 pub mod tar;
 
 use std::io;

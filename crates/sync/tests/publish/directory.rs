@@ -7,10 +7,11 @@ use std::path::Path;
 
 use smart_sync_store::manifest::{Attributes, Entry, Fidelity, FileTime, TreePath};
 use smart_sync_sync::exclude::Exclusions;
-use smart_sync_sync::ingest::Ingested;
+use smart_sync_sync::ingest::{IngestError, IngestOptions, Ingested, ingest};
 use smart_sync_sync::source::cache::ContentCache;
 use smart_sync_sync::source::directory::{DirectoryOptions, DirectorySource};
-use smart_sync_sync::source::{SourceNode, TreeSource};
+use smart_sync_sync::source::listed::ListedSource;
+use smart_sync_sync::source::{SourceError, SourceNode, TreeSource};
 
 use crate::destination::{Memory, noise};
 
@@ -223,4 +224,39 @@ fn a_directory_that_did_not_change_costs_one_question() {
             assert_eq!(back, first);
         }
     }
+}
+
+#[test]
+fn a_tree_that_was_listed_is_published_as_it_was_then_or_not_at_all() {
+    let directory = sample();
+    let (_, plain) = publish(directory.path(), Fidelity::Git);
+    let mut source = open(directory.path(), Fidelity::Git);
+    let mut listed = ListedSource::read(&mut source).unwrap();
+    assert_eq!(listed.listing().read_small(b"a/x", 5).unwrap().as_deref(), Some(&b"below"[..]));
+    assert_eq!(listed.listing().read_small(b"a/x", 4).unwrap(), None);
+    assert_eq!(listed.listing().read_small(b"a", 100).unwrap(), None);
+    let mut memory = Memory::default();
+    assert_eq!(memory.ingest(&mut listed).manifest, plain.manifest);
+
+    let mut source = open(directory.path(), Fidelity::Git);
+    let mut listed = ListedSource::read(&mut source).unwrap();
+    write(directory.path(), "a/x", "somebody writes to it");
+    let refused = ingest(&mut listed, &mut Memory::default(), IngestOptions::default()).unwrap_err();
+    assert!(
+        matches!(&refused, IngestError::Source(SourceError::Changed(path)) if path.as_bytes() == b"a/x"),
+        "{refused:?}"
+    );
+
+    let mut source = open(directory.path(), Fidelity::Git);
+    let mut listed = ListedSource::read(&mut source).unwrap();
+    listed.change(|entry| {
+        if entry.path.as_bytes() == b"a/x" {
+            entry.node = SourceNode::of_bytes(b"in its place".as_slice().into());
+        }
+        entry.path.as_bytes() != b"deep/er/still"
+    });
+    let ingested = memory.ingest(&mut listed);
+    let tree = memory.tree(&ingested);
+    assert_eq!(tree["a/x"].1, b"in its place");
+    assert!(!tree.contains_key("deep/er/still"));
 }

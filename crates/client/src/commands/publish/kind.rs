@@ -2,23 +2,25 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use smart_sync_store::manifest::{Content, Fidelity, Manifest, TreePath};
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::Destination;
 use smart_sync_sync::kinds::findings::Findings;
 use smart_sync_sync::kinds::{
-    self, Absent, ArtifactKind, Before, Job, KindError, Legacy, Making, SignaturePolicy, Unsigned, provenance,
+    Absent, ArtifactKind, AsItIs, Before, Job, KindError, Legacy, Making, SignaturePolicy, Unsigned, Whole,
+    provenance,
 };
 use smart_sync_sync::openpgp::{KeyRing, SigningKey};
 use smart_sync_sync::source::assembled::AssembledSource;
 use smart_sync_sync::source::directory::DirectorySource;
+use smart_sync_sync::source::listed::Listing;
 use smart_sync_sync::time::UnixTime;
 use smart_sync_sync::trust::Verified;
 
 use super::parts::Parts;
-use super::source::{Cache, Stored, directory_options, of_source, take_in};
+use super::source::{Cache, Origin, Reading, Stored, directory_options, of_source, take_in};
 use super::{Publisher, Said};
 use crate::args::publish::TreeInput;
 use crate::commands::contents::Contents;
@@ -42,18 +44,9 @@ pub(super) struct StoredOfKind {
 }
 
 impl Publisher<'_> {
-    /// The kind that has something to say about what is published, if there is one.
-    pub(super) fn kind(&self, before: &RefStanding) -> Option<&'static dyn ArtifactKind> {
-        match (&self.args.kind, before) {
-            (Some(kind), _) => kinds::find(kind),
-            (None, RefStanding::Published(before)) => kinds::find(&before.publication.record().kind),
-            (None, _) => None,
-        }
-    }
-
     /// Refuses what is said of a tree that its kind does not ask about.
     pub(super) fn check_options(&self, kind: Option<&dyn ArtifactKind>) -> Result<(), Failure> {
-        let is_known = kind.is_some();
+        let is_put_together = kind.is_some_and(|kind| kind.as_it_is().is_none());
         let judges = kind.is_some_and(ArtifactKind::judges_signatures);
         let makes = kind.is_some_and(ArtifactKind::makes_files);
         let said = [
@@ -61,14 +54,14 @@ impl Publisher<'_> {
                 self.args.verify_against.is_some() && !kind.is_some_and(ArtifactKind::verifies),
                 "--verify-against",
             ),
-            (self.args.replace && !is_known, "--replace"),
+            (self.args.replace && !is_put_together, "--replace"),
             (self.args.newest.is_some() && !kind.is_some_and(ArtifactKind::keeps_newest), "--newest"),
             (!self.args.keyrings.is_empty() && !judges, "--keyring"),
             (self.args.allow_unsigned && !makes, "--allow-unsigned"),
             (self.args.allow_xpak && !makes, "--allow-xpak"),
             (self.args.sign_with.is_some() && !makes, "--sign-with"),
             (self.args.convert && !makes, "--convert"),
-            (self.args.fidelity.is_some() && is_known, "--fidelity"),
+            (self.args.fidelity.is_some() && is_put_together, "--fidelity"),
         ];
         let Some((_, option)) = said.into_iter().find(|(is_wrong, _)| *is_wrong) else { return Ok(()) };
         let kind = kind.map_or("a tree without a kind of its own", ArtifactKind::name);
@@ -134,7 +127,8 @@ impl Publisher<'_> {
         // What was found in files that are well is worth keeping, also when others are not.
         let saved = findings.save(&findings_path);
         let unread = published.as_ref().and_then(Published::take_failure);
-        let prepared = prepared.map_err(|error| unread.unwrap_or_else(|| refused(error, &path)))?;
+        let prepared = prepared
+            .map_err(|error| unread.unwrap_or_else(|| refused(error, &path.display().to_string())))?;
         saved.map_err(|error| Failure::new(Exit::General, error))?;
         for note in &prepared.notes {
             self.output().info(note);
@@ -159,6 +153,42 @@ impl Publisher<'_> {
             cache.save(&known, stored.is_ok())?;
         }
         Ok(StoredOfKind { stored: stored?, said })
+    }
+
+    /// Has a tree judged as it is, and stores it.
+    pub(super) fn store_judged(
+        &self,
+        kind: &dyn AsItIs,
+        before: &RefStanding,
+        (origin, job): (&Origin, &super::source::Job),
+        destination: &mut dyn Destination,
+        reading: Reading<'_>,
+    ) -> Result<(Stored, Option<UnixTime>), Failure> {
+        let published = match before {
+            RefStanding::Published(before) => Some(self.published(before)),
+            _ => None,
+        };
+        let key_ring = self.key_ring()?;
+        let mut content_time = None;
+        let mut judge = |listing: &Listing| -> Result<(), Failure> {
+            let judged = kind.judge(Whole {
+                listing,
+                before: published.as_ref().map(|published| published as &dyn Before),
+                signatures: self.signature_policy(key_ring.as_ref()),
+                now: now(),
+            });
+            let unread = published.as_ref().and_then(Published::take_failure);
+            let judged = judged.map_err(|error| unread.unwrap_or_else(|| refused(error, &origin.place())))?;
+            for note in &judged.notes {
+                self.output().info(note);
+            }
+            content_time = judged.content_time;
+            Ok(())
+        };
+        let Reading { exclusions, state_dir, wants_sums, .. } = reading;
+        let reading = Reading { exclusions, state_dir, wants_sums, judge: Some(&mut judge) };
+        let stored = origin.store(job, destination, reading)?;
+        Ok((stored, content_time))
     }
 
     /// The keys that may have signed what is published, where they matter.
@@ -260,6 +290,15 @@ impl Before for Published<'_> {
         read().map_err(|error| self.unread(pages.failure(error)))
     }
 
+    fn file(&self, path: &TreePath) -> Result<Option<Content>, KindError> {
+        let pages = RemotePages::new(self.remotes, self.surroundings);
+        let manifest = self.verified.manifest;
+        let found = Manifest::open(&pages, manifest.id, Some(manifest.bytes))
+            .and_then(|manifest| manifest.get(path))
+            .map_err(|error| self.unread(pages.failure(error)))?;
+        Ok(found.and_then(|entry| entry.content().copied()))
+    }
+
     fn read(&self, contents: &[Content], bytes_max: u64) -> Result<Vec<Vec<u8>>, KindError> {
         if contents.iter().any(|content| content.size > bytes_max) {
             return Err(KindError::Before(format!("a file of it is larger than {bytes_max} bytes")));
@@ -271,7 +310,7 @@ impl Before for Published<'_> {
     }
 }
 
-fn refused(error: KindError, path: &Path) -> Failure {
+fn refused(error: KindError, place: &str) -> Failure {
     match error {
         KindError::Source(error) => of_source(error),
         KindError::Refused(refusals) => {
@@ -279,7 +318,7 @@ fn refused(error: KindError, path: &Path) -> Failure {
             hints.dedup();
             hints.truncate(HINTS_MAX);
             let failure = Failure::new(Exit::Refused, KindError::Refused(refusals))
-                .context(format!("{} holds what must not be published", path.display()));
+                .context(format!("{place} holds what must not be published"));
             let failure = hints.into_iter().fold(failure, Failure::hint);
             failure.hint("repair or remove what is named, and run this again; nothing was published")
         }
@@ -287,6 +326,8 @@ fn refused(error: KindError, path: &Path) -> Failure {
             Failure::from(error).context(format!("writing {}", path.display()))
         }
         error @ KindError::Reference(_) => Failure::new(Exit::Arguments, error),
-        error @ (KindError::Before(_) | KindError::Unread(_)) => Failure::new(Exit::General, error),
+        error @ (KindError::Before(_) | KindError::Unread(_) | KindError::NotPutTogether(_)) => {
+            Failure::new(Exit::General, error)
+        }
     }
 }

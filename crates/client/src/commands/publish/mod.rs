@@ -18,7 +18,7 @@ use std::cell::OnceCell;
 use smart_sync_store::id::{ContentId, ManifestId};
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::{Ingested, Statistics};
-use smart_sync_sync::kinds::ArtifactKind;
+use smart_sync_sync::kinds::{self, ArtifactKind, KindError};
 use smart_sync_sync::name::{Channel, Kind, RefName};
 use smart_sync_sync::publish::{Standing, Target};
 use smart_sync_sync::record::{Publication, Root, Signed};
@@ -37,7 +37,7 @@ use crate::realm::roots::{RootChain, trusted_by};
 use crate::sync::Surroundings;
 use destination::{NetworkDestination, Packs};
 use sign::Keys;
-use source::{Job, Origin, Stored};
+use source::{Job, Origin, Reading, Stored};
 use submit::Overtaken;
 
 pub(in crate::commands) use rearrange::{Rearranged, rearrange};
@@ -153,7 +153,10 @@ impl Publisher<'_> {
             match self.publish(origin, job) {
                 Ok(Outcome::Published) => published += 1,
                 Ok(Outcome::Unchanged) => unchanged += 1,
-                Err(failure) if matches!(failure.exit(), Exit::General | Exit::Arguments) => {
+                Err(failure)
+                    if matches!(failure.exit(), Exit::General | Exit::Arguments)
+                        || failure.cause::<KindError>().is_some() =>
+                {
                     self.output().failure(&failure.context(format!("publishing {}", job.reference)));
                     failed.push(job.reference.to_string());
                 }
@@ -173,12 +176,11 @@ impl Publisher<'_> {
         let mut kind = None;
         let outcome = self.until_first(|| {
             let before = self.standing(&job.reference)?;
-            kind = self.kind(&before);
             // Before anything is read: a kind does not change.
-            self.target(job.reference.clone(), &before)?;
+            kind = kinds::find(&self.target(job.reference.clone(), &before)?.kind);
             self.check_options(kind)?;
             Self::check_reference(kind, &job.reference)?;
-            let is_joint = kind.is_some() && !self.args.replace;
+            let is_joint = kind.is_some_and(|kind| kind.as_it_is().is_none()) && !self.args.replace;
             Ok((self.publish_onto(&before, kind, origin, job), is_joint))
         })?;
         self.bring_branches(kind)?;
@@ -223,13 +225,20 @@ impl Publisher<'_> {
         let wants_sums = self.keys.has_sidecars() && !self.args.dry_run;
         let exclusions = Exclusions::in_place(self.args.exclude.iter().map(String::as_str))
             .map_err(|error| Failure::new(Exit::Arguments, error))?;
-        let (stored, said) = match kind {
-            Some(kind) => self
+        let state_dir = self.surroundings.state_dir;
+        let (stored, said) = match kind.map(|kind| (kind, kind.as_it_is())) {
+            Some((kind, None)) => self
                 .store_of_kind(kind, before, &mut destination, exclusions, wants_sums)
                 .map(|made| (made.stored, made.said)),
-            None => origin
-                .store(job, &mut destination, exclusions, self.surroundings.state_dir, wants_sums)
-                .map(|stored| (stored, Said::default())),
+            Some((_, Some(judge))) => {
+                let reading = Reading { exclusions, state_dir, wants_sums, judge: None };
+                self.store_judged(judge, before, (origin, job), &mut destination, reading)
+                    .map(|(stored, content_time)| (stored, Said { content_time, meta: None }))
+            }
+            None => {
+                let reading = Reading { exclusions, state_dir, wants_sums, judge: None };
+                origin.store(job, &mut destination, reading).map(|stored| (stored, Said::default()))
+            }
         }
         .map_err(|failure| destination.take_failure().unwrap_or(failure))?;
         self.show_warnings(&stored.tree.warnings);

@@ -1,14 +1,11 @@
-//! Trees that hang together with that of the branch `main`: directories of it that are trees of their own, and branches
-//! that each follow one of its directories. Which those are is said by the kind.
-//!
-//! The former come first and the latter last. Whatever a run is killed between, what `main` shows is there by itself, and
-//! the next run brings the branches: they are made of what `main` is then, whoever has published it.
+//! Publishing trees that hang together with that of the branch `main`: see [`smart_sync_sync::kinds::parts`].
 
 use std::collections::BTreeMap;
 
 use smart_sync_store::id::ManifestId;
-use smart_sync_store::manifest::TreePath;
+use smart_sync_store::manifest::{PathError, TreePath};
 use smart_sync_sync::ingest::Destination;
+use smart_sync_sync::kinds::parts::{WHOLE, below, joined};
 use smart_sync_sync::kinds::{Alone, ArtifactKind, Before as _};
 use smart_sync_sync::name::{NameError, RefName};
 use smart_sync_sync::source::assembled::{AssembledSource, Part};
@@ -19,9 +16,6 @@ use super::source::{Job, of_source, take_in, take_in_and_show};
 use super::{Outcome, Packs, Publisher, Said};
 use crate::failure::{Exit, Failure};
 use crate::realm::resolve::RefStanding;
-
-/// The branch that holds the whole tree.
-const WHOLE: &str = "main";
 
 /// How the parts of a tree are published.
 pub(super) struct Parts<'a> {
@@ -59,7 +53,8 @@ impl Publisher<'_> {
     ) -> Result<BTreeMap<TreePath, Part>, Failure> {
         for alone in parts.kind.alone(&whole) {
             self.note_kind(parts.kind)?;
-            let below = below(&alone.directory, whole.iter().map(|(path, part)| (path, part.clone())))?;
+            let below = below(&alone.directory, whole.iter().map(|(path, part)| (path, part.clone())))
+                .map_err(path_error)?;
             source.assemble(below).map_err(of_source)?;
             let before = self.standing(&alone.reference)?;
             let mut contents = Vec::new();
@@ -76,7 +71,8 @@ impl Publisher<'_> {
                 continue;
             }
             for (path, content) in contents {
-                whole.insert(joined(&alone.directory, &path)?, Part::Published(content));
+                let path = joined(&alone.directory, &path).map_err(path_error)?;
+                whole.insert(path, Part::Published(content));
             }
         }
         Ok(whole)
@@ -112,7 +108,8 @@ impl Publisher<'_> {
         let Some(directory) = kind.branch_holds(branch, &mut files.keys()) else {
             return Ok(Outcome::Unchanged);
         };
-        let parts = below(&directory, files.iter().map(|(path, content)| (path, Part::Published(*content))))?;
+        let parts = below(&directory, files.iter().map(|(path, content)| (path, Part::Published(*content))))
+            .map_err(path_error)?;
         let mut source = AssembledSource::without_directory(parts).map_err(of_source)?;
         let mut destination =
             NetworkDestination::new(self.remote(), self.surroundings, self.channel(), Packs::Send);
@@ -141,25 +138,6 @@ fn check_alone(alone: &Alone, before: &RefStanding, manifest: ManifestId) -> Res
     Err(Failure::message(Exit::Refused, format!("{} {reason}", alone.reference)).hint(alone.when_other))
 }
 
-/// What lies in a directory, by the paths below it.
-fn below<'a>(
-    directory: &TreePath,
-    parts: impl Iterator<Item = (&'a TreePath, Part)>,
-) -> Result<BTreeMap<TreePath, Part>, Failure> {
-    let prefix = [directory.as_bytes(), b"/"].concat();
-    let mut found = BTreeMap::new();
-    for (path, part) in parts {
-        if let Some(below) = path.as_bytes().strip_prefix(&prefix[..]) {
-            found.insert(path_of(below.to_vec())?, part);
-        }
-    }
-    Ok(found)
-}
-
-fn joined(directory: &TreePath, path: &TreePath) -> Result<TreePath, Failure> {
-    path_of([directory.as_bytes(), b"/", path.as_bytes()].concat())
-}
-
-fn path_of(bytes: Vec<u8>) -> Result<TreePath, Failure> {
-    TreePath::new(bytes).map_err(|error| Failure::new(Exit::General, error))
+fn path_error(error: PathError) -> Failure {
+    Failure::new(Exit::General, error)
 }

@@ -11,6 +11,7 @@ use smart_sync_sync::name::{RefName, TypedRef};
 use smart_sync_sync::source::cache::ContentCache;
 use smart_sync_sync::source::directory::{DirectoryOptions, DirectorySource};
 use smart_sync_sync::source::git::{GitCommit, GitError, GitRepository, ReferenceKind};
+use smart_sync_sync::source::listed::{ListedSource, Listing};
 use smart_sync_sync::source::tar::{TarOptions, TarSource, spool_file};
 use smart_sync_sync::source::{SourceError, TreeSource};
 use smart_sync_sync::sums;
@@ -36,6 +37,18 @@ pub(super) struct Job {
     pub(super) reference: RefName,
     pub(super) commit: Option<GitCommit>,
 }
+
+/// How a tree is read that is published as it is.
+pub(super) struct Reading<'a> {
+    pub(super) exclusions: Exclusions,
+    pub(super) state_dir: &'a Path,
+    pub(super) wants_sums: bool,
+    /// Looks at all of it before anything of it is stored.
+    pub(super) judge: Option<JudgeListing<'a>>,
+}
+
+/// Refuses what must not be published.
+pub(super) type JudgeListing<'a> = &'a mut dyn FnMut(&Listing) -> Result<(), Failure>;
 
 /// A tree that was read and stored.
 pub(super) struct Stored {
@@ -98,10 +111,9 @@ impl Origin {
         &self,
         job: &Job,
         destination: &mut dyn Destination,
-        exclusions: Exclusions,
-        state_dir: &Path,
-        wants_sums: bool,
+        reading: Reading<'_>,
     ) -> Result<Stored, Failure> {
+        let Reading { exclusions, state_dir, wants_sums, judge } = reading;
         match self {
             Self::Git { repository, path } => {
                 let Some(commit) = &job.commit else {
@@ -109,17 +121,17 @@ impl Origin {
                 };
                 let cache = Cache::of(path, state_dir)?;
                 let mut source = repository.tree(commit, cache.load()).map_err(of_source)?;
-                let stored = take_in(&mut source, destination, wants_sums);
+                let stored = take_in_judged(&mut source, destination, wants_sums, judge);
                 cache.save(&source.into_cache(), stored.is_ok())?;
-                Ok(stored?)
+                stored
             }
             Self::Directory { path, fidelity } => {
                 let cache = Cache::of(path, state_dir)?;
                 let options = directory_options(*fidelity, exclusions);
                 let mut source = DirectorySource::open(path, options, cache.load()).map_err(of_source)?;
-                let stored = take_in(&mut source, destination, wants_sums);
+                let stored = take_in_judged(&mut source, destination, wants_sums, judge);
                 cache.save(&source.into_cache(), stored.is_ok())?;
-                Ok(stored?)
+                stored
             }
             Self::Tar { fidelity } => {
                 let spool = spool_file(state_dir).map_err(|error| {
@@ -129,10 +141,30 @@ impl Origin {
                 let options = TarOptions { fidelity: *fidelity, exclusions };
                 let mut source =
                     TarSource::read(std::io::stdin().lock(), spool, &options).map_err(of_source)?;
-                Ok(take_in(&mut source, destination, wants_sums)?)
+                take_in_judged(&mut source, destination, wants_sums, judge)
             }
         }
     }
+
+    /// What it is called in messages.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Git { path, .. } | Self::Directory { path, .. } => path.display().to_string(),
+            Self::Tar { .. } => "the stream".to_owned(),
+        }
+    }
+}
+
+fn take_in_judged(
+    source: &mut dyn TreeSource,
+    destination: &mut dyn Destination,
+    wants_sums: bool,
+    judge: Option<JudgeListing<'_>>,
+) -> Result<Stored, Failure> {
+    let Some(judge) = judge else { return Ok(take_in(source, destination, wants_sums)?) };
+    let mut listed = ListedSource::read(source).map_err(of_source)?;
+    judge(listed.listing())?;
+    Ok(take_in(&mut listed, destination, wants_sums)?)
 }
 
 fn job_of_git(repository: &GitRepository, typed: Option<&TypedRef>) -> Result<Job, Failure> {

@@ -63,6 +63,13 @@ pub fn parse(text: &[u8]) -> Result<BTreeMap<String, Dist>, ManifestError> {
 fn parse_line(line: &str) -> Result<(&str, Dist), &'static str> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let name = words.next().filter(|name| is_name(name)).ok_or("it has no name of a file")?;
+    Ok((name, parse_facts(words)?))
+}
+
+/// Reads what stands behind the name in such a line, and in those that say the same of other files.
+pub(in crate::kinds) fn parse_facts<'a>(
+    mut words: impl Iterator<Item = &'a str>,
+) -> Result<Dist, &'static str> {
     let size = words.next().and_then(|size| size.parse().ok()).ok_or("it has no size")?;
     let (mut blake2b, mut sha512) = (None, None);
     while let Some(algorithm) = words.next() {
@@ -79,7 +86,7 @@ fn parse_line(line: &str) -> Result<(&str, Dist), &'static str> {
     }
     let blake2b = blake2b.ok_or("it has no BLAKE2B")?;
     let sha512 = sha512.ok_or("it has no SHA512")?;
-    Ok((name, Dist { size, blake2b, sha512 }))
+    Ok(Dist { size, blake2b, sha512 })
 }
 
 /// Whether this can be the name of a distfile: one name of a file, without white space, as Manifests are split there.

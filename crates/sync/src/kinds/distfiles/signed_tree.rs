@@ -1,29 +1,18 @@
-//! The distfiles that a signed ebuild tree names (GLEP 74).
+//! The distfiles that a signed ebuild tree names: those of the Manifests that its signature leads to.
 //!
-//! The Manifest at the top of such a tree is signed. It says what the Manifests below it are, those say the same of others,
-//! and those of packages say what distfiles are. One that is not what the one above it says, is not there, or is named by
-//! none counts for nothing: who could put it there could name any distfile.
+//! A Manifest that no signature leads to counts for nothing: who could put it there could name any distfile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use blake2::{Blake2b512, Digest as _};
-use sha2::Sha512;
-
-use super::manifest::{self, Dist};
+use super::manifest::Dist;
 use super::named::{Named, package_directories};
 use crate::kinds::KindError;
-use crate::openpgp::{CLEAR_TEXT_BYTES_MAX, KeyRing, Signer};
+use crate::kinds::manifests::{Fault, MANIFEST, follow};
+use crate::openpgp::{KeyRing, Signer};
 use crate::time::UnixTime;
-
-/// What a Manifest is called, but for the end that says how it is compressed.
-const MANIFEST: &str = "Manifest";
-/// The largest Manifest, decompressed.
-const BYTES_MAX: u64 = 64 << 20;
-/// The most Manifests of a tree. That of Gentoo has 20,000.
-const MANIFESTS_MAX: usize = 200_000;
 
 /// Reads the distfiles that the Manifests of a signed tree name, and says who has signed it.
 pub(super) fn of_signed_tree(
@@ -31,77 +20,18 @@ pub(super) fn of_signed_tree(
     ring: &KeyRing,
     now: UnixTime,
 ) -> Result<(BTreeMap<String, Dist>, Signer), KindError> {
-    let wrong = |path: &str, reason: &dyn std::fmt::Display| {
-        KindError::Reference(format!("{}: {reason}", tree.join(path).display()))
-    };
-    let top =
-        read(&tree.join(MANIFEST), CLEAR_TEXT_BYTES_MAX as u64).map_err(|error| wrong(MANIFEST, &error))?;
-    let (text, signer) = ring.verify_clear_text(&top, now).map_err(|error| wrong(MANIFEST, &error))?;
+    let wrong =
+        |Fault { path, reason }| KindError::Reference(format!("{}: {reason}", tree.join(path).display()));
     let mut named = Named::default();
-    let mut known = BTreeSet::from([MANIFEST.to_owned()]);
-    let mut waiting = vec![(MANIFEST.to_owned(), text.into_bytes())];
-    while let Some((path, text)) = waiting.pop() {
-        named.add(&text).map_err(|reason| wrong(&path, &reason))?;
-        let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-        for line in below(&text).map_err(|reason| wrong(&path, &reason))? {
-            let below = if directory.is_empty() { line.name } else { format!("{directory}/{}", line.name) };
-            if !known.insert(below.clone()) {
-                return Err(wrong(&path, &format!("{below} is named twice")));
-            }
-            if known.len() > MANIFESTS_MAX {
-                return Err(wrong(&path, &format!("the tree has more than {MANIFESTS_MAX} Manifests")));
-            }
-            let bytes = read(&tree.join(&below), line.dist.size).map_err(|error| wrong(&below, &error))?;
-            if dist_of(&bytes) != line.dist {
-                return Err(wrong(&below, &format!("it is not what {path} says")));
-            }
-            let text = decompressed(&below, bytes).map_err(|error| wrong(&below, &error))?;
-            waiting.push((below, text));
-        }
-    }
+    let read = |path: &str, most| read(&tree.join(path), most).map_err(|error| error.to_string());
+    let followed = follow(&read, ring, now, &mut |_, text| named.add(text)).map_err(wrong)?;
     for package in package_directories(tree)? {
         let path = format!("{package}/{MANIFEST}");
-        if !known.contains(&path) && tree.join(&path).exists() {
-            return Err(wrong(&path, &"no Manifest above it names it"));
+        if !followed.manifests.contains(&path) && tree.join(&path).exists() {
+            return Err(wrong(Fault { path, reason: "no Manifest above it names it".to_owned() }));
         }
     }
-    named.finish(tree).map(|named| (named, signer))
-}
-
-/// A Manifest that another one names.
-struct Line {
-    name: String,
-    dist: Dist,
-}
-
-/// The lines `MANIFEST PATH SIZE …` of a Manifest, which have the form of those of distfiles but for the path.
-fn below(text: &[u8]) -> Result<Vec<Line>, String> {
-    let mut found = Vec::new();
-    for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        let Some(rest) = line.strip_prefix(b"MANIFEST ") else { continue };
-        let wrong = |reason: &str| format!("line {}: {reason}", at + 1);
-        let rest = str::from_utf8(rest).map_err(|_| wrong("it is not text"))?;
-        let (path, rest) = rest.split_once(' ').ok_or_else(|| wrong("it has no size"))?;
-        if !path.split('/').all(manifest::is_name) {
-            return Err(wrong("its path is none below the tree"));
-        }
-        let dist = manifest::parse(format!("DIST {MANIFEST} {rest}\n").as_bytes());
-        let dist = dist.map_err(|error| wrong(&error.to_string()))?.remove(MANIFEST);
-        let dist = dist.ok_or_else(|| wrong("it says nothing"))?;
-        if dist.size > BYTES_MAX {
-            return Err(wrong("a Manifest cannot be so large"));
-        }
-        found.push(Line { name: path.to_owned(), dist });
-    }
-    Ok(found)
-}
-
-fn dist_of(bytes: &[u8]) -> Dist {
-    Dist {
-        size: bytes.len() as u64,
-        blake2b: Blake2b512::digest(bytes).into(),
-        sha512: Sha512::digest(bytes).into(),
-    }
+    named.finish(tree).map(|named| (named, followed.signer))
 }
 
 /// Reads a file that has no more than so many bytes.
@@ -118,25 +48,6 @@ fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a Manifest whose digests are right.
-fn decompressed(path: &str, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    match name.rsplit_once('.') {
-        Some((_, "gz")) => {
-            let mut text = Vec::new();
-            flate2::bufread::MultiGzDecoder::new(&bytes[..]).take(BYTES_MAX + 1).read_to_end(&mut text)?;
-            if text.len() as u64 > BYTES_MAX {
-                return Err(io::Error::other(format!("it has more than {BYTES_MAX} bytes, decompressed")));
-            }
-            Ok(text)
-        }
-        Some((_, "bz2" | "xz" | "lzma" | "zst")) => {
-            Err(io::Error::other("it is compressed in a way that is not known here; gzip is"))
-        }
-        _ => Ok(bytes),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -145,6 +56,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::kinds::manifests::dist_of;
     use crate::openpgp::SigningKey;
 
     const RING: &[u8] = include_bytes!("../../../tests/golden/openpgp/ring.asc");

@@ -12,13 +12,18 @@ pub mod findings;
 pub mod follow;
 pub mod kernels;
 mod manifests;
+mod meta;
+mod packages;
 pub mod parts;
+mod patchfiles;
 pub mod provenance;
 mod published;
 pub mod pull;
 mod repo;
 pub mod retired;
 pub mod stages;
+#[cfg(test)]
+mod testing;
 pub mod treesnapshots;
 
 use std::collections::BTreeMap;
@@ -41,6 +46,9 @@ const ALL: &[&dyn ArtifactKind] = &[
     &binpkgs::Binpkgs,
     &distfiles::Distfiles,
     &kernels::Kernels,
+    &meta::Meta,
+    &packages::Packages,
+    &patchfiles::PatchFiles,
     &repo::Repo,
     &stages::Stages,
     &treesnapshots::TreeSnapshots,
@@ -382,6 +390,14 @@ fn shown(refused: &[Refusal]) -> String {
         lines.push(format!("and {more} more"));
     }
     lines.join("; ")
+}
+
+/// What is said of things that a kind does not know and publishes all the same.
+fn said_of_others(others: &[String], shown_max: usize) -> Option<String> {
+    let (first, rest) = others.split_at(others.len().min(shown_max));
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    let is = if others.len() == 1 { "it is" } else { "they are" };
+    (!first.is_empty()).then(|| format!("not known here, and published as {is}: {}{more}", first.join(", ")))
 }
 
 /// A time as file systems keep it.

@@ -170,7 +170,7 @@ impl FlagDependency {
 }
 
 /// Whether a USE flag may be called so.
-pub(super) fn is_flag(text: &str) -> bool {
+pub(in crate::kinds) fn is_flag(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+_@-".contains(&byte))
 }

@@ -8,6 +8,7 @@
 //! smart-sync-tests` alone does not build them: run `cargo build --bins` first, or `make test`, which does. A program
 //! that is absent, or older than its sources, fails the test with that advice.
 
+pub mod backend;
 pub mod btrfs_disk;
 pub mod daemon;
 pub mod datasets;
@@ -44,6 +45,7 @@ pub mod update;
 pub mod upstream;
 pub mod versioned;
 
+pub use backend::Backend;
 pub use btrfs_disk::BtrfsDisk;
 pub use environment::TestEnvironment;
 pub use fleet::Fleet;

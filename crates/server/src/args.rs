@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Clock(ClockArgs),
     /// Publish a directory or a git repository on this machine, without the network
     PublishLocal(PublishLocalArgs),
+    /// Show what of a backend of the older kind, as /var/lib/portage, becomes which channel, and publish it with --yes
+    ImportBackend(ImportBackendArgs),
     /// Show what can be deleted, and delete it with --yes
     Gc(GcArgs),
     /// Read everything again and compare it with its hashes
@@ -189,6 +191,23 @@ pub(crate) struct PublishLocalArgs {
     pub(crate) replace: bool,
     /// The directory or the repository
     pub(crate) source: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportBackendArgs {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Do it; without this it is only shown what would be published
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The publish key; DATA/keys/publish.key when it is still there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// What stands in front of the names of all channels, as `gentoo`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel_prefix: Option<String>,
+    /// The directory with binpkgs, kernels, distfiles and so on
+    pub(crate) backend: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod durable;
 mod export;
 mod hosts;
 mod http;
+mod import;
 mod mirrors;
 mod priority;
 mod publishing;

@@ -1,6 +1,6 @@
 //! `mirror`: what came from the mirrors of others, and what went wrong with them.
 
-mod configure;
+pub(super) mod configure;
 mod sync;
 
 use smart_sync_store::count::counted;

@@ -7,6 +7,7 @@ mod cost;
 mod export;
 mod gc;
 mod hosts;
+mod import_backend;
 mod init;
 mod log;
 mod mirror;
@@ -59,6 +60,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args).await,
         Command::Clock(args) => clock::run(&args).await,
         Command::PublishLocal(args) => publish_local::run(args).await,
+        Command::ImportBackend(args) => import_backend::run(args).await,
         Command::Gc(args) => gc::run(&args).await,
         Command::Check(args) => check::run(&args).await,
         Command::Cost(args) => cost::run(&args).await,

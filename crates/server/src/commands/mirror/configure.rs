@@ -35,8 +35,13 @@ pub(super) fn add(args: MirrorAddArgs) -> anyhow::Result<()> {
         every: args.every,
         max_gib: args.max_gib,
     };
-    let old = read(&data)?;
-    let new = with(&old, &mirror)?;
+    write(&data, &mirror)
+}
+
+/// Writes one more mirror at the end of `server.toml`.
+pub(in crate::commands) fn write(data: &DataDir, mirror: &MirrorConfig) -> anyhow::Result<()> {
+    let old = read(data)?;
+    let new = with(&old, mirror)?;
     let config: Config = toml::from_str(&new).context("what server.toml would be")?;
     mirrors::check(&config).map_err(|error| Failure::Arguments(format!("{error:#}")))?;
     durable::write(&data.config(), new.as_bytes())?;

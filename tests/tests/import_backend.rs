@@ -49,8 +49,8 @@ fn a_backend_is_shown_taken_over_and_not_taken_over_twice() {
         "snapshots is not taken over: it is a link, and none is followed",
         "tools is not taken over: it is not known what it is",
         "config/mirrors/distfiles is not taken over: line 3: it has a user or a password in it",
-        "for `smart-sync-server mirror add kernel --channel repos/old/kernel`:",
-        "config/host.cfg, lines that no profile says: 1, 2, 3, 4",
+        "for `smart-sync-server mirror add kernel --channel repos/old/kernels`:",
+        "config/host.cfg, lines that no profile says: 1, 3, 4",
         "nothing was changed; add --yes to do it",
     ] {
         assert!(shown.stdout.contains(line), "{line}: {}", shown.stdout);

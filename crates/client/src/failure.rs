@@ -67,6 +67,7 @@ pub const DAMAGED_HINT: &str =
 pub struct Failure {
     exit: Exit,
     error: anyhow::Error,
+    reasons: Vec<String>,
     hints: Vec<String>,
 }
 
@@ -75,7 +76,7 @@ impl Failure {
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         let error = error.into();
         // Wherever it was noticed, there is one thing to do about a full disk.
-        let mut failure = Self { exit, error, hints: Vec::new() };
+        let mut failure = Self { exit, error, reasons: Vec::new(), hints: Vec::new() };
         if failure.is_full() {
             failure.hints.push(MAKE_ROOM.to_owned());
         }
@@ -91,6 +92,13 @@ impl Failure {
     #[must_use]
     pub fn context(mut self, doing: impl fmt::Display) -> Self {
         self.error = self.error.context(doing.to_string());
+        self
+    }
+
+    /// Adds reasons that stand side by side: none of them is the cause of another one.
+    #[must_use]
+    pub fn because(mut self, reasons: impl IntoIterator<Item = String>) -> Self {
+        self.reasons.extend(reasons);
         self
     }
 
@@ -122,19 +130,28 @@ impl Failure {
         self.exit
     }
 
-    /// The error, the outermost message first. A cause that the message before it ends with is not said twice.
+    /// The error, the outermost message first, and then the reasons that stand side by side. A cause that the message
+    /// before it ends with is not said twice.
     pub fn messages(&self) -> impl Iterator<Item = String> {
+        self.chain().chain(self.reasons.iter().cloned())
+    }
+
+    /// The same in one line, as a reason within another message.
+    pub fn in_one_line(&self) -> String {
+        let mut line = self.chain().collect::<Vec<_>>().join(": ");
+        if !self.reasons.is_empty() {
+            line = format!("{line}: {}", self.reasons.join("; "));
+        }
+        line
+    }
+
+    fn chain(&self) -> impl Iterator<Item = String> {
         let mut before = String::new();
         self.error.chain().map(ToString::to_string).filter(move |message| {
             let is_said = before.ends_with(message.as_str());
             before.clone_from(message);
             !is_said
         })
-    }
-
-    /// The same in one line, as a reason within another message.
-    pub fn in_one_line(&self) -> String {
-        self.messages().collect::<Vec<_>>().join(": ")
     }
 
     /// What to do about it.
@@ -152,7 +169,8 @@ fn is_full(error: &io::Error) -> bool {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "exit {}: {:?}, hints: {:?}", self.exit.code(), self.error, self.hints)
+        let Self { exit, error, reasons, hints } = self;
+        write!(f, "exit {}: {error:?}, reasons: {reasons:?}, hints: {hints:?}", exit.code())
     }
 }
 
@@ -214,6 +232,14 @@ mod tests {
         let repeated = Failure::message(Exit::General, "no").context("it says no").context("asking");
         assert_eq!(repeated.messages().collect::<Vec<_>>(), ["asking", "it says no"]);
         assert_eq!(repeated.in_one_line(), "asking: it says no");
+    }
+
+    #[test]
+    fn reasons_that_stand_side_by_side_come_after_the_causes() {
+        let failure = Failure::message(Exit::Refused, "two are wrong").context("looking");
+        let failure = failure.because(["one".to_owned(), "other".to_owned()]);
+        assert_eq!(failure.messages().collect::<Vec<_>>(), ["looking", "two are wrong", "one", "other"]);
+        assert_eq!(failure.in_one_line(), "looking: two are wrong: one; other");
     }
 
     #[test]

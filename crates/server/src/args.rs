@@ -186,6 +186,10 @@ pub(crate) struct PublishLocalArgs {
     /// How many of the newest versions of each thing stay; for release media and snapshots
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) newest: Option<u32>,
+    /// Keep the distfiles that a kept version of the ebuild tree in this channel names, and let others go that were taken
+    /// out a week ago (repeatable)
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) kept_by: Vec<String>,
     /// Take the directory for all there is to be, where several publish to one channel
     #[arg(long)]
     pub(crate) replace: bool,

@@ -70,6 +70,8 @@ pub(crate) struct Input<'a> {
     pub(crate) verify_against: Option<&'a Path>,
     /// Which signatures it has to have, where the kind judges them.
     pub(crate) signatures: SignaturePolicy<'a>,
+    /// The channels of trees whose kept versions name what must not go, where files of the kind are named by others.
+    pub(crate) kept_by: Vec<Channel>,
     /// How many of the newest versions stay, where the kind keeps some.
     pub(crate) newest: Option<usize>,
     /// Where files of the directory came from, by their paths there, where the kind puts the tree together.
@@ -90,6 +92,7 @@ impl<'a> Input<'a> {
             absent: Absent::Stays,
             verify_against: None,
             signatures: SignaturePolicy::default(),
+            kept_by: Vec::new(),
             newest: None,
             sources: BTreeMap::new(),
             beside: None,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, ValueEnum};
+use smart_sync_sync::kinds::built_on::{BuiltOn, BuiltOnError};
 use smart_sync_sync::name::{Channel, Kind, RefQuery};
 
 use super::trust::KeySource;
@@ -100,6 +101,17 @@ pub struct PublishArgs {
     #[arg(long, conflicts_with_all = ["git", "withdraw"])]
     pub allow_xpak: bool,
 
+    /// Say on which machine binary packages that are new were built: host=NAME,kernel=VERSION or one of the two; this
+    /// machine where nothing stands behind it. It is published with them, and `pkg show` shows it.
+    #[arg(
+        long,
+        value_name = "MACHINE",
+        num_args = 0..=1,
+        default_missing_value = "",
+        conflicts_with_all = ["git", "withdraw"]
+    )]
+    pub built_on: Option<Machine>,
+
     /// Also sign for `minisign -V` with this key.
     #[arg(long, value_name = "FILE")]
     pub minisign_key: Option<PathBuf>,
@@ -137,6 +149,7 @@ impl PublishArgs {
             sign_passphrase: None,
             convert: false,
             allow_xpak: false,
+            built_on: None,
             minisign_key: None,
             ssh_key: None,
             dry_run: false,
@@ -157,6 +170,23 @@ pub enum FidelityArg {
     Git,
     /// Modes, owners, times, extended attributes and hard links too.
     System,
+}
+
+/// A machine that something was built on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Machine {
+    /// The one that this runs on.
+    This,
+    /// Another one, or what somebody wants to be said of this one.
+    Said(BuiltOn),
+}
+
+impl FromStr for Machine {
+    type Err = BuiltOnError;
+
+    fn from_str(text: &str) -> Result<Self, BuiltOnError> {
+        if text.is_empty() { Ok(Self::This) } else { text.parse().map(Self::Said) }
+    }
 }
 
 /// A tree that is not in a git repository.

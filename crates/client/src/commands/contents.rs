@@ -3,7 +3,7 @@
 //! Where the chunks of a content are is something that a server says and nobody signed: only when the whole content
 //! has its id is anything of it handed on. What is too large to wait in memory waits in a file without a name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
@@ -11,9 +11,10 @@ use std::path::Path;
 
 use smart_sync_store::content::ContentHasher;
 use smart_sync_store::id::ContentId;
-use smart_sync_store::manifest::Content;
+use smart_sync_store::manifest::{Content, Manifest, TreePath};
 use smart_sync_sync::fetch_plan::FetchPlan;
 use smart_sync_sync::source::tar::spool_file;
+use smart_sync_sync::trust::Verified;
 use smart_sync_sync::wire::fetch_map::FetchMap;
 use smart_sync_sync::wire::locate::Wanted;
 
@@ -21,6 +22,7 @@ use super::wait_for;
 use crate::failure::{DAMAGED_HINT, Exit, Failure};
 use crate::realm::locate::{Tree, locate};
 use crate::realm::mirrors::Mirrors;
+use crate::realm::pages::RemotePages;
 use crate::realm::remote::Remote;
 use crate::sync::Surroundings;
 use crate::sync::landing::decode;
@@ -135,6 +137,28 @@ impl<'a> Contents<'a> {
             last.unwrap_or_else(|| Err(Failure::message(Exit::Network, "no server could be asked")))
         })
     }
+}
+
+/// The files of a tree that is proven.
+pub(super) fn files_of(
+    verified: &Verified,
+    remotes: &[Remote],
+    surroundings: &Surroundings<'_>,
+) -> Result<BTreeMap<TreePath, Content>, Failure> {
+    let pages = RemotePages::new(remotes, surroundings);
+    let manifest = verified.manifest;
+    let read = || {
+        let manifest = Manifest::open(&pages, manifest.id, Some(manifest.bytes))?;
+        let mut files = BTreeMap::new();
+        for entry in &manifest {
+            let entry = entry?;
+            if let Some(content) = entry.content() {
+                files.insert(entry.path.clone(), *content);
+            }
+        }
+        Ok(files)
+    };
+    read().map_err(|error| pages.failure(error))
 }
 
 /// Hands a file on from its beginning to its end.

@@ -20,6 +20,16 @@ pub(crate) enum MirrorCommand {
     /// Publish what is new upstream, or what came from there and is not published yet, so that it is signed and hosts can
     /// follow it
     Sync(MirrorSyncArgs),
+    /// Show which files from upstream no kept tree names any more, and forget them with --yes
+    Prune {
+        #[command(flatten)]
+        data: Data,
+        /// Do it; without this the plan is printed and nothing changes
+        #[arg(long)]
+        yes: bool,
+        /// The name of the mirror
+        name: String,
+    },
     /// Show what came from upstream, what that saved, and what went wrong
     Status {
         #[command(flatten)]

@@ -7,18 +7,14 @@ use smart_sync_store::codec::DecodeError;
 use smart_sync_store::count::counted;
 use smart_sync_store::gc::{Reference, Root, apply, plan};
 use smart_sync_store::manifest::Page;
-use smart_sync_sync::name::RefName;
-use smart_sync_sync::record::Publication;
 
 use super::print;
 use crate::args::GcArgs;
 use crate::data_dir::DataDir;
 use crate::http::now;
 use crate::mirrors;
-use crate::realm::refs::RefState;
-use crate::realm::view::View;
 use crate::realm::{Realm, timestamp};
-use crate::retention::{Kept, Retention, Typed};
+use crate::retention::{Retention, Typed};
 
 pub(super) async fn run(args: &GcArgs) -> anyhow::Result<()> {
     let realm = Arc::new(Realm::open(DataDir::open(&args.data.path)?, now()).await?);
@@ -58,7 +54,7 @@ fn roots(realm: &Realm, retention: &Retention) -> anyhow::Result<Vec<Root>> {
     for state in realm.refs(&view)?.iter() {
         let channel = &state.publication.channel;
         let domain = realm.domain(channel)?;
-        for published in kept_of(realm, &view, state, retention.of(channel))? {
+        for published in realm.kept(&view, state, retention.of(channel))? {
             // Without its manifest, a publication says of nothing where it came from.
             let Some(manifest) = published.manifest else { continue };
             let tree = Reference::Page(manifest.id.root_page());
@@ -72,26 +68,6 @@ fn roots(realm: &Realm, retention: &Retention) -> anyhow::Result<Vec<Root>> {
         roots.push(Root { domain: realm.domain(&channel)?, reference: Reference::Named(content.id) });
     }
     Ok(roots)
-}
-
-/// The publications of a ref whose trees are kept.
-fn kept_of(realm: &Realm, view: &View, state: &RefState, kept: Kept) -> anyhow::Result<Vec<Publication>> {
-    let Publication { channel, reference, .. } = &state.publication;
-    let is_branch = matches!(reference, RefName::Branch(_));
-    let versions = if is_branch { kept.versions } else { 1 };
-    let leaves = realm.index().history(&state.head.key, None, versions, view.size)?;
-    let newest = leaves.into_iter().map(|(_, leaf)| Ok(realm.published(leaf, view.size)?.publication));
-    let mut found: Vec<Publication> = newest.collect::<anyhow::Result<_>>()?;
-    if !is_branch {
-        return Ok(found);
-    }
-    for end in kept.ends_of_days(now()) {
-        let Some(then) = realm.newest_at(view, channel, reference, end)? else { break };
-        if found.iter().all(|other| other.seq != then.publication.seq) {
-            found.push(then.publication);
-        }
-    }
-    Ok(found)
 }
 
 /// What a manifest page refers to.

@@ -1,6 +1,7 @@
 //! `mirror`: what came from the mirrors of others, and what went wrong with them.
 
 pub(super) mod configure;
+mod prune;
 mod sync;
 
 use smart_sync_store::count::counted;
@@ -16,6 +17,7 @@ pub(super) async fn run(command: MirrorCommand) -> anyhow::Result<()> {
         MirrorCommand::Add(args) => configure::add(*args),
         MirrorCommand::Remove { data, name } => configure::remove(&DataDir::open(&data.path)?, &name),
         MirrorCommand::Sync(args) => sync::run(args).await,
+        MirrorCommand::Prune { data, yes, name } => prune::run(&data, &name, yes).await,
         MirrorCommand::Status { data, json } => status(&data, json),
     }
 }

@@ -34,6 +34,7 @@ pub(super) async fn run(args: PublishLocalArgs) -> anyhow::Result<()> {
             absent: if args.replace { Absent::Goes } else { Absent::Stays },
             verify_against: args.verify_against.as_deref(),
             signatures: SignaturePolicy { key_ring: key_ring.as_ref(), ..SignaturePolicy::default() },
+            kept_by: args.kept_by.iter().map(|channel| channel.parse()).collect::<Result<_, _>>()?,
             newest: args.newest.map(|newest| newest as usize),
             ..Input::directory(&args.source, exclusions)
         };
@@ -63,6 +64,7 @@ fn check_options(args: &PublishLocalArgs, target: &Target) -> Result<(), Failure
         (args.verify_against.is_some() && !verifies, "--verify-against"),
         (!args.keyrings.is_empty() && !judges, "--keyring"),
         (args.newest.is_some() && !kind.is_some_and(ArtifactKind::keeps_newest), "--newest"),
+        (!args.kept_by.is_empty() && kind.and_then(ArtifactKind::pull_through).is_none(), "--kept-by"),
         (args.replace && !is_put_together, "--replace"),
         (args.git.is_some() && is_put_together, "--git"),
         (args.system && is_put_together, "--system"),

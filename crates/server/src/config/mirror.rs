@@ -20,11 +20,14 @@ pub(crate) struct UpstreamConfig {
     pub(crate) stall_seconds: u64,
     /// Mirrors whose upstreams are looked at at once.
     pub(crate) looks: usize,
+    /// Days after which `mirror prune` may forget a file that nothing names any more; never where that is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) forget_days: Option<u64>,
 }
 
 impl Default for UpstreamConfig {
     fn default() -> Self {
-        Self { connections: 16, connections_per_host: 4, stall_seconds: 30, looks: 2 }
+        Self { connections: 16, connections_per_host: 4, stall_seconds: 30, looks: 2, forget_days: None }
     }
 }
 

@@ -220,16 +220,16 @@ impl Learner {
 }
 
 /// A list that is there.
-struct Listed<L> {
-    path: Vec<u8>,
+pub(super) struct Listed<L> {
+    pub(super) path: Vec<u8>,
     /// What tells it from another version.
     version: Vec<u8>,
     /// How it is read.
-    list: L,
+    pub(super) list: L,
 }
 
 /// Where lists are.
-trait Tree {
+pub(super) trait Tree {
     type List;
 
     fn lists(&self, pull: &dyn PullThrough) -> anyhow::Result<Vec<Listed<Self::List>>>;
@@ -238,10 +238,10 @@ trait Tree {
 }
 
 /// A tree that is published.
-struct Published<'a> {
-    realm: &'a Realm,
-    domain: Domain,
-    tree: Manifest<StorePages>,
+pub(super) struct Published<'a> {
+    pub(super) realm: &'a Realm,
+    pub(super) domain: Domain,
+    pub(super) tree: Manifest<StorePages>,
 }
 
 impl Tree for Published<'_> {

@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 
 use super::kept::Kept;
 use super::kept_of;
-use super::mirror::Mirror;
+use super::mirror::{Mirror, NamesFrom};
 use super::round::{MAIN, Order};
 use crate::publishing::{Input, publish as publish_directory};
 use crate::realm::Realm;
@@ -58,7 +58,11 @@ pub(super) fn publish(
         // Whatever upstream calls a file, it is one that is meant.
         let source = |kept: &Kept| Some((TreePath::new(kept.name.as_bytes()).ok()?, kept.source.clone()));
         let sources = new.iter().filter_map(source).collect();
-        let input = Input { sources, ..Input::directory(&directory, Exclusions::none()) };
+        let kept_by = match &mirror.names {
+            NamesFrom::Channel(channel) => vec![channel.clone()],
+            NamesFrom::Directory(_) => Vec::new(),
+        };
+        let input = Input { kept_by, sources, ..Input::directory(&directory, Exclusions::none()) };
         publish_directory(realm, &input, &target, &key, &|line| order.say(line))
     });
     remove(&directory)?;
@@ -82,7 +86,8 @@ pub(super) fn published_files(
     realm: &Arc<Realm>,
     channel: &Channel,
 ) -> anyhow::Result<BTreeMap<Vec<u8>, u64>> {
-    let newest = realm.newest(&realm.newest_view()?, channel, &RefName::branch(MAIN)?)?;
+    let view = realm.newest_view()?;
+    let newest = realm.newest(&view, channel, &RefName::branch(MAIN)?)?;
     let Some(manifest) = newest.and_then(|newest| newest.publication.manifest) else {
         return Ok(BTreeMap::new());
     };

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use smart_sync_sync::ingest::{IngestOptions, ingest};
 use smart_sync_sync::kinds::findings::Findings;
-use smart_sync_sync::kinds::{ArtifactKind, Before, Job, KindError, Prepared, provenance};
+use smart_sync_sync::kinds::{
+    ArtifactKind, Before, Job, KindError, Needed, Prepared, provenance, refusal_lines,
+};
 use smart_sync_sync::publish::Target;
 use smart_sync_sync::source::assembled::AssembledSource;
 use smart_sync_sync::source::cache::ContentCache;
@@ -19,6 +21,7 @@ use super::parts::Stating;
 use super::{Edits, Input, Publisher, Read, cache_path, unix_now, warn};
 use crate::commands::Failure;
 use crate::http::now;
+use crate::mirrors::names_in_kept;
 use crate::realm::Published;
 use crate::realm::before::StoredTree;
 use crate::realm::destination::LocalDestination;
@@ -84,6 +87,7 @@ impl Publisher<'_> {
         let manifest = newest.and_then(|newest| newest.publication.manifest);
         let before = manifest.map(|manifest| StoredTree { realm, domain, manifest: manifest.id });
         let mut findings = Findings::load(&findings_path);
+        let ask = || self.needed(kind).map_err(|error| KindError::Unread(format!("{error:#}")));
         let job = Job {
             directory,
             before: before.as_ref().map(|before| before as &dyn Before),
@@ -91,6 +95,8 @@ impl Publisher<'_> {
             findings: &mut findings,
             verify_against: input.verify_against,
             signatures: input.signatures,
+            needed: (!input.kept_by.is_empty()).then_some(&ask as Needed<'_>),
+            built_on: None,
             making: None,
             newest: input.newest,
             now: unix_now()?,
@@ -104,6 +110,18 @@ impl Publisher<'_> {
         let prepared = prepared.map_err(|error| refused(error, input))?;
         saved?;
         Ok(prepared)
+    }
+}
+
+impl Publisher<'_> {
+    /// The names of the files that kept versions of other channels refer to.
+    fn needed(&self, kind: &dyn ArtifactKind) -> anyhow::Result<BTreeSet<String>> {
+        let pull = kind.pull_through().context("no list names its files")?;
+        let mut names = BTreeSet::new();
+        for channel in &self.input.kept_by {
+            names.extend(names_in_kept(self.realm, channel, pull)?);
+        }
+        Ok(names)
     }
 }
 
@@ -121,10 +139,16 @@ fn wait_until(time: UnixTime) -> anyhow::Result<()> {
 pub(super) fn refused(error: KindError, input: &Input<'_>) -> anyhow::Error {
     let source = input.source.display();
     match error {
-        KindError::Refused(_) => Failure::Refused(format!(
-            "{source} holds what must not be published: {error}; nothing was published"
-        ))
-        .into(),
+        KindError::Refused(refusals) => {
+            let mut text = format!("{source} holds what must not be published; nothing was published");
+            for line in refusal_lines(&refusals) {
+                text = format!(
+                    "{text}
+  because: {line}"
+                );
+            }
+            Failure::Refused(text).into()
+        }
         KindError::Reference(text) => Failure::Arguments(text).into(),
         error => error.into(),
     }

@@ -12,6 +12,7 @@ pub(crate) mod destination;
 pub(crate) mod evidence;
 pub(crate) mod fetch;
 pub(crate) mod index;
+mod kept;
 pub(crate) mod log_files;
 pub(crate) mod pages;
 pub(crate) mod peers;

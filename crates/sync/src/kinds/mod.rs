@@ -6,6 +6,7 @@
 mod beside;
 pub mod binpkgs;
 mod bounded;
+pub mod built_on;
 mod detached;
 pub mod distfiles;
 pub mod findings;
@@ -26,7 +27,7 @@ pub mod stages;
 mod testing;
 pub mod treesnapshots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use smart_sync_store::manifest::{Content, FileTime, TreePath};
@@ -37,6 +38,7 @@ use crate::source::SourceError;
 use crate::source::assembled::{AssembledSource, Part};
 use crate::source::listed::Listing;
 use crate::time::UnixTime;
+use built_on::BuiltOn;
 use findings::Findings;
 use follow::Following;
 use pull::PullThrough;
@@ -89,6 +91,11 @@ pub trait ArtifactKind: Sync {
 
     /// Whether only so many of the newest versions of each thing stay published.
     fn keeps_newest(&self) -> bool {
+        false
+    }
+
+    /// Whether its trees say on which machines their files were built.
+    fn says_built_on(&self) -> bool {
         false
     }
 
@@ -215,6 +222,9 @@ pub enum Located {
     },
 }
 
+/// Says the names of files that something else which is kept refers to.
+pub type Needed<'a> = &'a dyn Fn() -> Result<BTreeSet<String>, KindError>;
+
 /// What a kind is given.
 pub struct Job<'a> {
     /// The directory that somebody wants to publish.
@@ -231,6 +241,11 @@ pub struct Job<'a> {
     pub signatures: SignaturePolicy<'a>,
     /// What is made of the files of the directory.
     pub making: Option<Making<'a>>,
+    /// Says which files something else that is kept refers to. It is asked where a file would go; where nobody can be
+    /// asked, none does.
+    pub needed: Option<Needed<'a>>,
+    /// The machine that the files were built on, where that is to be said of those that are new.
+    pub built_on: Option<&'a BuiltOn>,
     /// How many of the newest versions of each thing stay; as many as the kind keeps where that is not said.
     pub newest: Option<usize>,
     /// The time.
@@ -323,7 +338,7 @@ pub enum KindError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// Files that must not be published.
-    #[error("{}", shown(.0))]
+    #[error("{}", refusal_lines(.0).join("; "))]
     Refused(Vec<Refusal>),
     /// What is published now is not what a tree of this kind is.
     #[error("what is published now cannot be gone on from: {0}")]
@@ -383,13 +398,14 @@ impl Refusal {
     }
 }
 
-fn shown(refused: &[Refusal]) -> String {
+/// What is said of files that must not be published: a line for each of the first ones, and how many more there are.
+pub fn refusal_lines(refused: &[Refusal]) -> Vec<String> {
     let line = |refusal: &Refusal| format!("{}: {}", refusal.path, refusal.reason);
     let mut lines: Vec<String> = refused.iter().take(REFUSALS_SHOWN).map(line).collect();
     if let Some(more) = refused.len().checked_sub(REFUSALS_SHOWN).filter(|more| *more > 0) {
         lines.push(format!("and {more} more"));
     }
-    lines.join("; ")
+    lines
 }
 
 /// What is said of things that a kind does not know and publishes all the same.

@@ -23,6 +23,10 @@ pub trait PullThrough: Sync {
     /// The files that it names, and what each has to be.
     fn read_list(&self, bytes: &[u8]) -> Result<Vec<(String, Expected)>, String>;
 
+    /// The names in it, whatever else it says of the files and whether or not that can be relied on: what somebody may need
+    /// is not taken away.
+    fn names_in_list(&self, bytes: &[u8]) -> Vec<String>;
+
     /// What is asked for by a path at which nothing stands.
     fn asked(&self, path: &[u8]) -> Option<Asked>;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use indicatif::HumanBytes;
-use smart_sync_store::manifest::{Content, Manifest, TreePath};
+use smart_sync_store::manifest::{Content, TreePath};
 use smart_sync_sync::kinds::kernels::shelf::{INDEX, Shelf, Shelved, split};
 use smart_sync_sync::kinds::kernels::version::Version;
 use smart_sync_sync::time::UnixTime;
@@ -12,13 +12,12 @@ use super::branch;
 use crate::after::trigger::kernel::running;
 use crate::args::kernel::KernelListArgs;
 use crate::args::sync::ChannelArgs;
-use crate::commands::contents::Contents;
+use crate::commands::contents::{Contents, files_of};
 use crate::commands::{Listing, open_realm, wait_for};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::Format;
 use crate::realm::locate::Tree;
-use crate::realm::pages::RemotePages;
 use crate::realm::resolve::Resolved;
 use crate::sync::Surroundings;
 
@@ -43,7 +42,7 @@ pub(super) fn list(
     let (realm, settings) = open_realm(&tree, config, surroundings)?;
     let resolving = realm.resolve(&settings.channel, &settings.reference, None, surroundings.output);
     let resolved = wait_for(surroundings, resolving)?;
-    let files = files(&resolved, surroundings)?;
+    let files = files_of(&resolved.verified, &resolved.remotes, surroundings)?;
     let shelf = shelf(&resolved, &files, surroundings)?;
     let mut sizes: BTreeMap<Version, u64> = BTreeMap::new();
     for (path, content) in &files {
@@ -113,27 +112,6 @@ impl Row<'_> {
             "running": self.runs_here,
         })
     }
-}
-
-/// The files of the tree that is proven.
-fn files(
-    resolved: &Resolved,
-    surroundings: &Surroundings<'_>,
-) -> Result<BTreeMap<TreePath, Content>, Failure> {
-    let pages = RemotePages::new(&resolved.remotes, surroundings);
-    let manifest = resolved.verified.manifest;
-    let read = || {
-        let manifest = Manifest::open(&pages, manifest.id, Some(manifest.bytes))?;
-        let mut files = BTreeMap::new();
-        for entry in &manifest {
-            let entry = entry?;
-            if let Some(content) = entry.content() {
-                files.insert(entry.path.clone(), *content);
-            }
-        }
-        Ok(files)
-    };
-    read().map_err(|error| pages.failure(error))
 }
 
 /// What its index says.

@@ -1,8 +1,10 @@
 //! What an index says of packages.
 
 use indicatif::HumanBytes;
+use smart_sync_store::manifest::TreePath;
 use smart_sync_sync::kinds::binpkgs::atom::Atom;
 use smart_sync_sync::kinds::binpkgs::dependencies::{Dependencies, Node};
+use smart_sync_sync::kinds::built_on::{Builders, BuiltOn};
 
 use super::{Package, Shelf};
 use crate::args::packages::{PackageListArgs, PackageShowArgs};
@@ -28,10 +30,7 @@ pub(super) fn list(
     let shelf = Shelf::open(&args.tree, config, surroundings)?;
     let packages = shelf.named(&args.atoms)?;
     if output.format() == Format::Json {
-        for package in &packages {
-            output.event(&as_json(package));
-        }
-        return Ok(Exit::Success);
+        return say_as_json(&shelf, &packages);
     }
     let mut listing = Listing::default();
     for package in &packages {
@@ -57,11 +56,9 @@ pub(super) fn show(
             .hint("`smart-sync pkg list` shows what it has"));
     }
     if output.format() == Format::Json {
-        for package in &packages {
-            output.event(&as_json(package));
-        }
-        return Ok(Exit::Success);
+        return say_as_json(&shelf, &packages);
     }
+    let builders = shelf.builders()?;
     let mut listing = Listing::default();
     for (at, package) in packages.iter().enumerate() {
         if at > 0 {
@@ -75,12 +72,31 @@ pub(super) fn show(
         if let Some(libc) = libc_of(package) {
             listing.line(&format!("  {:<10} {libc}", "glibc"));
         }
+        if let Some(builder) = builder_of(&builders, package) {
+            let kernel = builder.kernel().map(|kernel| format!("kernel {kernel}"));
+            let parts: Vec<String> = builder.host().map(str::to_owned).into_iter().chain(kernel).collect();
+            listing.line(&format!("  {:<10} {}", "built on", parts.join(", ")));
+        }
     }
     listing.print(output)?;
     Ok(Exit::Success)
 }
 
-fn as_json(package: &Package<'_>) -> serde_json::Value {
+/// Says all that is known of packages, an object each.
+fn say_as_json(shelf: &Shelf<'_>, packages: &[Package<'_>]) -> Result<Exit, Failure> {
+    let builders = shelf.builders()?;
+    for package in packages {
+        shelf.surroundings.output.event(&as_json(package, builder_of(&builders, package)));
+    }
+    Ok(Exit::Success)
+}
+
+/// The machine that a package was built on, where that was said.
+fn builder_of<'a>(builders: &'a Builders, package: &Package<'_>) -> Option<&'a BuiltOn> {
+    builders.get(&TreePath::new(package.value("PATH").as_bytes()).ok()?)
+}
+
+fn as_json(package: &Package<'_>, builder: Option<&BuiltOn>) -> serde_json::Value {
     serde_json::json!({
         "event": "package",
         "cpv": package.cpv.to_string(),
@@ -91,6 +107,10 @@ fn as_json(package: &Package<'_>) -> serde_json::Value {
         "path": package.value("PATH"),
         "sha1": package.value("SHA1"),
         "repository": package.value("REPO"),
+        "built_on": builder.map(|builder| serde_json::json!({
+            "host": builder.host(),
+            "kernel": builder.kernel(),
+        })),
     })
 }
 

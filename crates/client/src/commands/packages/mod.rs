@@ -2,17 +2,23 @@
 
 mod diff;
 mod list;
+mod lists;
 mod missing;
+mod redundant;
+mod verify;
 mod wanted;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 
 use smart_sync_store::manifest::{Content, Entry, Found, Manifest, TreePath};
+use smart_sync_sync::kinds::binpkgs::INDEX;
 use smart_sync_sync::kinds::binpkgs::atom::Atom;
 use smart_sync_sync::kinds::binpkgs::cpv::Cpv;
-use smart_sync_sync::kinds::binpkgs::index::{Block, INDEX_BYTES_MAX, Index};
+use smart_sync_sync::kinds::binpkgs::index::{Block, INDEX_BYTES_MAX, Index, IndexError};
+use smart_sync_sync::kinds::built_on::{self, Builders};
 
-use super::contents::Contents;
+use super::contents::{Contents, files_of};
 use super::{open_realm, wait_for};
 use crate::args::packages::PackageCommand;
 use crate::args::sync::ChannelArgs;
@@ -22,9 +28,6 @@ use crate::realm::locate::Tree;
 use crate::realm::pages::RemotePages;
 use crate::realm::resolve::Resolved;
 use crate::sync::Surroundings;
-
-/// The index of a channel.
-const INDEX: &str = "Packages";
 
 /// Does what the arguments name.
 pub fn run(
@@ -37,6 +40,8 @@ pub fn run(
         PackageCommand::Show(args) => list::show(args, config, surroundings),
         PackageCommand::Missing(args) => missing::missing(args, config, surroundings),
         PackageCommand::Diff(args) => diff::diff(args, config, surroundings),
+        PackageCommand::Verify(args) => verify::verify(args, config, surroundings),
+        PackageCommand::Redundant(args) => redundant::redundant(args, config, surroundings),
     }
 }
 
@@ -63,8 +68,12 @@ impl<'a> Package<'a> {
 
     /// What it is called: with the number of its build, where it has one.
     fn title(&self) -> String {
-        self.build_id.map_or_else(|| self.cpv.to_string(), |id| format!("{} build {id}", self.cpv))
+        title(&self.cpv.to_string(), self.build_id)
     }
+}
+
+fn title(cpv: &str, build_id: Option<u64>) -> String {
+    build_id.map_or_else(|| cpv.to_owned(), |id| format!("{cpv} build {id}"))
 }
 
 /// The packages that a channel holds.
@@ -94,10 +103,10 @@ impl<'a> Shelf<'a> {
         if content.size > INDEX_BYTES_MAX as u64 {
             return Err(wrong(format!("its {INDEX} is larger than {INDEX_BYTES_MAX} bytes")));
         }
-        let bytes = shelf.contents().small(&[content])?.remove(&content.id).unwrap_or_default();
-        let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
-        let index = Index::parse(&text).map_err(|error| wrong(error.to_string()))?;
-        shelf.index = index;
+        let text = String::from_utf8(shelf.bytes(content)?).map_err(|error| wrong(error.to_string()))?;
+        shelf.index = Index::parse(&text).map_err(|error: IndexError| {
+            Failure::new(Exit::General, error).context(format!("reading the {INDEX} of {channel}"))
+        })?;
         Ok(shelf)
     }
 
@@ -120,6 +129,21 @@ impl<'a> Shelf<'a> {
         Contents::new(&self.resolved.remotes, trees, self.surroundings)
     }
 
+    /// On which machines the packages were built, of those that it was said of.
+    fn builders(&self) -> Result<Builders, Failure> {
+        let Some(content) = self.content(built_on::FILE)? else { return Ok(Builders::new()) };
+        if content.size > built_on::BYTES_MAX {
+            let text = format!("{} is larger than {} bytes", built_on::FILE, built_on::BYTES_MAX);
+            return Err(Failure::message(Exit::General, text));
+        }
+        built_on::parse(&self.bytes(content)?).map_err(|error| Failure::message(Exit::General, error))
+    }
+
+    /// The bytes of a file that is small enough.
+    fn bytes(&self, content: Content) -> Result<Vec<u8>, Failure> {
+        Ok(self.contents().small(&[content])?.remove(&content.id).unwrap_or_default())
+    }
+
     fn content(&self, path: &str) -> Result<Option<Content>, Failure> {
         let pages = RemotePages::new(&self.resolved.remotes, self.surroundings);
         let manifest = self.resolved.verified.manifest;
@@ -131,6 +155,11 @@ impl<'a> Shelf<'a> {
             Some(Found::Entry(entry)) => Ok(Entry::content(&entry).copied()),
             _ => Ok(None),
         }
+    }
+
+    /// All files of the tree.
+    fn files(&self) -> Result<BTreeMap<TreePath, Content>, Failure> {
+        files_of(&self.resolved.verified, &self.resolved.remotes, self.surroundings)
     }
 
     /// The file of a package, which is verified.

@@ -2,15 +2,17 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 
 use smart_sync_store::manifest::{Content, Fidelity, Manifest, TreePath};
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::ingest::Destination;
+use smart_sync_sync::kinds::built_on::BuiltOn;
 use smart_sync_sync::kinds::findings::Findings;
 use smart_sync_sync::kinds::{
     Absent, ArtifactKind, AsItIs, Before, Job, KindError, Legacy, Making, SignaturePolicy, Unsigned, Whole,
-    provenance,
+    provenance, refusal_lines,
 };
 use smart_sync_sync::openpgp::{KeyRing, SigningKey};
 use smart_sync_sync::source::assembled::AssembledSource;
@@ -22,8 +24,9 @@ use smart_sync_sync::trust::Verified;
 use super::parts::Parts;
 use super::source::{Cache, Origin, Reading, Stored, directory_options, of_source, take_in};
 use super::{Publisher, Said};
-use crate::args::publish::TreeInput;
-use crate::commands::contents::Contents;
+use crate::after::trigger::kernel::running;
+use crate::args::publish::{Machine, TreeInput};
+use crate::commands::contents::{Contents, files_of};
 use crate::commands::wait_for;
 use crate::failure::{Exit, Failure};
 use crate::realm::locate::Tree;
@@ -36,6 +39,9 @@ use crate::sync::Surroundings;
 const HINTS_MAX: usize = 3;
 /// How long is waited at most until the time of a content has come, in seconds.
 const WAIT_SECONDS_MAX: u64 = 60;
+
+/// Where the kernel says what this machine is called.
+const NAME_OF_HOST: &str = "/proc/sys/kernel/hostname";
 
 /// A tree that was put together and stored.
 pub(super) struct StoredOfKind {
@@ -62,6 +68,7 @@ impl Publisher<'_> {
             (self.args.sign_with.is_some() && !makes, "--sign-with"),
             (self.args.convert && !makes, "--convert"),
             (self.args.fidelity.is_some() && is_put_together, "--fidelity"),
+            (self.args.built_on.is_some() && !kind.is_some_and(ArtifactKind::says_built_on), "--built-on"),
         ];
         let Some((_, option)) = said.into_iter().find(|(is_wrong, _)| *is_wrong) else { return Ok(()) };
         let kind = kind.map_or("a tree without a kind of its own", ArtifactKind::name);
@@ -103,6 +110,7 @@ impl Publisher<'_> {
             _ => None,
         };
         let (key_ring, signing_key) = (self.key_ring()?, self.signing_key()?);
+        let built_on = self.built_on()?;
         let is_made = signing_key.is_some() || self.args.convert;
         let made = is_made.then(|| Cache::beside(&path, state_dir, "made")).transpose()?;
         let job = Job {
@@ -117,6 +125,8 @@ impl Publisher<'_> {
                 converts: self.args.convert,
                 directory,
             }),
+            needed: None,
+            built_on: built_on.as_ref(),
             newest: self.args.newest,
             now: now(),
         };
@@ -213,6 +223,20 @@ impl Publisher<'_> {
         })
     }
 
+    /// The machine that what is new was built on, where that is to be said.
+    fn built_on(&self) -> Result<Option<BuiltOn>, Failure> {
+        let machine = match &self.args.built_on {
+            None => return Ok(None),
+            Some(Machine::Said(machine)) => Ok(machine.clone()),
+            Some(Machine::This) => BuiltOn::new(&host_name(), &running()),
+        };
+        machine.map(Some).map_err(|error| {
+            Failure::new(Exit::General, error)
+                .context("saying which machine this is")
+                .hint("--built-on host=NAME,kernel=VERSION says it")
+        })
+    }
+
     fn signature_policy<'a>(&self, key_ring: Option<&'a KeyRing>) -> SignaturePolicy<'a> {
         SignaturePolicy {
             key_ring,
@@ -274,20 +298,8 @@ impl Published<'_> {
 
 impl Before for Published<'_> {
     fn files(&self) -> Result<BTreeMap<TreePath, Content>, KindError> {
-        let pages = RemotePages::new(self.remotes, self.surroundings);
-        let manifest = self.verified.manifest;
-        let read = || {
-            let manifest = Manifest::open(&pages, manifest.id, Some(manifest.bytes))?;
-            let mut files = BTreeMap::new();
-            for entry in &manifest {
-                let entry = entry?;
-                if let Some(content) = entry.content() {
-                    files.insert(entry.path.clone(), *content);
-                }
-            }
-            Ok(files)
-        };
-        read().map_err(|error| self.unread(pages.failure(error)))
+        let files = files_of(self.verified, self.remotes, self.surroundings);
+        files.map_err(|failure| self.unread(failure))
     }
 
     fn file(&self, path: &TreePath) -> Result<Option<Content>, KindError> {
@@ -310,6 +322,11 @@ impl Before for Published<'_> {
     }
 }
 
+/// The name that this machine has.
+fn host_name() -> String {
+    fs::read_to_string(NAME_OF_HOST).unwrap_or_default().trim().to_owned()
+}
+
 fn refused(error: KindError, place: &str) -> Failure {
     match error {
         KindError::Source(error) => of_source(error),
@@ -317,8 +334,8 @@ fn refused(error: KindError, place: &str) -> Failure {
             let mut hints: Vec<&str> = refusals.iter().filter_map(|refusal| refusal.hint).collect();
             hints.dedup();
             hints.truncate(HINTS_MAX);
-            let failure = Failure::new(Exit::Refused, KindError::Refused(refusals))
-                .context(format!("{place} holds what must not be published"));
+            let text = format!("{place} holds what must not be published");
+            let failure = Failure::message(Exit::Refused, text).because(refusal_lines(&refusals));
             let failure = hints.into_iter().fold(failure, Failure::hint);
             failure.hint("repair or remove what is named, and run this again; nothing was published")
         }

@@ -3,7 +3,7 @@
 //! A path never changes what it holds while anybody may know it from an index: a package that was built again is
 //! published beside the one before, under a name of its own, until the time of that one is over.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use smart_sync_store::manifest::TreePath;
 
@@ -109,6 +109,17 @@ pub fn plan(
     }
     retired.retain(|path, _| !live.contains_key(path));
     Generation { live, retired, passed_over, nameless }
+}
+
+/// The next generation, without some of the packages.
+pub fn without(current: &Current, gone: &BTreeSet<TreePath>, now: UnixTime) -> Generation {
+    let mut retired = current.retired.clone();
+    retired.retain(|_, since| !is_over(*since, now));
+    let (gone, live): (Vec<&TreePath>, Vec<&TreePath>) =
+        current.live.keys().partition(|path| gone.contains(*path));
+    retired.extend(gone.into_iter().map(|path| (path.clone(), now.seconds())));
+    let live = live.into_iter().map(|path| (path.clone(), None)).collect();
+    Generation { live, retired, ..Generation::default() }
 }
 
 /// What builds of one package have in common: category, name and version, and the number of the build.
@@ -273,6 +284,17 @@ mod tests {
         let found = builds(&[&format!("{long} c/a-1 - 2")]);
         let next = plan(&found, &current, Absent::Stays, UnixTime::new(NOW).unwrap());
         assert_eq!(next.nameless, [path(&long)]);
+    }
+
+    #[test]
+    fn what_is_taken_out_stays_for_a_week_as_a_file() {
+        let live = builds(&["a.xpak c/a-1 - 1", "b.xpak c/b-1 - 2"]);
+        let current =
+            Current { live, retired: retired(&[("c.xpak", NOW - 1), ("d.xpak", NOW - GRACE_SECONDS)]) };
+        let gone = BTreeSet::from([path("a.xpak"), path("not-there.xpak")]);
+        let next = without(&current, &gone, UnixTime::new(NOW).unwrap());
+        assert_eq!(next.live, BTreeMap::from([(path("b.xpak"), None)]));
+        assert_eq!(next.retired, retired(&[("a.xpak", NOW), ("c.xpak", NOW - 1)]));
     }
 
     #[test]

@@ -24,7 +24,7 @@ const VERSION: &str = "0";
 /// Keys of the header that are made when an index is written.
 const OWN_KEYS: [&str; 3] = ["PACKAGES", "TIMESTAMP", "VERSION"];
 /// Keys of the header whose value holds for packages that say nothing else.
-const INHERITED_KEYS: [&str; 2] = ["CHOST", "REPO"];
+pub(super) const INHERITED_KEYS: [&str; 2] = ["CHOST", "REPO"];
 /// Values that go without saying.
 const DEFAULTS: [(&str, &str); 2] = [("EAPI", "0"), ("SLOT", "0")];
 /// Keys that Portage knows by another name, which is the one that it sorts by.

@@ -1,38 +1,32 @@
 //! A directory of packages as a tree: the packages, and the index that is made of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 
 use rayon::prelude::*;
 use smart_sync_store::count::counted;
-use smart_sync_store::manifest::{Content, TreePath};
+use smart_sync_store::manifest::TreePath;
 
 use super::super::findings::Findings;
 use super::super::follow::Following;
-use super::super::published::{PublishedFiles, tree_path};
-use super::super::retired;
-use super::super::{Absent, ArtifactKind, Before, Job, KindError, Prepared, Refusal, file_time};
+use super::super::published::tree_path;
+use super::super::{Absent, ArtifactKind, Job, KindError, Prepared, Refusal, file_time};
 use super::admit::{admit, said_of};
 use super::codec::Codec;
-use super::generation::{self, Build, Current, Generation};
-use super::index::{Block, INDEX_BYTES_MAX, Index, gzip};
+use super::generation::{self, Build, Generation};
+use super::index::{Block, INDEX_BYTES_MAX, Index};
 use super::looked::Looked;
-use super::made::{Replaced, make};
+use super::made::make;
 use super::package::Container;
 use super::signature::Signature;
 use super::stanza::{StanzaError, stanza};
+use super::tree::{INDEX, Made, Published, build_of};
 use super::upstream::FollowBinpkgs;
 use super::{PackageError, gpkg, xpak};
-use crate::source::assembled::{AssembledSource, Part};
+use crate::source::assembled::AssembledSource;
 use crate::source::{FileStat, SourceError};
 use crate::time::UnixTime;
 
-/// The index, plain and compressed.
-const INDEX: &str = "Packages";
-const INDEX_GZ: &str = "Packages.gz";
-/// How much younger than the one before an index is, in seconds. Portage asks for one that is at least five seconds
-/// younger than the one that it has, and takes any other one for the same.
-const SPACING_SECONDS: u64 = 6;
 /// The number of bytes of a package that are read at once.
 const READ_LEN: usize = 64 << 10;
 
@@ -46,7 +40,7 @@ impl ArtifactKind for Binpkgs {
     }
 
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {
-        let Job { directory, before, absent, findings, signatures, making, now, .. } = job;
+        let Job { directory, before, absent, findings, signatures, making, built_on, now, .. } = job;
         let mut found = look_at_all(directory, findings, now)?;
         let replaced = making
             .map(|making| make(directory, &mut found, findings, &making, now))
@@ -54,12 +48,11 @@ impl ArtifactKind for Binpkgs {
             .unwrap_or_default();
         let signers = admit(&found, &signatures, now)?;
         let published = Published::read(before, absent)?;
-        let builds = found.iter().map(|(path, looked)| (path.clone(), build_of(&looked.block))).collect();
-        let current = Current {
-            live: published.live.iter().map(|(path, (block, _))| (path.clone(), build_of(block))).collect(),
-            retired: published.retired.iter().map(|(path, (since, _))| (path.clone(), *since)).collect(),
-        };
-        let generation = generation::plan(&builds, &current, absent, now);
+        let mut builds: BTreeMap<TreePath, Build> =
+            found.iter().map(|(path, looked)| (path.clone(), build_of(&looked.block))).collect();
+        let mut taken_out = published.taken_out.clone();
+        let left_out = taken_out.leave_out(&mut builds, absent);
+        let generation = generation::plan(&builds, &published.current(), absent, now);
         if !generation.nameless.is_empty() {
             let refusal = |path: &TreePath| {
                 let reason =
@@ -72,8 +65,14 @@ impl ArtifactKind for Binpkgs {
         // Settings differ between build hosts: they come with a package, not for themselves.
         let here = if new > 0 || absent == Absent::Goes { settings_of(directory)? } else { None };
         let settings = here.or_else(|| published.index.as_ref().map(Index::settings)).unwrap_or_default();
-        let made = Made::new(&generation, (&found, &replaced), &published, settings, now)?;
+        let made =
+            Made::new(&generation, (&found, &replaced), (built_on, &taken_out), &published, settings, now)?;
         let mut notes = notes(&generation, &found, new);
+        if left_out > 0 {
+            let count = counted(left_out, "package", "packages");
+            notes
+                .push(format!("{count} left out: taken out of the index before; what is built again is new"));
+        }
         notes.extend(said_of(signers.values()));
         if !replaced.is_empty() {
             let count = counted(replaced.len() as u64, "package is", "packages are");
@@ -100,6 +99,10 @@ impl ArtifactKind for Binpkgs {
 
     fn following(&self) -> Following {
         Following::Known(&FollowBinpkgs)
+    }
+
+    fn says_built_on(&self) -> bool {
+        true
     }
 }
 
@@ -212,17 +215,6 @@ fn look(directory: &AssembledSource, path: &TreePath, stat: &FileStat) -> Result
     Ok(Looked { block, is_plain, container: package.container, signatures })
 }
 
-fn build_of(block: &Block) -> Build {
-    let value = |key: &str| block.get(key).unwrap_or_default().to_owned();
-    Build {
-        cpv: value("CPV"),
-        build_id: value("BUILD_ID"),
-        sha1: value("SHA1"),
-        size: value("SIZE").parse().unwrap_or_default(),
-        built: value("BUILD_TIME").parse().unwrap_or_default(),
-    }
-}
-
 /// The settings of the host that has built the packages, as far as Portage has written them there.
 fn settings_of(directory: &AssembledSource) -> Result<Option<Block>, KindError> {
     let path = tree_path(INDEX)?;
@@ -233,109 +225,4 @@ fn settings_of(directory: &AssembledSource) -> Result<Option<Block>, KindError> 
     let read = directory.open(&path)?.take(INDEX_BYTES_MAX as u64).read_to_string(&mut text);
     // An index that cannot be read is none: it is made anew of the packages.
     Ok(read.ok().and_then(|_| Index::parse(&text).ok()).map(|index| index.settings()))
-}
-
-/// What is published now.
-#[derive(Default)]
-struct Published {
-    index: Option<Index>,
-    live: BTreeMap<TreePath, (Block, Content)>,
-    retired: BTreeMap<TreePath, (u64, Content)>,
-}
-
-impl Published {
-    fn read(before: Option<&dyn Before>, absent: Absent) -> Result<Self, KindError> {
-        let Some(before) = before else { return Ok(Self::default()) };
-        let published = PublishedFiles::open(before)?;
-        let text = match published.made(INDEX, INDEX_BYTES_MAX as u64)? {
-            Some(text) => text,
-            // What replaces it need not know what it was.
-            None if absent == Absent::Goes => return Ok(Self::default()),
-            None => {
-                return Err(KindError::Before(format!(
-                    "it has no {INDEX}; --replace publishes the directory in its place"
-                )));
-            }
-        };
-        let text = str::from_utf8(&text).map_err(|error| KindError::Before(format!("{INDEX}: {error}")))?;
-        let index = Index::parse(text).map_err(|error| KindError::Before(error.to_string()))?;
-        let mut live = BTreeMap::new();
-        for block in &index.packages {
-            let path = tree_path(block.get("PATH").unwrap_or_default())?;
-            let content = published.content(&path)?;
-            live.insert(path, (block.clone(), content));
-        }
-        let mut retired = BTreeMap::new();
-        for (path, since) in published.retired()? {
-            let content = published.content(&path)?;
-            retired.insert(path, (since, content));
-        }
-        Ok(Self { index: Some(index), live, retired })
-    }
-}
-
-/// A tree of packages.
-struct Made {
-    parts: BTreeMap<TreePath, Part>,
-    time: UnixTime,
-}
-
-impl Made {
-    fn new(
-        generation: &Generation,
-        (found, replaced): (&BTreeMap<TreePath, Looked>, &Replaced),
-        published: &Published,
-        settings: Block,
-        now: UnixTime,
-    ) -> Result<Self, KindError> {
-        let limit = |error: super::index::IndexError| KindError::Reference(error.to_string());
-        let mut parts = BTreeMap::new();
-        let mut blocks = Vec::with_capacity(generation.live.len());
-        let part_of = |source: &TreePath| match replaced.get(source) {
-            Some(made) => Part::Beside(made.clone()),
-            None => Part::File(source.clone()),
-        };
-        for (path, source) in &generation.live {
-            let before = published.live.get(path);
-            let (block, part) = match (source, before) {
-                // What is said of a package does not change with the time of a copy of it.
-                (Some(source), Some((block, _))) => (block.clone(), part_of(source)),
-                (None, Some((block, content))) => (block.clone(), Part::Published(*content)),
-                (Some(source), None) => {
-                    let mut block = found.get(source).map(|looked| looked.block.clone()).unwrap_or_default();
-                    block.set("PATH", String::from_utf8_lossy(path.as_bytes())).map_err(limit)?;
-                    (block, part_of(source))
-                }
-                (None, None) => continue,
-            };
-            blocks.push(block);
-            parts.insert(path.clone(), part);
-        }
-        for path in generation.retired.keys() {
-            let content = published.retired.get(path).map(|(_, content)| *content);
-            let content = content.or_else(|| published.live.get(path).map(|(_, content)| *content));
-            parts.extend(content.map(|content| (path.clone(), Part::Published(content))));
-        }
-        if !generation.retired.is_empty() {
-            parts.insert(tree_path(retired::FILE)?, Part::Made(retired::render(&generation.retired).into()));
-        }
-        let mut index = Index::new(now.seconds(), settings, blocks);
-        if let Some(before) = &published.index {
-            let is_same_tree = published.live.keys().collect::<BTreeSet<_>>()
-                == generation.live.keys().collect()
-                && published.retired.iter().map(|(path, (since, _))| (path, since)).eq(&generation.retired);
-            index.timestamp = if is_same_tree && before.header == index.header {
-                before.timestamp
-            } else {
-                now.seconds().max(before.timestamp.saturating_add(SPACING_SECONDS))
-            };
-        }
-        let time = UnixTime::new(index.timestamp)
-            .ok_or_else(|| KindError::Before("its index is of a time beyond the year 9999".to_owned()))?;
-        let text = index.render();
-        let compressed = gzip(&text).map_err(|error| KindError::Reference(error.to_string()))?;
-        parts.insert(tree_path(INDEX)?, Part::Made(text.into_bytes().into()));
-        parts.insert(tree_path(INDEX_GZ)?, Part::Made(compressed.into()));
-        Ok(Self { parts, time })
-    }
 }

@@ -31,6 +31,9 @@ const ATOM_KEYS: [&str; 5] = ["BDEPEND", "DEPEND", "IDEPEND", "PDEPEND", "RDEPEN
 /// The keys whose words do.
 const WORD_KEYS: [&str; 3] = ["LICENSE", "PROPERTIES", "RESTRICT"];
 
+/// Keys that stand for themselves.
+const OWN_KEYS: [&str; 7] = ["CPV", "MD5", "PATH", "REPO", "SHA1", "SIZE", "SLOT"];
+
 /// Why there is nothing that an index could say of a package.
 #[derive(Debug, thiserror::Error)]
 pub enum StanzaError {
@@ -123,6 +126,11 @@ pub fn stanza(package: &Package, path: &TreePath, modified: u64) -> Result<Block
     block.set("SHA1", to_hex(&package.digests.sha1))?;
     block.set("MTIME", modified.to_string())?;
     Ok(block)
+}
+
+/// Whether a key is one that an index says of packages because they do.
+pub(super) fn is_said(key: &str) -> bool {
+    [&PLAIN_KEYS[..], &ATOM_KEYS, &WORD_KEYS, &OWN_KEYS].concat().contains(&key)
 }
 
 /// Which package it is.

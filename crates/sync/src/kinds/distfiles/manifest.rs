@@ -60,6 +60,13 @@ pub fn parse(text: &[u8]) -> Result<BTreeMap<String, Dist>, ManifestError> {
     Ok(found)
 }
 
+/// The names in the lines of a Manifest, whatever else stands there.
+pub(super) fn names(text: &[u8]) -> impl Iterator<Item = &str> {
+    let lines = text.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"DIST "));
+    let names = lines.filter_map(|line| str::from_utf8(line).ok()?.split_ascii_whitespace().next());
+    names.filter(|name| is_name(name))
+}
+
 fn parse_line(line: &str) -> Result<(&str, Dist), &'static str> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let name = words.next().filter(|name| is_name(name)).ok_or("it has no name of a file")?;
@@ -145,6 +152,12 @@ mod tests {
         let found = parse(text.as_bytes()).unwrap();
         let expected = Dist { size: 7, blake2b: [10; 64], sha512: [255; 64] };
         assert_eq!(found, BTreeMap::from([("a-1.tar.gz".to_owned(), expected)]));
+    }
+
+    #[test]
+    fn names_are_found_in_lines_that_cannot_be_relied_on() {
+        let text = b"AUX a 1\nDIST a-1 x y\nDIST b-1\nDIST \nDIST a/b 1\nDIST \xff 1\nDIST c-1 1 SHA512 00";
+        assert_eq!(names(text).collect::<Vec<_>>(), ["a-1", "b-1", "c-1"]);
     }
 
     #[test]

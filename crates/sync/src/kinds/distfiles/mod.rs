@@ -18,7 +18,9 @@ use smart_sync_store::manifest::Content;
 use super::published::{PublishedFiles, tree_path};
 use super::pull::PullThrough;
 use super::retired::{self, Retired, is_over};
-use super::{Absent, ArtifactKind, Before, Job, KindError, Located, Names, OtherNames, Prepared, Refusal};
+use super::{
+    Absent, ArtifactKind, Before, Job, KindError, Located, Names, Needed, OtherNames, Prepared, Refusal,
+};
 use crate::source::assembled::Part;
 use crate::time::UnixTime;
 use layout::LayoutNames;
@@ -83,7 +85,7 @@ impl OtherNames for Distfiles {
 type Files = BTreeMap<String, (Dist, Part)>;
 
 fn prepare(job: Job<'_>) -> Result<Prepared, KindError> {
-    let Job { directory, before, absent, findings, now, verify_against, signatures, .. } = job;
+    let Job { directory, before, absent, findings, now, verify_against, signatures, needed, .. } = job;
     let mut notes = Vec::new();
     let expected = match (verify_against, signatures.key_ring) {
         (Some(tree), Some(ring)) => {
@@ -103,7 +105,17 @@ fn prepare(job: Job<'_>) -> Result<Prepared, KindError> {
     let found = look::look(directory, findings, now, is_named)?;
     let current = Current::read(before, absent)?;
     let mut files = checked(found, expected.as_ref(), &current)?;
-    let retired = keep(&mut files, current, absent, now)?;
+    let Staying { retired, needed, overdue } = keep(&mut files, current, absent, needed, now)?;
+    if needed > 0 {
+        let count = counted(needed, "file", "files");
+        notes.push(format!("{count} that would go stay: kept ebuild trees name them"));
+    }
+    if overdue > 0 {
+        let count = counted(overdue, "file", "files");
+        notes.push(format!(
+            "{count} would go by now, and stay until it is asked which of them ebuild trees name"
+        ));
+    }
     let unnamed =
         directory.files().filter_map(|(path, _)| look::name_of(path)).filter(|name| !is_named(name));
     match unnamed.count() as u64 {
@@ -148,9 +160,27 @@ fn checked(
     if refused.is_empty() { Ok(files) } else { Err(KindError::Refused(refused)) }
 }
 
-/// Adds what is published and stays. What is not to stay does so for a while, and it is said since when.
-fn keep(files: &mut Files, current: Current, absent: Absent, now: UnixTime) -> Result<Retired, KindError> {
-    let mut retired = Retired::new();
+/// What stays although it is not to.
+#[derive(Default)]
+struct Staying {
+    /// For a while, and since when.
+    retired: Retired,
+    /// How many because something that is kept refers to them.
+    needed: u64,
+    /// How many because nobody has asked whether something does.
+    overdue: u64,
+}
+
+/// Adds what is published and stays. What is not to stay does so for a while, and for as long as it is needed or nobody
+/// has asked whether it is.
+fn keep(
+    files: &mut Files,
+    current: Current,
+    absent: Absent,
+    needed: Option<Needed<'_>>,
+    now: UnixTime,
+) -> Result<Staying, KindError> {
+    let (mut staying, mut names) = (Staying::default(), None);
     for (name, (dist, content)) in current.files {
         if files.contains_key(&name) {
             continue;
@@ -161,13 +191,25 @@ fn keep(files: &mut Files, current: Current, absent: Absent, now: UnixTime) -> R
             (None, Absent::Goes) => Some(now.seconds()),
             (None, Absent::Stays) => None,
         };
-        if since.is_some_and(|since| is_over(since, now)) {
-            continue;
+        if let Some(since) = since {
+            if let (None, Some(ask)) = (&names, needed) {
+                names = Some(ask()?);
+            }
+            match (names.as_ref().map(|names| names.contains(&name)), is_over(since, now)) {
+                (Some(true), _) => staying.needed += 1,
+                (Some(false), true) => continue,
+                (None, true) => {
+                    staying.overdue += 1;
+                    staying.retired.insert(path, since);
+                }
+                (_, false) => {
+                    staying.retired.insert(path, since);
+                }
+            }
         }
-        retired.extend(since.map(|since| (path, since)));
         files.insert(name, (dist, Part::Published(content)));
     }
-    Ok(retired)
+    Ok(staying)
 }
 
 /// What is published now.
@@ -199,3 +241,6 @@ impl Current {
         Ok(Self { files, retired: published.retired()? })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,10 @@ impl PullThrough for Distfiles {
         Ok(manifest::parse(bytes).map_err(|error| error.to_string())?.into_iter().collect())
     }
 
+    fn names_in_list(&self, bytes: &[u8]) -> Vec<String> {
+        manifest::names(bytes).map(str::to_owned).collect()
+    }
+
     fn asked(&self, path: &[u8]) -> Option<Asked> {
         if let Some(digest) = layout::digest_of(path) {
             return Some(Asked::Content(digest));

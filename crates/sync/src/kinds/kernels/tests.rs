@@ -128,6 +128,8 @@ fn prepared(directory: &Path, before: Option<&Published>, absent: Absent) -> Res
         verify_against: None,
         signatures: SignaturePolicy::default(),
         making: None,
+        needed: None,
+        built_on: None,
         newest: None,
         now: UnixTime::new(NOW).unwrap(),
     };

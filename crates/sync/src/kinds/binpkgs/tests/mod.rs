@@ -1,5 +1,6 @@
 //! Packages of all kinds, sound and not.
 
+mod check;
 mod convert;
 mod dependencies;
 mod draft;
@@ -8,5 +9,7 @@ mod hostile;
 mod image;
 mod index;
 mod parts;
+mod redundant;
 mod sign;
 mod signatures;
+mod tree;

@@ -170,6 +170,8 @@ impl Scene {
             findings: &mut self.findings,
             verify_against: None,
             signatures: SignaturePolicy { key_ring: self.ring.as_ref(), ..SignaturePolicy::default() },
+            needed: None,
+            built_on: None,
             making: None,
             newest: self.newest,
             now: now(),

@@ -33,6 +33,7 @@ pub mod proxy;
 pub mod publisher;
 pub mod publishing_host;
 pub mod recording;
+pub mod releases;
 pub mod server;
 pub mod skip;
 pub mod small_disk;

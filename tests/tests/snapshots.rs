@@ -55,7 +55,7 @@ fn webrsync(gentoo: &Gentoo<'_>, scene: &PublishingHost<'_>, key: Option<&Path>)
             gentoo.path("synced").display()
         ),
     );
-    fs::create_dir_all(gentoo.path("synced")).unwrap();
+    fs::create_dir_all(gentoo.path("synced")).expect("a directory can be made");
     let mut webrsync = gentoo.command("emerge-webrsync");
     webrsync.arg("--revert=20261130").env("GENTOO_MIRRORS", scene.realm.url("repos"));
     match key {
@@ -91,6 +91,9 @@ fn emerge_webrsync_verifies_what_was_signed_upstream() {
     assert!(refused.stderr.contains("signature verification failed"), "{refused:?}");
     webrsync(&gentoo, &scene, Some(&rings[0])).success();
     assert!(ebuild.exists());
+
+    let text = scene.get("repos/snapshots/.smart-sync/provenance").expect(200).text();
+    assert_eq!(text, format!("{} - gentoo-20261130.tar.xz\n", keys[0]));
 }
 
 #[test]

@@ -1,80 +1,29 @@
 //! Release media: published as far as they are signed, and brought and verified by programs that know nothing of this one.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use smart_sync_tests::http::{Answer, curl};
-use smart_sync_tests::{Finished, Gpg, PublishingHost, TestEnvironment, program};
+use smart_sync_tests::releases::{AREA, FIRST, NAME, Releases, SECOND};
+use smart_sync_tests::{Finished, PublishingHost, TestEnvironment, program};
 
 const CHANNEL: &str = "repos/releases";
-const AREA: &str = "amd64/autobuilds";
-const NAME: &str = "stage3-amd64-openrc";
-/// A build, and the time of the text that names it.
-const FIRST: (&str, u64) = ("20260110T170312Z", 1_768_089_600);
-/// A later one.
-const SECOND: (&str, u64) = ("20260117T170312Z", 1_768_694_400);
-
-/// A mirror's directory `releases`, whoever has signed it, and a server.
+/// A mirror's directory `releases`, and a server.
 struct Scene<'environment> {
-    environment: &'environment TestEnvironment,
     host: PublishingHost<'environment>,
-    gpg: Gpg,
-    key: String,
-    ring: PathBuf,
+    releases: Releases<'environment>,
 }
 
 impl<'environment> Scene<'environment> {
     /// None where there is no GnuPG.
     fn new(environment: &'environment TestEnvironment) -> Option<Self> {
-        let mut gpg = Gpg::new()?;
-        let key = gpg.make_key("releases <r@example.org>", "ed25519", "cert,sign", "never");
-        let ring = gpg.export_to(&key, "releases.asc");
-        gpg.set_time("20260102T000000");
-        Some(Self { environment, host: PublishingHost::new(environment), gpg, key, ring })
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.environment.path(&format!("releases/{path}"))
-    }
-
-    fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
-        self.environment.write(&format!("releases/{path}"), bytes.as_ref());
-    }
-
-    /// Runs a program on a file of a build, such as `sha512sum`: its name is printed without directories.
-    fn sum(&self, of: &str, stamp: &str, file: &str) -> String {
-        let mut command = self.environment.command(of);
-        command.arg(file).current_dir(self.path(&format!("{AREA}/{stamp}")));
-        program::run(&mut command).success().stdout
-    }
-
-    /// Writes a build as a mirror has it, with a medium of these bytes.
-    fn build(&self, stamp: &str, bytes: &[u8]) {
-        let file = format!("{NAME}-{stamp}.tar.xz");
-        let place = format!("{AREA}/{stamp}/{file}");
-        self.write(&place, bytes);
-        self.write(&format!("{place}.CONTENTS.gz"), "what is in it");
-        let files = [file.clone(), format!("{file}.CONTENTS.gz")];
-        let digests = files.iter().map(|file| {
-            let (blake2b, sha512) = (self.sum("b2sum", stamp, file), self.sum("sha512sum", stamp, file));
-            format!("# BLAKE2B HASH\n{blake2b}# SHA512 HASH\n{sha512}")
-        });
-        let digests = digests.collect::<Vec<_>>().concat();
-        self.write(&format!("{place}.DIGESTS"), self.gpg.clear_sign(&self.key, &digests));
-        let sha256 = format!("# SHA256 HASH\n{}", self.sum("sha256sum", stamp, &file));
-        self.write(&format!("{place}.sha256"), self.gpg.clear_sign(&self.key, &sha256));
-        self.write(&format!("{place}.asc"), self.gpg.sign(&self.key, bytes));
-    }
-
-    /// Writes the text that names a build as the newest.
-    fn name(&self, (stamp, time): (&str, u64), size: usize) {
-        let text = format!("# Latest as of today\n# ts={time}\n{stamp}/{NAME}-{stamp}.tar.xz {size}\n");
-        self.write(&format!("{AREA}/latest-{NAME}.txt"), self.gpg.clear_sign(&self.key, &text));
+        let releases = Releases::new(environment)?;
+        Some(Self { host: PublishingHost::new(environment), releases })
     }
 
     fn publish(&self, arguments: &[&str]) -> Finished {
         let mut command = self.host.command(&["releases", "--channel", CHANNEL, "--kind", "stages"]);
-        program::run(command.arg("--keyring").arg(&self.ring).args(arguments))
+        program::run(command.arg("--keyring").arg(&self.releases.ring).args(arguments))
     }
 
     /// Fails unless nothing is published now, for this reason, and the tree is served as it was.
@@ -105,8 +54,8 @@ fn a_stage_is_found_by_its_text_and_verified_by_stock_programs() {
     let environment = TestEnvironment::new();
     let Some(scene) = Scene::new(&environment) else { return };
     let stage = b"what a machine is installed from".repeat(1000);
-    scene.build(FIRST.0, &stage);
-    scene.name(FIRST, stage.len());
+    scene.releases.build(FIRST.0, &stage);
+    scene.releases.name(FIRST, stage.len());
     let published = scene.publish(&[]).success().stdout_contains("the tree has 1 build of 1 medium");
     published.stdout_contains("release media are signed by releases <r@example.org>, ");
 
@@ -128,8 +77,8 @@ fn a_stage_is_found_by_its_text_and_verified_by_stock_programs() {
     let mut check = environment.command("sha512sum");
     program::run(check.args(["--check", "sums"]).current_dir(&into)).success();
     let place = |end: &str| into.join(format!("{file}{end}")).to_str().expect("paths are text").to_owned();
-    scene.gpg.run(&["--verify", &place(".asc"), &place("")], b"");
-    scene.gpg.run(&["--verify", &place(".DIGESTS")], b"");
+    scene.releases.gpg.run(&["--verify", &place(".asc"), &place("")], b"");
+    scene.releases.gpg.run(&["--verify", &place(".DIGESTS")], b"");
 
     // An interrupted transfer goes on, and the newest is there under a name that does not change.
     let url = scene.host.realm.url(&format!("{CHANNEL}/{AREA}/current-{NAME}/{file}"));
@@ -142,34 +91,34 @@ fn a_stage_is_found_by_its_text_and_verified_by_stock_programs() {
 fn a_release_that_is_wrong_or_older_is_refused_and_the_last_one_stays() {
     let environment = TestEnvironment::new();
     let Some(scene) = Scene::new(&environment) else { return };
-    scene.build(FIRST.0, b"the first stage");
-    scene.name(FIRST, 15);
-    scene.build(SECOND.0, b"the second stage");
-    scene.name(SECOND, 16);
+    scene.releases.build(FIRST.0, b"the first stage");
+    scene.releases.name(FIRST, 15);
+    scene.releases.build(SECOND.0, b"the second stage");
+    scene.releases.name(SECOND, 16);
     scene.publish(&[]).success().stdout_contains("the tree has 2 builds of 1 medium");
 
-    let other = scene.gpg.make_key("other", "ed25519", "cert,sign", "never");
+    let other = scene.releases.gpg.make_key("other", "ed25519", "cert,sign", "never");
     let (third, text) = ("20260124T170312Z", format!("latest-{NAME}.txt"));
     let stage = format!("{third}/{NAME}-{third}.tar.xz");
     let place = format!("{AREA}/{stage}");
-    scene.build(third, b"the third stage");
-    scene.write(&format!("{place}.asc"), scene.gpg.sign(&other, b"the third stage"));
+    scene.releases.build(third, b"the third stage");
+    scene.releases.write(&format!("{place}.asc"), scene.releases.gpg.sign(&other, b"the third stage"));
     scene.check_refused(&stage, "it is signed by");
-    scene.build(third, b"the third stage");
-    scene.write(&place, "the thief's stage");
+    scene.releases.build(third, b"the third stage");
+    scene.releases.write(&place, "the thief's stage");
     scene.check_refused(&stage, "it is not what the file with its digests says");
-    scene.build(third, b"the third stage");
+    scene.releases.build(third, b"the third stage");
 
-    let good = fs::read_to_string(scene.path(&format!("{AREA}/{text}"))).expect("it was written");
-    scene.write(&format!("{AREA}/{text}"), good.replace("today", "Sunday"));
+    let good = fs::read_to_string(scene.releases.path(&format!("{AREA}/{text}"))).expect("it was written");
+    scene.releases.write(&format!("{AREA}/{text}"), good.replace("today", "Sunday"));
     scene.check_refused(&text, "the signature of");
-    scene.name(FIRST, 15);
+    scene.releases.name(FIRST, 15);
     scene.check_refused(
         &text,
         "it is of 2026-01-11T00:00:00Z, and the one that is published is of 2026-01-18T",
     );
 
-    scene.name((third, 1_769_299_200), 15);
+    scene.releases.name((third, 1_769_299_200), 15);
     let newest = scene.publish(&["--newest", "1"]).success();
     newest.stdout_contains("2 builds are left out: 1 is kept of each");
     assert_eq!(scene.get(&format!("{}/{NAME}-{}.tar.xz", FIRST.0, FIRST.0)).status, 404);

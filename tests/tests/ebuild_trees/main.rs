@@ -4,3 +4,4 @@ mod git;
 mod portage;
 mod rsync;
 mod scene;
+mod signed;

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use smart_sync_sync::kinds;
 use smart_sync_sync::log::checkpoint::Checkpoint;
 use smart_sync_sync::log::heads::{Head, HeadKey, HeadsTable};
 use smart_sync_sync::log::merkle::LogHash;
@@ -63,7 +64,8 @@ impl Realm {
         let head = Head { key: leaf.key, seq, index: view.size, leaf: hash };
         let table = view.table.with([head]);
         let index = view.size;
-        Ok((self.grow(&view, leaf.bytes, table, Arc::clone(&view.root), now)?, index))
+        let time = time_of_its_own(publication.record(), &view, now);
+        Ok((self.grow(&view, leaf.bytes, table, Arc::clone(&view.root), time)?, index))
     }
 
     /// Whether a note is a publication that may be appended to this view.
@@ -236,6 +238,16 @@ impl Realm {
     fn sidecar_path(&self, leaf: &LogHash, name: &str) -> std::path::PathBuf {
         self.data.attachments().join(format!("{}.{name}", index::file_name(leaf)))
     }
+}
+
+/// The time of the heads after a publication. One that is found by the day of its content is shown as of a second, so that it
+/// needs one in which nothing else stands at its ref.
+fn time_of_its_own(publication: &Publication, view: &View, now: u64) -> u64 {
+    let last = view.heads.time.seconds();
+    if kinds::is_dated_by_content(&publication.kind) && (now..now + AHEAD_SECONDS_MAX / 2).contains(&last) {
+        return last + 1;
+    }
+    now
 }
 
 struct Leaf {

@@ -67,6 +67,14 @@ pub fn run(command: &mut Command) -> Finished {
     finished(described, &output)
 }
 
+/// Waits for a command that was started, with its output in pipes.
+#[track_caller]
+pub fn finish(command: &Command, child: Child) -> Finished {
+    let described = describe(command);
+    let output = child.wait_with_output().unwrap_or_else(|error| panic!("waiting for {described}: {error}"));
+    finished(described, &output)
+}
+
 fn finished(command: String, output: &Output) -> Finished {
     Finished {
         command,

@@ -17,6 +17,9 @@ use crate::skip::skipped;
 /// What happens at a call: SIGKILL before it is made.
 pub const KILL: &str = "signal=KILL";
 
+/// The threads that are killed, several of a process, before strace lets go of what begins again and again.
+const HITS_MAX: usize = 200;
+
 /// Which calls of a trace some of its lines are: the kind, and the number among those that the same thread makes.
 pub fn points_of(trace: &str, is_one: impl Fn(&str) -> bool) -> Vec<(String, u32)> {
     let mut made = BTreeMap::new();
@@ -122,8 +125,29 @@ impl<'environment> Strace<'environment> {
         // Where only these calls are stopped at, strace gives out errors but forgets the signals.
         if !fault.starts_with("signal=") {
             options.push("--seccomp-bpf");
+            return program::run(&mut self.command(&options, command));
         }
-        program::run(&mut self.command(&options, command))
+        self.run_until_hit_often(&options, command)
+    }
+
+    /// Runs a command to its end, with all that strace follows from there, or until so many processes were killed that it can
+    /// only be one attempt of what stands by, begun again and again: it would never get past that call. Then strace
+    /// lets go, and the next attempt is left alone.
+    #[track_caller]
+    fn run_until_hit_often(&self, options: &[&str], command: &Command) -> Finished {
+        let hits = self.environment.path("tmp/hits");
+        if !hits.exists() {
+            program::run(self.environment.command("mkfifo").arg(&hits)).success();
+        }
+        let mut command = self.command_into("tmp/hits", options, command);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("strace was found");
+        let trace = fs::File::open(&hits).expect("strace writes what it sees");
+        let lines = BufReader::new(trace).lines().map_while(Result::ok);
+        if lines.filter(|line| line.ends_with("+++ killed by SIGKILL +++")).nth(HITS_MAX).is_some() {
+            child.kill().expect("it has not ended");
+        }
+        program::finish(&command, child)
     }
 
     /// Kills a command before a thread makes a call for the `when`-th time, and leaves alone whatever other program it
@@ -156,8 +180,12 @@ impl<'environment> Strace<'environment> {
     }
 
     fn command(&self, options: &[&str], traced: &Command) -> Command {
+        self.command_into("tmp/strace", options, traced)
+    }
+
+    fn command_into(&self, trace: &str, options: &[&str], traced: &Command) -> Command {
         let mut command = self.environment.command("strace");
-        command.args(["-f", "-qq", "-o", "tmp/strace"]).args(options);
+        command.args(["-f", "-qq", "-o", trace]).args(options);
         command.arg(traced.get_program()).args(traced.get_args());
         for (name, value) in traced.get_envs() {
             if let Some(value) = value {

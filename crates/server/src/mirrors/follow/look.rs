@@ -163,6 +163,8 @@ fn check_place(path: &str) -> Result<(), String> {
 /// A fault that says what it is about.
 fn about(path: &str, fault: Fault) -> Fault {
     match fault {
+        // The upstream itself, whose URL stands in front.
+        fault if path.is_empty() => fault,
         Fault::Down { reason, retry_after } => {
             Fault::Down { reason: format!("{path}: {reason}"), retry_after }
         }

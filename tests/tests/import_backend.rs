@@ -115,6 +115,12 @@ fn a_channel_that_cannot_be_published_does_not_keep_others_from_it() {
         &["import-backend", "--yes", backend.path().to_str().expect("paths of the tests are text")],
     );
     foreign.expect_code(7).stderr_contains("the key may not publish to distfiles, kernels, ");
+    // The plan is shown in any case, and that it cannot be done with this key.
+    let path = backend.path();
+    let path = path.to_str().expect("paths of the tests are text");
+    let planned = host.realm.run(&environment, &["import-backend", path]).expect_code(7);
+    assert!(planned.stderr.contains("the key may not publish to distfiles"), "{planned:?}");
+    planned.stdout_contains("nothing was changed; add --yes to do it");
 }
 
 #[test]

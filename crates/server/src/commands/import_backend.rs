@@ -44,8 +44,8 @@ fn import(realm: &Arc<Realm>, args: &ImportBackendArgs, key: &SecretKey) -> anyh
         let text = format!("{} holds nothing that a backend consists of", backend.display());
         return Err(Failure::Arguments(text).into());
     }
-    check_key(realm, &plan, key)?;
     let failed = if args.yes {
+        check_key(realm, &plan, key)?;
         act::publish(realm, &backend, &plan, key)?
     } else {
         for planned in &plan.channels {
@@ -57,7 +57,9 @@ fn import(realm: &Arc<Realm>, args: &ImportBackendArgs, key: &SecretKey) -> anyh
     say::hosts(&plan)?;
     say::not_taken(&plan)?;
     if !args.yes {
-        return print(format_args!("nothing was changed; add --yes to do it"));
+        print(format_args!("nothing was changed; add --yes to do it"))?;
+        // What is in the way is worth knowing before that.
+        return check_key(realm, &plan, key);
     }
     match failed.as_slice() {
         [] => Ok(()),

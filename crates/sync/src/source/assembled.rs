@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,7 +44,7 @@ pub enum Part {
     Published(Content),
 }
 
-/// The number of bytes that are put aside at once.
+/// The number of bytes that are read or put aside at once.
 const PIECE_LEN: usize = 256 << 10;
 
 /// The regular files of a directory, and what is known of them.
@@ -139,6 +140,27 @@ impl AssembledSource {
         let changed = || SourceError::Changed(path.clone());
         let (stat, _) = self.files.get(path).ok_or_else(changed)?;
         self.directory.as_ref().ok_or_else(changed)?.open_file(path, stat)
+    }
+
+    /// Shows a file of the directory to its end, which has to be where it was when the directory was gone through.
+    pub fn read_through(&self, path: &TreePath, take: &mut dyn FnMut(&[u8])) -> Result<(), SourceError> {
+        let mut file = self.open(path)?;
+        let (mut buffer, mut size) = (vec![0; PIECE_LEN], 0);
+        loop {
+            let read = match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => {
+                    let path = path.as_bytes().to_vec();
+                    return Err(SourceError::Io { operation: "reading", path, source });
+                }
+            };
+            size += read as u64;
+            take(&buffer[..read]);
+        }
+        let is_whole = self.files.get(path).is_some_and(|(stat, _)| stat.size == size);
+        if is_whole { Ok(()) } else { Err(SourceError::Changed(path.clone())) }
     }
 
     /// Puts a content aside: the bytes that `read` gives, until it gives none.

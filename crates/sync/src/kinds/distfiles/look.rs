@@ -1,7 +1,5 @@
 //! Looking into the files of a directory of distfiles.
 
-use std::io::{self, Read as _};
-
 use blake2::{Blake2b512, Digest as _};
 use rayon::prelude::*;
 use sha2::Sha512;
@@ -15,9 +13,6 @@ use crate::kinds::{KindError, file_time};
 use crate::source::assembled::AssembledSource;
 use crate::source::{FileStat, SourceError};
 use crate::time::UnixTime;
-
-/// The number of bytes that are read at once.
-const READ_LEN: usize = 256 << 10;
 
 /// A distfile in the directory.
 pub(super) struct Found {
@@ -77,26 +72,12 @@ pub(super) fn name_of(path: &TreePath) -> Option<&str> {
 }
 
 fn digest(directory: &AssembledSource, path: &TreePath, stat: &FileStat) -> Result<Dist, SourceError> {
-    let mut file = directory.open(path)?;
-    let (mut blake2b, mut sha512, mut size) = (Blake2b512::new(), Sha512::new(), 0);
-    let mut buffer = vec![0; READ_LEN];
-    loop {
-        let read = match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => {
-                let path = path.as_bytes().to_vec();
-                return Err(SourceError::Io { operation: "reading", path, source });
-            }
-        };
-        size += read as u64;
-        blake2b.update(&buffer[..read]);
-        sha512.update(&buffer[..read]);
-    }
-    if size != stat.size {
-        return Err(SourceError::Changed(path.clone()));
-    }
+    let (mut blake2b, mut sha512) = (Blake2b512::new(), Sha512::new());
+    directory.read_through(path, &mut |bytes| {
+        blake2b.update(bytes);
+        sha512.update(bytes);
+    })?;
+    let size = stat.size;
     Ok(Dist { size, blake2b: blake2b.finalize().into(), sha512: sha512.finalize().into() })
 }
 

@@ -1,7 +1,6 @@
 //! Which release media a directory holds, and what they are.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 
 use blake2::{Blake2b512, Digest as _};
 use rayon::prelude::*;
@@ -16,9 +15,6 @@ use crate::kinds::{KindError, Refusal, file_time};
 use crate::source::assembled::AssembledSource;
 use crate::source::{FileStat, SourceError};
 use crate::time::UnixTime;
-
-/// The number of bytes that are read at once.
-const READ_LEN: usize = 256 << 10;
 
 /// A file of the directory.
 pub(super) type FileHere<'a> = (&'a TreePath, &'a FileStat);
@@ -117,7 +113,7 @@ pub(super) fn look<'a>(
         .collect();
     let looked: Vec<Result<Looked, SourceError>> = files
         .par_iter()
-        .map(|(path, stat, known)| known.map_or_else(|| look_into(directory, path, stat), Ok))
+        .map(|(path, _, known)| known.map_or_else(|| look_into(directory, path), Ok))
         .collect();
     let (mut found, mut failed) = (BTreeMap::new(), None);
     for ((path, stat, _), looked) in files.into_iter().zip(looked) {
@@ -132,32 +128,15 @@ pub(super) fn look<'a>(
     failed.map_or(Ok(found), |error| Err(error.into()))
 }
 
-fn look_into(directory: &AssembledSource, path: &TreePath, stat: &FileStat) -> Result<Looked, SourceError> {
-    let mut file = directory.open(path)?;
+fn look_into(directory: &AssembledSource, path: &TreePath) -> Result<Looked, SourceError> {
     let (mut blake2b, mut sha512, mut sha256) = (Blake2b512::new(), Sha512::new(), Sha256::new());
     let mut content = ContentIdHasher::default();
-    let mut buffer = vec![0; READ_LEN];
-    let mut size = 0;
-    loop {
-        let read = match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => {
-                let path = path.as_bytes().to_vec();
-                return Err(SourceError::Io { operation: "reading", path, source });
-            }
-        };
-        let bytes = &buffer[..read];
-        size += read as u64;
+    directory.read_through(path, &mut |bytes| {
         content.update(bytes);
         blake2b.update(bytes);
         sha512.update(bytes);
         sha256.update(bytes);
-    }
-    if size != stat.size {
-        return Err(SourceError::Changed(path.clone()));
-    }
+    })?;
     Ok(Looked {
         content: content.finish(),
         blake2b: blake2b.finalize().into(),

@@ -83,9 +83,15 @@ impl<'environment> Strace<'environment> {
     /// Runs a command to its end, and returns its calls of these kinds, as lines with the paths of descriptors.
     #[track_caller]
     pub fn trace(&self, command: &Command, calls: &[&str]) -> String {
+        self.trace_to(0, command, calls)
+    }
+
+    /// The same of a command that ends with another exit status.
+    #[track_caller]
+    pub fn trace_to(&self, code: i32, command: &Command, calls: &[&str]) -> String {
         let trace = format!("trace={}", calls.join(","));
         program::run(&mut self.command(&["--seccomp-bpf", "-y", "-s", "200", "-e", &trace], command))
-            .success();
+            .expect_code(code);
         self.traced()
     }
 

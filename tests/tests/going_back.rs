@@ -231,11 +231,10 @@ fn a_target_that_goes_back_and_is_killed_right_after_the_switch_runs_what_belong
     host.write("version", "three");
     host.host.publish().success();
     let before = Saved::new(&environment, "before", &[&host.target(), &host.state()]);
-    // None is made that often: what is done is only written down.
-    strace.run(&host.sync_command(), "rename", "60000", KILL).expect_code(8);
+    let trace = strace.trace_to(8, &host.sync_command(), &["rename"]);
     wait_until_none_stands_by(&host.state());
     // It is noted once more when readers were switched.
-    let noted = points_of(&strace.traced(), |line| line.contains("/pending\""));
+    let noted = points_of(&trace, |line| line.contains("/pending\""));
     let (call, when) = noted.last().expect("it is noted that it goes back");
     before.restore();
     let _ = ran(&host);

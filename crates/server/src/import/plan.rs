@@ -99,8 +99,10 @@ impl Looking<'_> {
             "distfiles" => self.add(place.to_owned(), "distfiles", Rule::Names, plan),
             "snapshots" => self.add(place.to_owned(), "treesnapshots", Rule::Names, plan),
             "releases" => self.add(place.to_owned(), "stages", Rule::Names, plan),
-            "packages" | "patchfiles" | "meta" => self.add(place.to_owned(), name, Rule::Lines, plan),
-            "profiles" | "source" => self.add(place.to_owned(), "tree", Rule::Lines, plan),
+            "packages" | "patchfiles" | "profiles" | "meta" => {
+                self.add(place.to_owned(), name, Rule::Lines, plan);
+            }
+            "source" => self.add(place.to_owned(), "tree", Rule::Lines, plan),
             "repository" if is_git(&self.backend.join(place)) => self.add_git(place.to_owned(), plan),
             "repos" | "repository" => {
                 for repository in self.directories(place, plan)? {

@@ -12,11 +12,13 @@ pub mod distfiles;
 pub mod findings;
 pub mod follow;
 pub mod kernels;
+mod lists;
 mod manifests;
 mod meta;
 mod packages;
 pub mod parts;
 mod patchfiles;
+mod profiles;
 pub mod provenance;
 mod published;
 pub mod pull;
@@ -51,6 +53,7 @@ const ALL: &[&dyn ArtifactKind] = &[
     &meta::Meta,
     &packages::Packages,
     &patchfiles::PatchFiles,
+    &profiles::Profiles,
     &repo::Repo,
     &stages::Stages,
     &treesnapshots::TreeSnapshots,
@@ -410,10 +413,16 @@ pub fn refusal_lines(refused: &[Refusal]) -> Vec<String> {
 
 /// What is said of things that a kind does not know and publishes all the same.
 fn said_of_others(others: &[String], shown_max: usize) -> Option<String> {
-    let (first, rest) = others.split_at(others.len().min(shown_max));
-    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
     let is = if others.len() == 1 { "it is" } else { "they are" };
-    (!first.is_empty()).then(|| format!("not known here, and published as {is}: {}{more}", first.join(", ")))
+    let names = names_said(others, shown_max)?;
+    Some(format!("not known here, and published as {is}: {names}"))
+}
+
+/// Names one after the other, the first ones where there are many; none where there are none.
+fn names_said(names: &[String], shown_max: usize) -> Option<String> {
+    let (first, rest) = names.split_at(names.len().min(shown_max));
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
 }
 
 /// A time as file systems keep it.

@@ -41,6 +41,13 @@ impl Listing {
         self.entries.get(at)
     }
 
+    /// Whether something lies below a path.
+    pub fn has_below(&self, directory: &[u8]) -> bool {
+        let directory = [directory, b"/"].concat();
+        let at = self.entries.partition_point(|entry| entry.path.as_bytes() < &directory[..]);
+        self.entries.get(at).is_some_and(|entry| entry.path.as_bytes().starts_with(&directory))
+    }
+
     /// The bytes of the regular file at a path, if there is one that has no more than so many.
     pub fn read_small(&self, path: &[u8], bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
         let Some(entry) = self.find(path) else { return Ok(None) };

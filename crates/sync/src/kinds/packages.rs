@@ -4,10 +4,8 @@
 //! What the lists say becomes files of Portage on hosts, so each line is read before it is published. Scripts among them
 //! are data here: nobody runs them.
 
-mod lists;
-
+use super::lists::List;
 use super::{ArtifactKind, AsItIs, Judged, KindError, Refusal, Whole};
-use lists::List;
 
 /// The largest list.
 const BYTES_MAX: u64 = 4 << 20;
@@ -33,7 +31,7 @@ impl AsItIs for Packages {
         let (mut refused, mut others, mut lists) = (Vec::new(), Vec::new(), 0);
         for (entry, _) in tree.listing.files() {
             let path = entry.path.as_bytes();
-            let Some(list) = List::of_path(path) else {
+            let Some(list) = list_at(path) else {
                 others.push(entry.path.to_string());
                 continue;
             };
@@ -55,10 +53,48 @@ impl AsItIs for Packages {
     }
 }
 
+/// The list at a path: `common.EXT` at the top, or `VERSION/PROFILE.EXT`.
+fn list_at(path: &[u8]) -> Option<List> {
+    let path = str::from_utf8(path).ok()?;
+    let name = match path.split_once('/') {
+        None => path.strip_prefix("common.").map(|_| path)?,
+        Some((_, name)) if !name.contains('/') => name,
+        Some(_) => return None,
+    };
+    let (profile, ending) = name.rsplit_once('.')?;
+    match ending {
+        _ if profile.is_empty() => None,
+        "uses" => Some(List::Uses),
+        "keys" | "license" => Some(List::Words),
+        "mask" | "unmask" => Some(List::Atoms),
+        "pkgs" => Some(List::Installed),
+        "conf" => Some(List::Settings),
+        "patches" | "services" | "updates" => Some(List::Script),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kinds::testing::judged;
+
+    #[test]
+    fn lists_are_known_by_their_names() {
+        for (path, expected) in [
+            ("common.uses", Some(List::Uses)),
+            ("17.1/server.keys", Some(List::Words)),
+            ("17.1/a.b.pkgs", Some(List::Installed)),
+            ("23.0/x.updates", Some(List::Script)),
+            ("server.uses", None),
+            ("17.1/.uses", None),
+            ("17.1/deeper/server.uses", None),
+            ("17.1/server", None),
+            ("17.1/server.txt", None),
+        ] {
+            assert_eq!(list_at(path.as_bytes()), expected, "{path}");
+        }
+    }
 
     #[test]
     fn all_that_cannot_be_read_is_said_with_its_line() {

@@ -1,4 +1,4 @@
-//! The lists by what stands behind the dot, and what their lines have to be. Pure.
+//! Lists of packages, flags and settings as Portage reads them, and what their lines have to be. Pure.
 
 use crate::kinds::binpkgs::atom::{Atom, is_flag};
 
@@ -13,6 +13,12 @@ pub(super) enum List {
     Atoms,
     /// Atoms and sets that are installed.
     Installed,
+    /// Packages of a profile: atoms, with a star those of the system.
+    System,
+    /// Packages with their versions that count as installed, as `package.provided`.
+    Provided,
+    /// Flags, as `use.mask`.
+    Flags,
     /// Lines of `make.conf`.
     Settings,
     /// A script.
@@ -20,27 +26,6 @@ pub(super) enum List {
 }
 
 impl List {
-    /// The list at a path: `common.EXT` at the top, or `VERSION/PROFILE.EXT`.
-    pub(super) fn of_path(path: &[u8]) -> Option<Self> {
-        let path = str::from_utf8(path).ok()?;
-        let name = match path.split_once('/') {
-            None => path.strip_prefix("common.").map(|_| path)?,
-            Some((_, name)) if !name.contains('/') => name,
-            Some(_) => return None,
-        };
-        let (profile, ending) = name.rsplit_once('.')?;
-        match ending {
-            _ if profile.is_empty() => None,
-            "uses" => Some(Self::Uses),
-            "keys" | "license" => Some(Self::Words),
-            "mask" | "unmask" => Some(Self::Atoms),
-            "pkgs" => Some(Self::Installed),
-            "conf" => Some(Self::Settings),
-            "patches" | "services" | "updates" => Some(Self::Script),
-            _ => None,
-        }
-    }
-
     /// The first line that is none of such a list, and why.
     pub(super) fn mistake(self, text: &str) -> Option<String> {
         if self == Self::Settings {
@@ -57,6 +42,15 @@ impl List {
                 Self::Atoms => atom(first.strip_prefix('-').unwrap_or(first)).or_else(|| surplus(&mut words)),
                 Self::Installed if first.starts_with('@') => surplus(&mut words),
                 Self::Installed => atom(first).or_else(|| surplus(&mut words)),
+                Self::System => {
+                    let added = first.strip_prefix('-').unwrap_or(first);
+                    atom(added.strip_prefix('*').unwrap_or(added)).or_else(|| surplus(&mut words))
+                }
+                Self::Provided => {
+                    let added = first.strip_prefix('-').unwrap_or(first);
+                    provided(added).or_else(|| surplus(&mut words))
+                }
+                Self::Flags => flag(first).or_else(|| surplus(&mut words)),
             };
             if let Some(mistake) = mistake {
                 return Some(format!("line {number}: {mistake}"));
@@ -72,6 +66,12 @@ fn atom(word: &str) -> Option<String> {
         return None;
     }
     word.parse::<Atom>().err().map(|error| error.to_string())
+}
+
+/// Why a word is no package with its version.
+fn provided(word: &str) -> Option<String> {
+    let is_one = format!("={word}").parse::<Atom>().is_ok() && !word.contains([':', '[', '*']);
+    (!is_one).then(|| format!("{word:?} is no package with its version"))
 }
 
 /// Whether a word is `CATEGORY/NAME` with stars in it, and perhaps a slot or a repository.
@@ -93,7 +93,7 @@ fn flag(word: &str) -> Option<String> {
 }
 
 fn surplus<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<String> {
-    words.next().map(|word| format!("{word:?} stands behind the atom"))
+    words.next().map(|word| format!("{word:?} stands behind the first word"))
 }
 
 /// Settings may go over several lines, between quotes or before a backslash.
@@ -140,23 +140,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_known_by_their_names() {
-        for (path, expected) in [
-            ("common.uses", Some(List::Uses)),
-            ("17.1/server.keys", Some(List::Words)),
-            ("17.1/a.b.pkgs", Some(List::Installed)),
-            ("23.0/x.updates", Some(List::Script)),
-            ("server.uses", None),
-            ("17.1/.uses", None),
-            ("17.1/deeper/server.uses", None),
-            ("17.1/server", None),
-            ("17.1/server.txt", None),
-        ] {
-            assert_eq!(List::of_path(path.as_bytes()), expected, "{path}");
-        }
-    }
-
-    #[test]
     fn lines_are_what_portage_takes_or_are_refused() {
         #[track_caller]
         fn check(list: List, text: &str, expected: Option<&str>) {
@@ -168,9 +151,22 @@ mod tests {
         check(List::Words, "=app-misc/a-1.0* ~amd64 **\n", None);
         check(List::Words, "app-misc/$(id) ~amd64\n", Some("line 1: \"app-misc/$(id)\" is no atom"));
         check(List::Atoms, ">=app-misc/a-2:0::gentoo\n-app-misc/b\n\n", None);
-        check(List::Atoms, "app-misc/a app-misc/b\n", Some("line 1: \"app-misc/b\" stands behind the atom"));
+        check(
+            List::Atoms,
+            "app-misc/a app-misc/b\n",
+            Some("line 1: \"app-misc/b\" stands behind the first word"),
+        );
         check(List::Installed, "@world\napp-misc/a\n", None);
         check(List::Installed, "*/*;reboot\n", Some("line 1: \"*/*;reboot\" is no atom"));
+        check(List::System, "*>=sys-apps/a-1\n-*sys-apps/b\nsys-apps/c\n", None);
+        check(List::System, "*baselayout\n", Some("line 1: \"baselayout\" is no atom"));
+        check(List::Provided, "sys-kernel/a-6.1-r1\n-sys-kernel/b-2\n", None);
+        for word in ["sys-kernel/a", "sys-kernel/a-1:0", "sys-kernel/a-1*", "a-1"] {
+            let expected = format!("line 1: {word:?} is no package with its version");
+            check(List::Provided, word, Some(&expected));
+        }
+        check(List::Flags, "# none\n-a\nb_c\n", None);
+        check(List::Flags, "a b\n", Some("line 1: \"b\" stands behind the first word"));
         check(List::Script, "anything at all $(", None);
         check(List::Settings, "USE=\"a\n b\"\nCFLAGS='-O2' # fast\nX=a\\\n b\nexport Y=\n", None);
         check(List::Settings, "USE=\"a\n b\n", Some("line 1: there is no \" that ends what begins there"));

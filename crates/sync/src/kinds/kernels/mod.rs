@@ -98,8 +98,10 @@ fn prepare(job: &Job<'_>) -> Result<Prepared, KindError> {
             built: known.map_or(build.built, |known| known.built),
         };
         let state = shelved.state;
-        let moves = shelf.add(&build.version, shelved, build.state.is_some());
-        notes.extend(said_of(&build.version, state, known, build.state.is_some()));
+        // What is here already keeps its state when it is offered once more.
+        let is_asked_for = build.state.is_some_and(|state| state != State::Offered);
+        let moves = shelf.add(&build.version, shelved, is_asked_for);
+        notes.extend(said_of(&build.version, state, known, is_asked_for));
         notes.extend(moves.iter().map(Move::to_string));
         new.insert(build.version, build.parts);
     }
@@ -113,10 +115,13 @@ fn prepare(job: &Job<'_>) -> Result<Prepared, KindError> {
 fn said_of(version: &Version, state: State, known: Option<&Shelved>, is_asked_for: bool) -> Option<String> {
     match known {
         None => Some(format!("{version} is new, and {state}")),
-        Some(known) if !is_asked_for && known.state != state => Some(format!(
-            "{version} is published already, and stays {}; `smart-sync kernel {state}` changes that",
-            known.state
-        )),
+        Some(known) if !is_asked_for && known.state != state => {
+            let change = match state {
+                State::Offered => String::new(),
+                state => format!("; `smart-sync kernel {state}` changes that"),
+            };
+            Some(format!("{version} is published already, and stays {}{change}", known.state))
+        }
         Some(_) => None,
     }
 }

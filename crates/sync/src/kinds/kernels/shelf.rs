@@ -26,6 +26,8 @@ pub enum State {
     Deprecated,
     /// It is for hosts that newer ones do not work on.
     Compat,
+    /// It came from somebody else, and hosts run it when somebody has made it current.
+    Offered,
 }
 
 impl fmt::Display for State {
@@ -34,6 +36,7 @@ impl fmt::Display for State {
             Self::Current => "current",
             Self::Deprecated => "deprecated",
             Self::Compat => "compat",
+            Self::Offered => "offered",
         })
     }
 }
@@ -42,7 +45,7 @@ impl FromStr for State {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Current, Self::Deprecated, Self::Compat]
+        [Self::Current, Self::Deprecated, Self::Compat, Self::Offered]
             .into_iter()
             .find(|state| state.to_string() == text)
             .ok_or(())

@@ -261,6 +261,27 @@ fn a_whole_tree_of_states_is_taken_with_the_names_that_it_has() {
 }
 
 #[test]
+fn a_version_that_is_offered_is_followed_by_nobody_until_it_is_made_current() {
+    let directory = tempfile::tempdir().unwrap();
+    let (offered, again) = (directory.path().join("offered-ones"), directory.path().join("again"));
+    kernel(&offered.join("offered/6.9.1"), "6.9.1");
+    let first = prepared(&offered, None, Absent::Stays).unwrap();
+    assert_eq!(first.notes, ["6.9.1 is new, and offered"]);
+    assert_eq!(Kernels.branch_holds(NEWEST, &mut first.parts.keys()), None);
+    assert_eq!(Kernels.alone(&first.parts).len(), 1);
+    let versions = ["6.9.1".parse().unwrap()];
+    let current =
+        put(&Published::of(&first), &versions, State::Current, UnixTime::new(NOW).unwrap()).unwrap();
+    let published = Published::of(&current.prepared);
+
+    // It is the only one that hosts have, so it must not become a mere offer again.
+    kernel(&again.join("offered/6.9.1"), "6.9.1");
+    let stays = prepared(&again, Some(&published), Absent::Stays).unwrap();
+    assert_eq!(stays.notes, ["6.9.1 is published already, and stays current"]);
+    assert_eq!(paths(&stays), paths(&current.prepared));
+}
+
+#[test]
 fn what_is_missing_or_not_what_it_should_be_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();

@@ -96,7 +96,8 @@ pub struct KernelPublishingArgs {
 /// Arguments of `kernel publish`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct KernelPublishArgs {
-    /// The directory with the kernel, or with those of each state: current/VERSION, deprecated/VERSION, compat/VERSION.
+    /// The directory with the kernel, or with those of several versions: VERSION, or with their states current/VERSION,
+    /// deprecated/VERSION, compat/VERSION.
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
 

@@ -39,7 +39,7 @@ pub(super) struct Found {
     pub(super) notes: Vec<String>,
 }
 
-/// Looks at all kernels of a directory: one, or those of each state.
+/// Looks at all kernels of a directory: one, or those in directories of versions.
 pub(super) fn look(directory: &AssembledSource, now: UnixTime) -> Result<Found, KindError> {
     let groups = group(directory.files().map(|(path, _)| path)).map_err(KindError::Refused)?;
     let mut looking = Looking { directory, now, refused: Vec::new(), notes: Vec::new() };
@@ -49,8 +49,9 @@ pub(super) fn look(directory: &AssembledSource, now: UnixTime) -> Result<Found, 
     }
     let mut places: BTreeMap<&Version, Option<State>> = BTreeMap::new();
     for build in &builds {
-        if let Some(Some(other)) = places.insert(&build.version, build.state) {
-            let reason = format!("{} is {other} as well, and a version has one state", build.version);
+        if let Some(other) = places.insert(&build.version, build.state) {
+            let other = directory_of(other, &build.version);
+            let reason = format!("{} lies in {other} as well, and a version has one state", build.version);
             looking.refused.push(Refusal::new(&directory_of(build.state, &build.version), &reason));
         }
     }
@@ -60,23 +61,23 @@ pub(super) fn look(directory: &AssembledSource, now: UnixTime) -> Result<Found, 
     }
 }
 
-/// The directory of a version in one of states.
+/// The directory of a version, in that of its state where there is one.
 fn directory_of(state: Option<State>, version: &Version) -> TreePath {
-    let path = state.map(|state| format!("{state}/{version}"));
-    path.and_then(|path| TreePath::new(path.as_bytes()).ok()).unwrap_or_else(TreePath::root)
+    let path = state.map_or_else(|| version.to_string(), |state| format!("{state}/{version}"));
+    TreePath::new(path.as_bytes()).unwrap_or_else(|_| TreePath::root())
 }
 
 /// The files of one kernel.
 #[derive(Debug, PartialEq, Eq)]
 struct Group<'a> {
-    /// Where they are.
-    place: Option<(State, Version)>,
+    /// The directory that they are in, where it is that of a version.
+    place: Option<(Option<State>, Version)>,
     files: Vec<&'a TreePath>,
 }
 
-/// Which files are one kernel: all of them, or those in each directory `STATE/VERSION`.
+/// Which files are one kernel: all of them, or those in each directory `STATE/VERSION` or `VERSION`.
 fn group<'a>(files: impl Iterator<Item = &'a TreePath>) -> Result<Vec<Group<'a>>, Vec<Refusal>> {
-    let mut placed: BTreeMap<(State, Version), Vec<&TreePath>> = BTreeMap::new();
+    let mut placed: BTreeMap<(Option<State>, Version), Vec<&TreePath>> = BTreeMap::new();
     let (mut alone, mut images, mut refused) = (Vec::new(), 0, Vec::new());
     for path in files {
         match place(path) {
@@ -87,6 +88,13 @@ fn group<'a>(files: impl Iterator<Item = &'a TreePath>) -> Result<Vec<Group<'a>>
             }
             Place::Nowhere(reason) => refused.push(Refusal::new(path, &reason)),
         }
+    }
+    if images > 0 {
+        // In one kernel, a directory that is called by a version is none of its own.
+        let (deeper, of_states): (BTreeMap<_, Vec<_>>, _) =
+            placed.into_iter().partition(|((state, _), _)| state.is_none());
+        alone.extend(deeper.into_values().flatten());
+        placed = of_states;
     }
     let is_layout = !placed.is_empty();
     if is_layout && images > 0 {
@@ -108,7 +116,7 @@ fn group<'a>(files: impl Iterator<Item = &'a TreePath>) -> Result<Vec<Group<'a>>
 
 enum Place {
     /// In the directory of a version.
-    Of(State, Version),
+    Of(Option<State>, Version),
     /// In none.
     Alone { is_image: bool },
     /// An image where there should be none.
@@ -121,7 +129,12 @@ fn place(path: &TreePath) -> Place {
     if let [state, version, _, ..] = names[..]
         && let (Ok(state), Ok(version)) = (state.parse(), version.parse())
     {
-        return Place::Of(state, version);
+        return Place::Of(Some(state), version);
+    }
+    if let [version, _, ..] = names[..]
+        && let Ok(version) = version.parse()
+    {
+        return Place::Of(None, version);
     }
     let name = names.last().copied().unwrap_or_default();
     let is_image = matches!(Role::of_name(name), Some((Role::Image, _))) && below_modules(text).is_none();
@@ -132,7 +145,7 @@ fn place(path: &TreePath) -> Place {
             Place::Nowhere("its directory is not called by a version, such as 6.9.1-gentoo".to_owned())
         }
         [other, ..] => Place::Nowhere(format!(
-            "{other} is no state of kernels: they lie in current/VERSION, deprecated/VERSION or compat/VERSION"
+            "{other} is no state of kernels: they lie in VERSION, current/VERSION, deprecated/VERSION or compat/VERSION"
         )),
         [] => Place::Alone { is_image: false },
     }
@@ -152,7 +165,7 @@ impl Looking<'_> {
 
     /// Looks at one kernel; nothing if something is wrong with it.
     fn build(&mut self, group: &Group<'_>) -> Result<Option<Build>, KindError> {
-        let home = group.place.as_ref().map(|(state, version)| directory_of(Some(*state), version));
+        let home = group.place.as_ref().map(|(state, version)| directory_of(*state, version));
         let home = home.unwrap_or_else(TreePath::root);
         let below = |path: &TreePath| {
             if home.is_root() { 0 } else { home.as_bytes().len() + 1 }.min(path.as_bytes().len())
@@ -217,7 +230,7 @@ impl Looking<'_> {
         Ok(Some(Build {
             version,
             release,
-            state: group.place.as_ref().map(|(state, _)| *state),
+            state: group.place.as_ref().and_then(|(state, _)| *state),
             built,
             parts,
         }))

@@ -261,6 +261,23 @@ fn a_whole_tree_of_states_is_taken_with_the_names_that_it_has() {
 }
 
 #[test]
+fn directories_of_versions_become_what_each_would_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    for version in ["6.9.1", "6.10.1"] {
+        kernel(&directory.path().join(version), version);
+    }
+    let both = prepared(directory.path(), None, Absent::Stays).unwrap();
+    let notes =
+        ["6.9.1 is new, and current", "6.10.1 is new, and current", "6.9.1 is deprecated, and was current"];
+    assert_eq!(both.notes, notes);
+    // In one kernel, they are no versions.
+    kernel(directory.path(), "6.11.1");
+    let one = prepared(directory.path(), None, Absent::Stays).unwrap();
+    assert_eq!(one.notes.len(), 2, "{:?}", one.notes);
+    assert!(one.notes[0].contains("no parts of the kernel 6.11.1, and are left out"), "{:?}", one.notes);
+}
+
+#[test]
 fn a_version_that_is_offered_is_followed_by_nobody_until_it_is_made_current() {
     let directory = tempfile::tempdir().unwrap();
     let (offered, again) = (directory.path().join("offered-ones"), directory.path().join("again"));
@@ -326,7 +343,11 @@ fn states_and_directories_that_are_none_are_refused() {
     check(&["current/6.9.1", "old/6.9.1"], "old is no state of kernels");
     check(&["current/gentoo"], "its directory is not called by a version");
     check(&["current/6.9.2"], "the kernel in it is 6.9.1");
-    check(&["current/6.9.1", "compat/6.9.1"], "a version has one state");
+    check(
+        &["current/6.9.1", "compat/6.9.1"],
+        "6.9.1 lies in current/6.9.1 as well, and a version has one state",
+    );
+    check(&["6.9.1", "compat/6.9.1"], "6.9.1 lies in 6.9.1 as well");
     check(&["current/6.9.1", "."], "a kernel lies here, and others in directories of states");
 }
 

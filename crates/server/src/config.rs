@@ -17,7 +17,7 @@ use smart_sync_sync::name::{Channel, ChannelPattern};
 
 use crate::retention::{Retention, RetentionConfig, Typed};
 pub(crate) use limits::{Limits, TlsConfig};
-pub(crate) use mirror::{MirrorConfig, UpstreamConfig};
+pub(crate) use mirror::{Current, MirrorConfig, UpstreamConfig};
 pub(crate) use storage::{BundleConfig, SeeThroughConfig};
 pub(crate) use views::{GitConfig, RsyncConfig};
 

@@ -36,6 +36,7 @@ use crate::realm::complete::Completeness;
 use crate::realm::destination::LocalDestination;
 use crate::realm::{Published, Realm};
 pub(crate) use parts::is_whole;
+use parts::{Says, Stating};
 
 /// Who hears what is worth saying.
 pub(crate) type Say<'a> = &'a (dyn Fn(String) -> anyhow::Result<()> + 'a);
@@ -130,6 +131,20 @@ pub(crate) fn publish(
             publisher.state(target, &read, publisher.newest(&target.channel, &target.reference)?.as_ref())
         }
     }
+}
+
+/// Brings the branches that follow the tree of a target to what that is now, where a publication was ended before it had
+/// done so. On a thread of the runtime that may block.
+pub(crate) fn bring_branches(
+    realm: &Arc<Realm>,
+    input: &Input<'_>,
+    target: &Target,
+    key: &SecretKey,
+    say: Say<'_>,
+) -> anyhow::Result<()> {
+    let Some(kind) = kinds::find(&target.kind) else { return Ok(()) };
+    let stating = Stating { kind, target, time: unix_now()?, says: Says::Changes };
+    Publisher { realm, input, key, say }.bring_branches(&stating)
 }
 
 /// A run of it.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::Data;
+use crate::config::Current;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MirrorCommand {
@@ -72,6 +73,9 @@ pub(crate) struct MirrorAddArgs {
     /// How many of the newest versions of each thing are wanted
     #[arg(long, value_name = "N")]
     pub(crate) newest: Option<usize>,
+    /// Of kernels: which version hosts follow; the one that somebody makes current without it
+    #[arg(long, value_enum, value_name = "newest")]
+    pub(crate) current: Option<Current>,
     /// A file or directory with OpenPGP keys that may have signed what comes (repeatable)
     #[arg(long, value_name = "PATH")]
     pub(crate) keyring: Vec<PathBuf>,

@@ -65,6 +65,9 @@ pub(crate) struct MirrorConfig {
     /// How many of the newest versions of each thing are wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) newest: Option<usize>,
+    /// Which version that came hosts follow; the one that a person has made current where that is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) current: Option<Current>,
     /// Files and directories with the OpenPGP keys that may have signed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) keyring: Vec<PathBuf>,
@@ -83,6 +86,14 @@ pub(crate) struct MirrorConfig {
     /// The most that one look may bring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_gib: Option<u64>,
+}
+
+/// Which version hosts follow by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Current {
+    /// The newest.
+    Newest,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

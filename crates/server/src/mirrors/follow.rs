@@ -2,8 +2,8 @@
 //!
 //! A [kind](smart_sync_sync::kinds::follow) says what has to be read upstream and which files there are, or a file with
 //! digests does ([`whole`]). One upstream is asked until that is known ([`look`]); what is not here yet is brought into a
-//! directory ([`bring`]), and published from there as anything that somebody publishes. What an upstream has that lost
-//! something, or went back, waits for a person ([`hold`]).
+//! directory ([`bring`]), and published from there as anything that somebody publishes. Where its files are versions, each
+//! of these comes once ([`versions`]). What an upstream has that lost something, or went back, waits for a person ([`hold`]).
 
 mod asking;
 mod bring;
@@ -19,20 +19,22 @@ mod round;
 pub(super) mod schedule;
 pub(super) mod state;
 mod tend;
+mod versions;
 mod whole;
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
-use smart_sync_sync::kinds::follow::{Follow, Following};
+use smart_sync_sync::kinds::follow::{Arriving, Follow, Following};
 use smart_sync_sync::kinds::{self, ArtifactKind};
 use smart_sync_sync::name::{Channel, Kind};
 
 use super::upstreams::{self, Source, Turns};
-use crate::config::MirrorConfig;
+use crate::config::{Current, MirrorConfig};
 pub(super) use round::Round;
 pub(crate) use state::State;
 pub(crate) use tend::tend;
+use versions::OfVersions;
 
 /// The most that one look may bring, where that is not configured.
 const GIB_MAX: u64 = 256;
@@ -47,6 +49,8 @@ pub(crate) struct Followed {
     pub(super) kind: Kind,
     pub(super) sources: Vec<Source>,
     way: Way,
+    /// The versions that its files are, where the kind publishes each of them once.
+    versions: Option<OfVersions>,
     architectures: Vec<String>,
     variants: Vec<String>,
     newest: Option<usize>,
@@ -76,12 +80,24 @@ impl Followed {
         if let Some(newest) = config.newest {
             ensure!(newest > 0, "newest = 0: nothing would come");
         }
-        let way = way(config, &kind, known)?;
+        let following = known.map_or(Following::Whole, ArtifactKind::following);
+        let way = way(config, &kind, known, following)?;
+        let versions = match (following, config.current) {
+            (Following::Versions(versions), current) => {
+                let arriving = current.map_or(Arriving::Offered, |Current::Newest| Arriving::Newest);
+                Some(OfVersions { versions, arriving })
+            }
+            (_, None) => None,
+            (_, Some(_)) => {
+                bail!("current means nothing for the kind {kind}: it has no versions to choose from")
+            }
+        };
         Ok(Self {
             name: config.name.clone(),
             channel: config.channel.parse().with_context(|| format!("channel = {:?}", config.channel))?,
             sources: upstreams::of(config, per_host, turns)?,
             way,
+            versions,
             kind,
             architectures: config.architectures.clone(),
             variants: config.variants.clone(),
@@ -94,15 +110,15 @@ impl Followed {
 }
 
 /// How it becomes known what there is, and that somebody is believed who says so.
-fn way(config: &MirrorConfig, kind: &Kind, known: Option<&dyn ArtifactKind>) -> anyhow::Result<Way> {
+fn way(
+    config: &MirrorConfig,
+    kind: &Kind,
+    known: Option<&dyn ArtifactKind>,
+    following: Following,
+) -> anyhow::Result<Way> {
     let is_trusted = !config.keyring.is_empty() || config.allow_unsigned;
     let untrusted = "hint: name the keys that sign it with `keyring`, or say `allow-unsigned = true`";
-    if known.is_some_and(|known| !known.branches().is_empty()) {
-        bail!(
-            "kind = \"{kind}\": trees of this kind are several refs at once, and are published by `smart-sync publish`"
-        );
-    }
-    match known.map_or(Following::Whole, ArtifactKind::following) {
+    match following {
         Following::No => bail!("kind = \"{kind}\": an upstream of this kind cannot be followed"),
         Following::Known(follow) => {
             let has_digests = config.digests.is_some() || config.digests_file.is_some();
@@ -117,11 +133,11 @@ fn way(config: &MirrorConfig, kind: &Kind, known: Option<&dyn ArtifactKind>) -> 
             );
             Ok(Way::Kind(follow))
         }
-        Following::Whole => {
+        Following::Whole | Following::Versions(_) => {
             let is_parted =
                 !config.architectures.is_empty() || !config.variants.is_empty() || config.newest.is_some();
             ensure!(
-                !is_parted,
+                !is_parted || matches!(following, Following::Versions(_)),
                 "architectures, variants and newest mean nothing for the kind {kind}: all of it comes"
             );
             match (&config.digests, &config.digests_file) {
@@ -169,7 +185,13 @@ mod tests {
             (it.digests, it.keyring) = (Some("SUMS".to_owned()), vec!["/etc/keys".into()]);
         };
         assert!(followed("files", signed).is_ok());
-        let cases: [Case; 8] = [
+        let of_versions = |it: &mut MirrorConfig| {
+            it.digests_file = Some("/srv/SUMS".into());
+            (it.variants, it.newest) = (vec!["gentoo".to_owned()], Some(3));
+            it.current = Some(Current::Newest);
+        };
+        assert!(followed("kernels", of_versions).is_ok());
+        let cases: [Case; 10] = [
             ("files", |_| {}, "nothing says what the files have to be"),
             ("files", |it| it.digests = Some("SUMS".to_owned()), "could say what they like"),
             (
@@ -181,7 +203,13 @@ mod tests {
             ("files", |it| it.variants = vec!["openrc".to_owned()], "mean nothing for the kind files"),
             ("files", |it| it.newest = Some(0), "nothing would come"),
             ("files", |it| it.prefetch = true, "prefetch means nothing"),
-            ("kernels", |it| it.digests = Some("SUMS".to_owned()), "several refs at once"),
+            ("kernels", |it| it.newest = Some(2), "nothing says what the files have to be"),
+            ("kernels", |it| it.digests = Some("SUMS".to_owned()), "could say what they like"),
+            (
+                "files",
+                |it| (it.digests_file, it.current) = (Some("/srv/SUMS".into()), Some(Current::Newest)),
+                "current means nothing for the kind files",
+            ),
         ];
         for (kind, change, said) in cases {
             let error = followed(kind, change).err().unwrap();

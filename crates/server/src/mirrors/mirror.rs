@@ -69,6 +69,7 @@ impl Mirror {
             .as_deref()
             .with_context(|| format!("names-from says which files there are\n{hint}"))?;
         let is_other = config.newest.is_some()
+            || config.current.is_some()
             || config.allow_unsigned
             || config.digests.is_some()
             || config.digests_file.is_some()

@@ -17,7 +17,7 @@ use smart_sync_sync::source::directory::DirectorySource;
 use smart_sync_sync::source::listed::ListedSource;
 use smart_sync_sync::time::UnixTime;
 
-use super::parts::Stating;
+use super::parts::{Says, Stating};
 use super::{Edits, Input, Publisher, Read, cache_path, unix_now, warn};
 use crate::commands::Failure;
 use crate::http::now;
@@ -43,7 +43,7 @@ impl Publisher<'_> {
         }
         wait_until(prepared.content_time)?;
         let meta = provenance::named_by(&prepared.parts);
-        let stating = Stating { kind, target, time: prepared.content_time };
+        let stating = Stating { kind, target, time: prepared.content_time, says: Says::All };
         let whole = self.publish_alone(&stating, prepared.parts, &mut directory)?;
         directory.assemble(whole)?;
         let mut destination = LocalDestination::new(realm, &target.channel, now())?;

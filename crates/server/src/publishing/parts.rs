@@ -23,6 +23,17 @@ pub(super) struct Stating<'a> {
     pub(super) kind: &'a dyn ArtifactKind,
     pub(super) target: &'a Target,
     pub(super) time: UnixTime,
+    /// What is worth saying.
+    pub(super) says: Says,
+}
+
+/// What of publications is worth saying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    /// Whatever they are.
+    All,
+    /// That something has changed.
+    Changes,
 }
 
 impl Stating<'_> {
@@ -91,6 +102,11 @@ impl Publisher<'_> {
         let mut source = AssembledSource::without_directory(below(&directory, parts)?)?;
         let mut destination = LocalDestination::new(realm, channel, now())?;
         let tree = ingest(&mut source, &mut destination, IngestOptions::default())?;
+        let there =
+            newest.as_ref().and_then(|newest| newest.publication.manifest).map(|manifest| manifest.id);
+        if stating.says == Says::Changes && there == Some(tree.manifest.id) {
+            return Ok(());
+        }
         self.state(&target, &stating.read(tree), newest.as_ref())
     }
 }

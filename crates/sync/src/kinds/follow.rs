@@ -5,7 +5,7 @@
 //! bring. What was brought is published only after [`prepare`](super::ArtifactKind::prepare) has looked at it, as
 //! anything is that somebody publishes; what is judged here already only keeps useless files from being fetched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use smart_sync_store::manifest::TreePath;
 
@@ -20,6 +20,8 @@ pub enum Following {
     No,
     /// The directory upstream is the tree, all of it.
     Whole,
+    /// The directory upstream has versions, each of which is published once, as a tree of its own.
+    Versions(&'static dyn Versions),
     /// The kind knows what there is by files that say so.
     Known(&'static dyn Follow),
 }
@@ -28,6 +30,37 @@ pub enum Following {
 pub trait Follow: Sync {
     /// Begins to look for what is wanted. An error says which of that makes no sense for the kind.
     fn look<'a>(&self, wanted: Wanted<'a>) -> Result<Box<dyn Look + 'a>, String>;
+}
+
+/// What a kind knows of an upstream whose files are versions. Which files there are is known already, and what each has
+/// to be.
+pub trait Versions: Sync {
+    /// Says which of what is wanted makes no sense for the kind.
+    fn check(&self, wanted: &Wanted<'_>) -> Result<(), String>;
+
+    /// The files of the versions that are wanted: where each has to lie in a directory that is published, and where it
+    /// is upstream.
+    fn choose(
+        &self,
+        files: &mut dyn Iterator<Item = &TreePath>,
+        wanted: &Wanted<'_>,
+        arriving: Arriving,
+    ) -> Result<BTreeMap<TreePath, TreePath>, String>;
+
+    /// The version that a file of such a directory, or of a published tree, belongs to.
+    fn version_of(&self, path: &TreePath) -> Option<String>;
+
+    /// Why an upstream that had some versions and has others now has lost what it must not; nothing where it has not.
+    fn went_back(&self, before: &BTreeSet<String>, now: &BTreeSet<String>) -> Option<String>;
+}
+
+/// What becomes of a version that comes from upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arriving {
+    /// It is there, and hosts follow it when a person has said so.
+    Offered,
+    /// It is what hosts follow, where it is the newest.
+    Newest,
 }
 
 /// What is wanted of an upstream.

@@ -28,6 +28,7 @@ pub(super) fn add(args: MirrorAddArgs) -> anyhow::Result<()> {
         architectures: args.architectures,
         variants: args.variants,
         newest: args.newest,
+        current: args.current,
         keyring: args.keyring,
         allow_unsigned: args.allow_unsigned,
         digests: args.digests,

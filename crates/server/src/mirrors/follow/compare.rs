@@ -34,10 +34,18 @@ pub(super) struct Published {
 pub(super) enum Has {
     /// It is published already.
     Content(Content),
-    /// The kind has left it out before.
+    /// The kind has left it out before, or it is of a version that is published.
     LeftOut,
     /// It has to come.
     Nothing,
+}
+
+#[cfg(test)]
+impl Published {
+    /// A tree with these files.
+    pub(super) fn of(files: BTreeMap<TreePath, Content>) -> Self {
+        Self { manifest: None, files, domain: Domain::public() }
+    }
 }
 
 impl Round<'_> {
@@ -58,6 +66,9 @@ impl Round<'_> {
 
     /// Which of the files are here. On a thread that may block.
     pub(super) fn compare(&self, offering: &Offering, published: &Published) -> anyhow::Result<Vec<Has>> {
+        if let Some(of) = &self.followed.versions {
+            return Ok(of.compare(offering, published));
+        }
         let known = state::files(&self.mirrors.db(), &self.followed.name)?;
         offering
             .files

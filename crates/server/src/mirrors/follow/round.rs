@@ -1,7 +1,8 @@
 //! One round of a mirror that follows an upstream: look, compare, bring, publish, remember.
 //!
-//! What is served changes by one publication or not at all. Whatever is remembered is written down after that, so that a
-//! round that was killed is made again.
+//! What is served changes by one publication or not at all; trees that hang together with it come before and after, in the
+//! order of [`parts`](smart_sync_sync::kinds::parts). Whatever is remembered is written down after that, so that a round that
+//! was killed is made again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -70,9 +71,10 @@ impl Round<'_> {
         let missing: Vec<(&TreePath, &Offered)> = (offering.files.iter().zip(&has))
             .filter_map(|(offered, has)| (*has == Has::Nothing).then_some(offered))
             .collect();
-        let is_whole = !matches!(followed.way, Way::Kind(_));
+        let is_whole = !matches!(followed.way, Way::Kind(_)) && followed.versions.is_none();
         let has_all = missing.is_empty() && !(is_whole && offering.files.keys().ne(published.files.keys()));
         if has_all {
+            self.complete(&work, &key)?;
             self.order.say(format!(
                 "{} has all that upstream has: {}",
                 followed.channel,
@@ -173,13 +175,17 @@ impl Round<'_> {
             key_ring,
             now: UnixTime::new(now()).context("the clock of this machine is beyond the year 9999")?,
         };
+        if let Some(of) = &followed.versions {
+            of.versions.check(&wants).map_err(Failure::Arguments)?;
+        }
+        let whole = |whole: Whole<'b>| Looking::Whole(Box::new(whole.of_versions(followed.versions, wants)));
         Ok(match &followed.way {
             Way::Kind(kind) => Looking::Kind(kind.look(wants).map_err(Failure::Arguments)?),
-            Way::Digests(path) => Looking::Whole(Box::new(Whole::upstream(path, &wants, FILES_MAX))),
+            Way::Digests(path) => whole(Whole::upstream(path, &wants, FILES_MAX)),
             Way::DigestsFile(path) => {
                 let text = block_in_place(|| std::fs::read(path));
                 let text = text.with_context(|| format!("reading {}", path.display()))?;
-                Looking::Whole(Box::new(Whole::here(text, &wants, FILES_MAX)))
+                whole(Whole::here(text, &wants, FILES_MAX))
             }
         })
     }
@@ -188,7 +194,8 @@ impl Round<'_> {
     fn hold(&self, offering: &Offering) -> anyhow::Result<()> {
         let name = &self.followed.name;
         let seen = Seen { files: offering.files.len(), marks: offering.marks.clone() };
-        let reasons = hold::reasons(&state::seen(&self.mirrors.db(), name)?, &seen);
+        let mut reasons = hold::reasons(&state::seen(&self.mirrors.db(), name)?, &seen);
+        reasons.extend(self.reasons_of_versions(offering)?);
         let held = (!reasons.is_empty() && !self.order.accept).then(|| reasons.join("; "));
         let before = state::load(&self.mirrors.db(), name)?;
         if let Some(held) = held.as_ref().filter(|held| before.held.as_ref() != Some(*held)) {
@@ -261,12 +268,6 @@ impl Round<'_> {
         key: &SecretKey,
     ) -> anyhow::Result<()> {
         let followed = self.followed;
-        let target = Target {
-            origin: self.realm().origin.clone(),
-            channel: followed.channel.clone(),
-            reference: RefName::branch(MAIN)?,
-            kind: followed.kind.clone(),
-        };
         let unsigned = if followed.allow_unsigned { Unsigned::Accepted } else { Unsigned::Refused };
         let files = work.files();
         let input = Input {
@@ -277,7 +278,17 @@ impl Round<'_> {
             // Whatever upstream calls a file, it is one that is meant.
             ..Input::directory(&files, Exclusions::none())
         };
-        publish(self.realm(), &input, &target, key, &|line| self.order.say(line))
+        publish(self.realm(), &input, &self.target()?, key, &|line| self.order.say(line))
+    }
+
+    /// What is published.
+    pub(super) fn target(&self) -> anyhow::Result<Target> {
+        Ok(Target {
+            origin: self.realm().origin.clone(),
+            channel: self.followed.channel.clone(),
+            reference: RefName::branch(MAIN)?,
+            kind: self.followed.kind.clone(),
+        })
     }
 
     /// Takes what there is for what is accepted.
@@ -289,14 +300,10 @@ impl Round<'_> {
         let files: Vec<(&TreePath, Demand)> = offering.files.iter().map(demand).collect();
         let name = &self.followed.name;
         state::accept(&mut self.mirrors.db(), name, &offering.marks, &files)?;
-        let saved = has.iter().map(|has| match has {
-            Has::Content(content) => content.size,
-            _ => 0,
-        });
-        let saved = saved.fold(0, u64::saturating_add);
-        let bytes =
-            offering.files.keys().filter_map(|path| published.files.get(path)).map(|content| content.size);
-        let bytes = bytes.fold(0, u64::saturating_add);
+        let (bytes, saved) = match &self.followed.versions {
+            Some(of) => of.bytes(offering, has, published),
+            None => bytes(offering, has, published),
+        };
         state::change(&mut self.mirrors.db(), name, |state| {
             (state.files, state.bytes) = (offering.files.len() as u64, bytes);
             state.saved_bytes = state.saved_bytes.saturating_add(saved);
@@ -321,6 +328,16 @@ fn beside(offering: &Offering, has: &[Has]) -> BTreeMap<TreePath, Content> {
         _ => None,
     });
     stays.collect()
+}
+
+/// The bytes of the published files, and of those that did not have to come.
+fn bytes(offering: &Offering, has: &[Has], published: &Published) -> (u64, u64) {
+    let saved = has.iter().map(|has| match has {
+        Has::Content(content) => content.size,
+        _ => 0,
+    });
+    let all = offering.files.keys().filter_map(|path| published.files.get(path)).map(|content| content.size);
+    (all.fold(0, u64::saturating_add), saved.fold(0, u64::saturating_add))
 }
 
 fn bounded(offering: Offering) -> Result<Offering, Fault> {

@@ -12,6 +12,7 @@ use smart_sync_sync::time::UnixTime;
 use super::digests;
 use super::look::{Offering, Wants};
 use super::must::Must;
+use super::versions::OfVersions;
 
 /// What stands behind the name of a file with its signature.
 const SIGNATURES: [&str; 3] = [".asc", ".sig", ".gpgsig"];
@@ -28,6 +29,8 @@ pub(super) struct Whole<'a> {
     signatures: BTreeMap<String, Vec<u8>>,
     has_asked: bool,
     has_asked_for_signatures: bool,
+    /// What the files are that the digests name, where these are versions, and which are wanted.
+    versions: Option<(OfVersions, Wants<'a>)>,
 }
 
 impl<'a> Whole<'a> {
@@ -42,6 +45,7 @@ impl<'a> Whole<'a> {
             signatures: BTreeMap::new(),
             has_asked: false,
             has_asked_for_signatures: false,
+            versions: None,
         }
     }
 
@@ -49,6 +53,11 @@ impl<'a> Whole<'a> {
     pub(super) fn here(text: Vec<u8>, wants: &Wants<'a>, files_max: usize) -> Self {
         let nothing = Self::upstream("", wants, files_max);
         Self { path: None, text: Some(text), ..nothing }
+    }
+
+    /// The files are versions, where the kind knows such.
+    pub(super) fn of_versions(self, versions: Option<OfVersions>, wants: Wants<'a>) -> Self {
+        Self { versions: versions.map(|versions| (versions, wants)), ..self }
     }
 
     /// What has to be read next.
@@ -93,6 +102,9 @@ impl<'a> Whole<'a> {
             let place = str::from_utf8(path.as_bytes()).map_err(|error| error.to_string())?.to_owned();
             let must = Must::Come { size: None, bytes_max: u64::MAX, sums: vec![sum] };
             offering.add(path, place, must)?;
+        }
+        if let Some((versions, wants)) = &self.versions {
+            return versions.choose(offering, wants).map_err(|error| format!("{name}: {error}"));
         }
         let read = self.path.map(|path| (path.to_owned(), text.to_vec()));
         for (place, bytes) in read.into_iter().chain(self.signatures) {

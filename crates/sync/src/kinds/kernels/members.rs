@@ -187,6 +187,19 @@ fn part(path: &str) -> Option<Part<'_>> {
     Some(Part::Archive(Codec::of_suffix(suffix)?, said))
 }
 
+/// Whether a path in the directory of a kernel is that of a part of it.
+pub(super) fn is_part(path: &str) -> bool {
+    part(path).is_some()
+}
+
+/// The release that the name of a part says it is of.
+pub(super) fn release_of(path: &str) -> Option<&str> {
+    match part(path)? {
+        Part::File(_, said) | Part::Archive(_, said) => said,
+        Part::Module(release, _) => Some(release),
+    }
+}
+
 /// The release whose module a path is, and the path below the directory of its modules.
 pub(super) fn below_modules(path: &str) -> Option<(&str, &str)> {
     let path = path.strip_prefix("usr/").unwrap_or(path);

@@ -11,6 +11,7 @@ mod look;
 mod members;
 pub mod names;
 pub mod shelf;
+mod upstream;
 pub mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::source::assembled::Part;
 use crate::time::UnixTime;
 use names::KernelNames;
 use shelf::{Move, MoveError, Shelf, Shelved, State, split};
+use upstream::KernelVersions;
 use version::Version;
 
 /// The branch that is the newest current kernel.
@@ -39,7 +41,7 @@ impl ArtifactKind for Kernels {
     }
 
     fn following(&self) -> Following {
-        Following::Whole
+        Following::Versions(&KernelVersions)
     }
 
     fn prepare(&self, job: Job<'_>) -> Result<Prepared, KindError> {

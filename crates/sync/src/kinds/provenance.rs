@@ -4,10 +4,10 @@
 //! a file of the tree: a line `SIGNER SOURCE PATH` for each file of which one of the two is known, by their paths. It is
 //! signed with the tree, goes with it to every mirror, and the publication names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use smart_sync_store::id::ContentId;
-use smart_sync_store::manifest::{Content, TreePath};
+use smart_sync_store::manifest::TreePath;
 
 use super::published::tree_path;
 use super::{ArtifactKind, Before, Job, KindError, Prepared};
@@ -63,11 +63,24 @@ pub fn prepare(
             *known = Known { signer: signer.or(known.signer.take()), source: source.or(known.source.take()) };
         }
     }
-    let text = render(&known);
-    if !text.is_empty() && text.len() as u64 <= BYTES_MAX {
-        prepared.parts.insert(file, Part::Made(text.into()));
-    }
+    write(&known, file, &mut prepared.parts);
     Ok(prepared)
+}
+
+/// Keeps what is known of the files of a tree that is put together of nothing but published ones, wherever they lie now.
+pub fn keep(before: &dyn Before, parts: &mut BTreeMap<TreePath, Part>) -> Result<(), KindError> {
+    let file = tree_path(FILE)?;
+    parts.remove(&file);
+    let known = known_before(before, parts)?;
+    write(&known, file, parts);
+    Ok(())
+}
+
+fn write(known: &Provenance, file: TreePath, parts: &mut BTreeMap<TreePath, Part>) {
+    let text = render(known);
+    if !text.is_empty() && text.len() as u64 <= BYTES_MAX {
+        parts.insert(file, Part::Made(text.into()));
+    }
 }
 
 /// What a publication of a tree says of it: the name of the file.
@@ -79,18 +92,23 @@ pub fn named_by(parts: &BTreeMap<TreePath, Part>) -> Option<ContentId> {
     }
 }
 
-/// What was known of the files that stay as they are.
+/// What was known of the files that stay as they are, at another path too.
 fn known_before(before: &dyn Before, parts: &BTreeMap<TreePath, Part>) -> Result<Provenance, KindError> {
     let files = before.files()?;
     let Some(content) = files.get(&tree_path(FILE)?) else { return Ok(Provenance::new()) };
     let bytes = before.read(&[*content], BYTES_MAX)?.pop().unwrap_or_default();
-    let mut known = parse(&bytes).map_err(KindError::Before)?;
-    let stays = |path: &TreePath, content: &Content| match parts.get(path) {
-        Some(Part::Published(published)) => published == content,
-        _ => false,
-    };
-    known.retain(|path, _| files.get(path).is_some_and(|content| stays(path, content)));
-    Ok(known)
+    let was = parse(&bytes).map_err(KindError::Before)?;
+    let contents = was.iter().filter_map(|(path, known)| Some((files.get(path)?.id, known)));
+    let by_content: HashMap<ContentId, &Known> = contents.collect();
+    let known = parts.iter().filter_map(|(path, part)| {
+        let Part::Published(content) = part else { return None };
+        let known = match files.get(path) {
+            Some(before) if before == content => was.get(path),
+            _ => by_content.get(&content.id).copied(),
+        };
+        Some((path.clone(), known?.clone()))
+    });
+    Ok(known.collect())
 }
 
 /// Reads the file.

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use smart_sync_store::manifest::TreePath;
 
 use super::follow::Following;
-use super::{Absent, Alone, ArtifactKind, Before, Job, KindError, OtherNames, Prepared, Refusal};
+use super::{Absent, Alone, ArtifactKind, Before, Job, KindError, OtherNames, Prepared, Refusal, provenance};
 use crate::name::RefName;
 use crate::source::assembled::Part;
 use crate::time::UnixTime;
@@ -154,7 +154,8 @@ pub fn put(
     let (mut shelf, files) = Shelf::read(before)?;
     let moves = shelf.put(versions, state)?;
     let notes = moves.iter().map(Move::to_string).collect();
-    let parts = shelf.parts(&files, BTreeMap::new())?;
+    let mut parts = shelf.parts(&files, BTreeMap::new())?;
+    provenance::keep(before, &mut parts)?;
     Ok(Moved { prepared: Prepared { parts, content_time: now, notes, signers: BTreeMap::new() }, moves })
 }
 

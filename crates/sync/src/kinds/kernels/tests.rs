@@ -287,15 +287,25 @@ fn a_version_that_is_offered_is_followed_by_nobody_until_it_is_made_current() {
     assert_eq!(Kernels.branch_holds(NEWEST, &mut first.parts.keys()), None);
     assert_eq!(Kernels.alone(&first.parts).len(), 1);
     let versions = ["6.9.1".parse().unwrap()];
-    let current =
-        put(&Published::of(&first), &versions, State::Current, UnixTime::new(NOW).unwrap()).unwrap();
+    // What is known of it goes with it.
+    let (mut from, known) = (Published::of(&first), b"- http://a.example.org/v offered/6.9.1/vmlinuz\n");
+    let file = TreePath::new(provenance::FILE.as_bytes()).unwrap();
+    from.files.insert(file.clone(), name_content(known));
+    from.bytes.insert(file.clone(), known.to_vec());
+    let current = put(&from, &versions, State::Current, UnixTime::new(NOW).unwrap()).unwrap();
+    let known: &[u8] = b"- http://a.example.org/v current/6.9.1/vmlinuz\n";
+    assert_eq!(current.prepared.parts.get(&file), Some(&Part::Made(known.into())));
     let published = Published::of(&current.prepared);
 
     // It is the only one that hosts have, so it must not become a mere offer again.
     kernel(&again.join("offered/6.9.1"), "6.9.1");
     let stays = prepared(&again, Some(&published), Absent::Stays).unwrap();
     assert_eq!(stays.notes, ["6.9.1 is published already, and stays current"]);
-    assert_eq!(paths(&stays), paths(&current.prepared));
+    let all = paths(&current.prepared);
+    assert_eq!(
+        paths(&stays),
+        all.iter().filter(|path| **path != provenance::FILE).cloned().collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use smart_sync_tests::backend::SECRET;
-use smart_sync_tests::{Backend, Finished, Gentoo, PublishingHost, TestEnvironment};
+use smart_sync_tests::{Backend, Finished, Gentoo, Gpg, PublishingHost, TestEnvironment};
 
 /// Takes the backend over, with names that the key of the realm may publish to.
 fn import(host: &PublishingHost<'_>, backend: &Backend<'_>, more: &[&str]) -> Finished {
@@ -149,4 +149,39 @@ fn stock_portage_installs_from_a_backend_that_was_taken_over() {
     machine.fetch("thing", "1.0", &host.realm.url("repos/old")).success();
     assert_eq!(fs::read(machine.distfile("thing-1.0.bin")).unwrap(), b"as it should be");
     assert_eq!(host.get("repos/old/repos/gentoo/profiles/repo_name").expect(200).text(), "gentoo");
+}
+
+#[test]
+fn with_a_key_ring_only_trees_that_its_keys_have_signed_are_taken_over() {
+    let environment = TestEnvironment::new();
+    let Some(gpg) = Gpg::new() else { return };
+    let host = PublishingHost::new(&environment);
+    let backend = Backend::new(&environment);
+    let signer = gpg.make_key("tree <tree@example.org>", "ed25519", "cert,sign", "never");
+    let stranger = gpg.make_key("stranger <stranger@example.org>", "ed25519", "cert,sign", "never");
+    let time = "TIMESTAMP 2026-01-02T00:00:00Z\n";
+    for (tree, key) in [("gentoo", Some(&signer)), ("foreign", Some(&stranger)), ("local", None)] {
+        backend.write(&format!("repos/{tree}/metadata/timestamp.chk"), "now\n");
+        if let Some(key) = key {
+            let manifest = gpg.clear_sign(key, &format!("IGNORE metadata/timestamp.chk\n{time}"));
+            backend.write(&format!("repos/{tree}/Manifest"), manifest);
+        }
+    }
+    let served = |tree: &str| host.get(&format!("repos/old/repos/{tree}/metadata/timestamp.chk")).status;
+
+    let ring = gpg.export_to(&signer, "ring.asc");
+    let ring = ring.to_str().expect("paths of the tests are text");
+    import(&host, &backend, &["--yes", "--keyring", ring])
+        .expect_code(1)
+        .stdout_contains(&format!("the tree is signed by tree <tree@example.org>, {signer}"))
+        .stdout_contains("repos/old/repos/foreign branch:main is not published: ")
+        .stdout_contains("repos/old/repos/local branch:main is not published: ")
+        .stdout_contains("there is none at the top of the tree that is signed")
+        .stdout_contains("repos/old/distfiles branch:main number 1");
+    assert_eq!((served("gentoo"), served("foreign"), served("local")), (200, 404, 404));
+
+    // Without keys all of them are taken over, and that nobody looked at signatures is said.
+    let unjudged = import(&host, &backend, &["--yes"]).success();
+    unjudged.stdout_contains("what is not signed is taken over, of:\n  repos/old/repos/foreign");
+    assert_eq!((served("gentoo"), served("foreign"), served("local")), (200, 200, 200));
 }

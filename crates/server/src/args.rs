@@ -210,6 +210,10 @@ pub(crate) struct ImportBackendArgs {
     /// What stands in front of the names of all channels, as `gentoo`
     #[arg(long, value_name = "NAME")]
     pub(crate) channel_prefix: Option<String>,
+    /// A file or a directory of OpenPGP keys: take over only such ebuild trees, snapshots, release media and binary packages
+    /// as one of them has signed (repeatable)
+    #[arg(long = "keyring", value_name = "PATH")]
+    pub(crate) keyrings: Vec<PathBuf>,
     /// The directory with binpkgs, kernels, distfiles and so on
     pub(crate) backend: PathBuf,
 }

@@ -6,17 +6,19 @@
 mod act;
 mod say;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use smart_sync_store::manifest::{Fidelity, FileTime};
 use smart_sync_sync::exclude::Exclusions;
 use smart_sync_sync::key::{SecretKey, Signer as _};
+use smart_sync_sync::openpgp::KeyRing;
 use smart_sync_sync::source::cache::ContentCache;
 use smart_sync_sync::source::directory::{DirectoryOptions, DirectorySource};
 use smart_sync_sync::source::listed::ListedSource;
 
-use super::{Failure, print};
+use super::{Failure, key_ring, print};
 use crate::args::ImportBackendArgs;
 use crate::data_dir::DataDir;
 use crate::http::now;
@@ -29,10 +31,16 @@ pub(super) async fn run(args: ImportBackendArgs) -> anyhow::Result<()> {
     realm.peers.ask(realm.newest_view()?.root.record()).await;
     let path = args.key.clone().unwrap_or_else(|| realm.data.keys().join("publish.key"));
     let key = SecretKey::load(&path, &mut || None)?;
-    tokio::task::spawn_blocking(move || import(&realm, &args, &key)).await?
+    let key_ring = key_ring(&args.keyrings)?;
+    tokio::task::spawn_blocking(move || import(&realm, &args, &key, key_ring.as_ref())).await?
 }
 
-fn import(realm: &Arc<Realm>, args: &ImportBackendArgs, key: &SecretKey) -> anyhow::Result<()> {
+fn import(
+    realm: &Arc<Realm>,
+    args: &ImportBackendArgs,
+    key: &SecretKey,
+    key_ring: Option<&KeyRing>,
+) -> anyhow::Result<()> {
     let backend =
         args.backend.canonicalize().with_context(|| format!("opening {}", args.backend.display()))?;
     let prefix = match &args.channel_prefix {
@@ -44,9 +52,14 @@ fn import(realm: &Arc<Realm>, args: &ImportBackendArgs, key: &SecretKey) -> anyh
         let text = format!("{} holds nothing that a backend consists of", backend.display());
         return Err(Failure::Arguments(text).into());
     }
-    let failed = if args.yes {
+    if args.yes {
         check_key(realm, &plan, key)?;
-        act::publish(realm, &backend, &plan, key)?
+    }
+    if key_ring.is_none() {
+        say::not_judged(&plan)?;
+    }
+    let failed = if args.yes {
+        act::publish(&Import { realm, backend: &backend, key, key_ring }, &plan)?
     } else {
         for planned in &plan.channels {
             say::planned(planned, &look(&backend, planned)?)?;
@@ -65,6 +78,15 @@ fn import(realm: &Arc<Realm>, args: &ImportBackendArgs, key: &SecretKey) -> anyh
         [] => Ok(()),
         failed => Err(Failure::Damaged(format!("not published: {}", failed.join(", "))).into()),
     }
+}
+
+/// What is the same for all channels.
+struct Import<'a> {
+    realm: &'a Arc<Realm>,
+    backend: &'a Path,
+    key: &'a SecretKey,
+    /// The keys that have to have signed what is signed elsewhere.
+    key_ring: Option<&'a KeyRing>,
 }
 
 /// Refuses a key that may not publish to one of the channels, before anything is published.
@@ -100,7 +122,7 @@ struct Looked {
     found: Vec<Found>,
 }
 
-fn look(backend: &std::path::Path, planned: &Planned) -> anyhow::Result<Looked> {
+fn look(backend: &Path, planned: &Planned) -> anyhow::Result<Looked> {
     let Made::Directory(rule) = planned.made else { return Ok(Looked::default()) };
     let options = DirectoryOptions {
         fidelity: Fidelity::Git,

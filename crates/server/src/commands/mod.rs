@@ -17,6 +17,9 @@ mod serve;
 mod token;
 
 use std::io::Write as _;
+use std::path::PathBuf;
+
+use smart_sync_sync::openpgp::KeyRing;
 
 use crate::args::{Command, LogCommand};
 use crate::exit;
@@ -72,6 +75,15 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Token(command) => token::run(command),
         Command::Log(LogCommand::Audit { data }) => log::run(&data),
     }
+}
+
+/// The keys that may have signed what is published, where some are named.
+fn key_ring(paths: &[PathBuf]) -> Result<Option<KeyRing>, Failure> {
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    let ring = KeyRing::open(paths);
+    ring.map(Some).map_err(|error| Failure::Arguments(format!("{error}\nhint: {}", error.hint())))
 }
 
 /// Prints a line on standard output, for people and pipes.

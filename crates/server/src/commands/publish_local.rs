@@ -9,10 +9,9 @@ use smart_sync_sync::key::SecretKey;
 use smart_sync_sync::kinds::parts::WHOLE;
 use smart_sync_sync::kinds::{self, Absent, ArtifactKind, SignaturePolicy};
 use smart_sync_sync::name::TypedRef;
-use smart_sync_sync::openpgp::KeyRing;
 use smart_sync_sync::publish::Target;
 
-use super::{Failure, print};
+use super::{Failure, key_ring, print};
 use crate::args::PublishLocalArgs;
 use crate::data_dir::DataDir;
 use crate::http::now;
@@ -25,7 +24,7 @@ pub(super) async fn run(args: PublishLocalArgs) -> anyhow::Result<()> {
     let path = args.key.clone().unwrap_or_else(|| realm.data.keys().join("publish.key"));
     let (key, target) = (SecretKey::load(&path, &mut || None)?, target_of(&realm, &args)?);
     check_options(&args, &target)?;
-    let key_ring = key_ring(&args)?;
+    let key_ring = key_ring(&args.keyrings)?;
     tokio::task::spawn_blocking(move || {
         let exclusions = Exclusions::in_place(args.exclude.iter().map(String::as_str))?;
         let input = Input {
@@ -78,13 +77,4 @@ fn check_options(args: &PublishLocalArgs, target: &Target) -> Result<(), Failure
         return Err(Failure::Arguments(text));
     }
     Ok(())
-}
-
-/// The keys that may have signed what is published, where they matter.
-fn key_ring(args: &PublishLocalArgs) -> Result<Option<KeyRing>, Failure> {
-    if args.keyrings.is_empty() {
-        return Ok(None);
-    }
-    let ring = KeyRing::open(&args.keyrings);
-    ring.map(Some).map_err(|error| Failure::Arguments(format!("{error}\nhint: {}", error.hint())))
 }

@@ -43,6 +43,14 @@ pub(crate) struct Planned {
     pub(crate) made: Made,
 }
 
+impl Planned {
+    /// Whether its files bear signatures of those who made them, which keys can judge. What distfiles have to be stands in
+    /// the ebuild tree, and not in signatures of their own.
+    pub(crate) fn is_signed_elsewhere(&self) -> bool {
+        kinds::find(&self.kind).is_some_and(|kind| kind.judges_signatures() && !kind.verifies())
+    }
+}
+
 /// What a channel is made of.
 #[derive(Debug)]
 pub(crate) enum Made {

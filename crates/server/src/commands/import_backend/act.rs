@@ -1,19 +1,18 @@
 //! Doing what was planned.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use smart_sync_sync::exclude::Exclusions;
-use smart_sync_sync::key::SecretKey;
+use smart_sync_sync::kinds::SignaturePolicy;
 use smart_sync_sync::name::TypedRef;
 use smart_sync_sync::publish::Target;
 use smart_sync_sync::source::listed::Listing;
 
 use super::super::mirror::configure;
 use super::super::print;
-use super::say;
+use super::{Import, say};
 use crate::args::ImportBackendArgs;
 use crate::config::MirrorConfig;
 use crate::import::plan::{Made, Plan, Planned};
@@ -22,12 +21,7 @@ use crate::publishing::{self, Edits, Input};
 use crate::realm::Realm;
 
 /// Publishes every channel. Which ones could not be.
-pub(super) fn publish(
-    realm: &Arc<Realm>,
-    backend: &Path,
-    plan: &Plan,
-    key: &SecretKey,
-) -> anyhow::Result<Vec<String>> {
+pub(super) fn publish(import: &Import<'_>, plan: &Plan) -> anyhow::Result<Vec<String>> {
     let mut failed = Vec::new();
     for planned in &plan.channels {
         let refs: Vec<(Option<String>, String)> = match &planned.made {
@@ -37,7 +31,7 @@ pub(super) fn publish(
             }
         };
         for (git, reference) in refs {
-            if let Err(error) = publish_one(realm, (backend, planned), git.as_deref(), &reference, key) {
+            if let Err(error) = publish_one(import, planned, git.as_deref(), &reference) {
                 let name = format!("{} {reference}", planned.channel);
                 print(format_args!("{name} is not published: {error:#}"))?;
                 failed.push(name);
@@ -48,12 +42,12 @@ pub(super) fn publish(
 }
 
 fn publish_one(
-    realm: &Arc<Realm>,
-    (backend, planned): (&Path, &Planned),
+    import: &Import<'_>,
+    planned: &Planned,
     git: Option<&str>,
     reference: &str,
-    key: &SecretKey,
 ) -> anyhow::Result<()> {
+    let Import { realm, backend, key, key_ring } = *import;
     let edit = |listing: &Listing| match planned.made {
         Made::Git(_) => check_commit(listing),
         Made::Directory(rule) => edits(listing, rule, planned),
@@ -66,8 +60,12 @@ fn publish_one(
         kind: planned.kind.clone(),
     };
     let source = backend.join(&planned.place);
+    let signatures = SignaturePolicy {
+        key_ring: key_ring.filter(|_| planned.is_signed_elsewhere()),
+        ..SignaturePolicy::default()
+    };
     // A backend knows no exclusions: whatever lies there was given to hosts.
-    let input = Input { git, edit: Some(&edit), ..Input::directory(&source, Exclusions::none()) };
+    let input = Input { git, edit: Some(&edit), signatures, ..Input::directory(&source, Exclusions::none()) };
     publishing::publish(realm, &input, &target, key, &|line| print(format_args!("{line}")))
 }
 

@@ -27,6 +27,23 @@ pub(super) fn planned(planned: &Planned, looked: &Looked) -> anyhow::Result<()> 
     left_out(planned, &looked.found)
 }
 
+/// Says whose signatures nobody looks at.
+pub(super) fn not_judged(plan: &Plan) -> anyhow::Result<()> {
+    let channels: Vec<&str> = plan
+        .channels
+        .iter()
+        .filter(|planned| planned.is_signed_elsewhere())
+        .map(|planned| planned.channel.as_str())
+        .collect();
+    if channels.is_empty() {
+        return Ok(());
+    }
+    print(format_args!(
+        "signatures are not judged without --keyring, and what is not signed is taken over, of:"
+    ))?;
+    few(&channels, |channel| format!("  {channel}"))
+}
+
 /// Says what of a directory is left out.
 pub(super) fn left_out(planned: &Planned, found: &[Found]) -> anyhow::Result<()> {
     few(found, |Found { path, why, instead }| {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -11,6 +12,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::bench::Bench;
+
+/// A server that used less than this of a processor, for so long, has nothing to do.
+const QUIET_CPU: Duration = Duration::from_millis(50);
+/// It looks every few seconds whether there is something.
+const QUIET_LASTS: Duration = Duration::from_secs(5);
+const QUIET_AFTER_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// A process that serves on a port of loopback; its process group is killed when this is dropped.
 #[derive(Debug)]
@@ -85,6 +92,20 @@ pub(crate) struct GroupUsage {
     pub(crate) cpu: Duration,
     /// The sum of the peaks of all processes, in bytes.
     pub(crate) memory: u64,
+}
+
+/// Waits until a process group uses no processor to speak of: what a server does in the background after a publication is
+/// measured by itself.
+pub(crate) fn wait_until_quiet(group: u32) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < QUIET_AFTER_MAX {
+        let before = group_usage(group)?.cpu;
+        thread::sleep(QUIET_LASTS);
+        if group_usage(group)?.cpu.saturating_sub(before) <= QUIET_CPU {
+            return Ok(());
+        }
+    }
+    bail!("the server still works though nobody has asked for anything for {} s", QUIET_AFTER_MAX.as_secs())
 }
 
 /// Adds up what `/proc` says of a process group.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{distfiles, packages};
 use crate::bench::Bench;
-use crate::daemon::{Daemon, group_usage};
+use crate::daemon::{Daemon, group_usage, wait_until_quiet};
 use crate::data;
 use crate::loader::{self, Request};
 use crate::measure::Usage;
@@ -65,6 +65,7 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         if let Some(realm) = &realm {
             realm.publish_kind(served.channel, served.kind, &served.directory)?;
             check(served, realm, &web)?;
+            wait_until_quiet(realm.process())?;
         }
         for _ in 0..bench.runs {
             let requests = &served.requests;
@@ -91,7 +92,8 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         "{CLIENTS} connections at once, each of which fetches one file after the other: {} packages of 2 MiB, and {} \
          distfiles of 1 to 4 KiB, out of the trees of the sections above. The loader is the same, on the same machine, \
          and throws away what it reads; wall time is that of all files. CPU is the server's, and so is memory, summed \
-         over its processes. Neither server has a limit of requests or writes a line for each. Before that, what both serve is compared.",
+         over its processes. Neither server has a limit of requests or writes a line for each. Before that, what both serve is compared, \
+         and what smart-sync-server does in the background with what was published has ended.",
         all[0].requests.len(),
         all[1].requests.len()
     );

@@ -75,9 +75,12 @@ impl AsItIs for Profiles {
             if part == Part::Script {
                 scripts.push(entry.path.to_string());
             }
+            // What has no rule may be as large as it likes.
+            if matches!(part, Part::Text | Part::Script) {
+                continue;
+            }
             let mistake = match tree.listing.read_small(path, BYTES_MAX)?.map(String::from_utf8) {
                 None => Some(format!("it has more than {} MiB", BYTES_MAX >> 20)),
-                Some(Err(_)) if matches!(part, Part::Text | Part::Script) => None,
                 Some(Err(_)) => Some("it is not UTF-8".to_owned()),
                 Some(Ok(text)) => match part {
                     Part::Parent => parents_of(directory, &text)
@@ -109,9 +112,10 @@ impl AsItIs for Profiles {
         }
         let builds_on: BTreeMap<&[u8], Vec<&[u8]>> =
             parents.values().map(|(directory, found)| (&directory[..], here(found))).collect();
+        let endless = without_end(&builds_on);
         for (path, (directory, _)) in &parents {
-            if builds_on_itself(&builds_on, directory) {
-                refused.push(Refusal::new(path, "the profile builds on itself"));
+            if endless.contains(&directory[..]) {
+                refused.push(Refusal::new(path, "the profile builds on itself, or on one that does"));
             }
         }
         if !refused.is_empty() {
@@ -242,18 +246,29 @@ fn is_there(listing: &Listing, directory: &[u8]) -> bool {
     is_behind_link || directory.is_empty() || listing.has_below(directory)
 }
 
-fn builds_on_itself(builds_on: &BTreeMap<&[u8], Vec<&[u8]>>, profile: &[u8]) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut open: Vec<&[u8]> = builds_on.get(profile).cloned().unwrap_or_default();
-    while let Some(next) = open.pop() {
-        if next == profile {
-            return true;
-        }
-        if seen.insert(next) {
-            open.extend(builds_on.get(next).into_iter().flatten());
+/// The profiles that what they build on never comes to an end of. Each line of each `parent` is looked at once.
+fn without_end<'a>(builds_on: &BTreeMap<&'a [u8], Vec<&'a [u8]>>) -> BTreeSet<&'a [u8]> {
+    let mut built_on_by: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+    let mut open: BTreeMap<&[u8], usize> = BTreeMap::new();
+    for (profile, parents) in builds_on {
+        let parents = parents.iter().filter(|parent| builds_on.contains_key(*parent));
+        let count = parents.map(|parent| built_on_by.entry(parent).or_default().push(profile)).count();
+        open.insert(profile, count);
+    }
+    let mut ended: Vec<&[u8]> =
+        open.iter().filter(|(_, count)| **count == 0).map(|(profile, _)| *profile).collect();
+    while let Some(profile) = ended.pop() {
+        open.remove(profile);
+        for child in built_on_by.get(profile).into_iter().flatten() {
+            if let Some(count) = open.get_mut(child) {
+                *count -= 1;
+                if *count == 0 {
+                    ended.push(child);
+                }
+            }
         }
     }
-    false
+    open.into_keys().collect()
 }
 
 /// A file `eapi` is one word, on its first line.
@@ -308,9 +323,16 @@ mod tests {
         }
         check(&[("a/parent", "\n../b\n")], "a/parent: line 2: b is no directory of the tree");
         check(
-            &[("a/parent", "../b\n"), ("b/parent", "../c\n"), ("c/parent", "../a\n")],
-            "a/parent: the profile builds on itself; b/parent: the profile builds on itself; \
-             c/parent: the profile builds on itself",
+            &[
+                ("a/parent", "../b\n../d\n"),
+                ("b/parent", "../a\n../a\n"),
+                ("c/parent", "../b\n"),
+                ("d/parent", "e\n"),
+                ("d/e/eapi", "8\n"),
+            ],
+            "a/parent: the profile builds on itself, or on one that does; \
+             b/parent: the profile builds on itself, or on one that does; \
+             c/parent: the profile builds on itself, or on one that does",
         );
         check(&[("a/eapi", "8\n9\n")], "a/eapi: it is not one EAPI");
         check(&[("a/use.mask", "a;b\n")], "a/use.mask: line 1: \"a;b\" is no USE flag");
